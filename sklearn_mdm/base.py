@@ -1,0 +1,387 @@
+"""What both estimators share: reading X, building the net, training it, and applying it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
+from skorch.helper import predefined_split
+
+from .batches import MaskedDataset
+from .callbacks import EarlyStopping, EpochProgress
+from .components import nested_name_error, resolve_component
+from .encoders import ENCODERS, per_modality
+from .evaluation import predict_and_fuse
+from .fusion import FUSIONS
+from .measures import MEASURES
+from .modalities import ModalitySchema, observed_rows
+from .net import MDMNet
+from .reporting import DependencyMixin
+
+__all__: list[str] = []
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
+# With fewer samples, early_stopping="auto" keeps them all for training.
+EARLY_STOPPING_SAMPLES = 200
+
+
+class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
+
+    _parameter_constraints: dict = {
+        "fusion": "no_validation",
+        "encoder": "no_validation",
+        "measure": "no_validation",
+        "lam": [Interval(Real, 0, None, closed="left")],
+        "unroll": [Interval(Integral, 1, None, closed="left")],
+        "modalities": [Mapping, None],
+        "missing": [StrOptions({"mean", "token"})],
+        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
+        "critic_hidden_dims": ["array-like"],
+        "critic_lr": [Interval(Real, 0, None, closed="neither")],
+        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "standardize": ["boolean"],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    __metadata_request__fit = {"groups": True}
+
+    # -- what subclasses fill in -------------------------------------------------------------------------------------
+
+    def _read_target(
+        self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
+    ) -> np.ndarray:
+        """Validate y and keep the given rows of it; learn its layout on reset."""
+        raise NotImplementedError
+
+    def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Learn what is needed to encode the target from the training rows."""
+
+    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        raise NotImplementedError
+
+    def _criterion(self) -> torch.nn.Module:
+        raise NotImplementedError
+
+    def _n_net_outputs(self) -> int:
+        raise NotImplementedError
+
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Combine sample weights with what the target asks for."""
+        return sample_weight
+
+    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+        return None
+
+    # -- parameters --------------------------------------------------------------------------------------------------
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters; ``fusion__...``, ``encoder__...`` and ``measure__...`` reach into objects.
+
+        Raises
+        ------
+        ValueError
+            If a nested parameter is set while its parent is a name; the message says which object to pass.
+        """
+        for parent, registry in REGISTRIES.items():
+            value = params.get(parent, getattr(self, parent))
+            nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
+            if nested and isinstance(value, str):
+                raise ValueError(nested_name_error(parent, value, nested, registry))
+        return super().set_params(**params)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # -- fitting -----------------------------------------------------------------------------------------------------
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        groups: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        classes: Any = None,
+        reset: bool,
+        one_epoch: bool = False,
+    ) -> Any:
+        self._validate_params()
+        if reset:
+            # A fit that fails must not leave a net that belongs to other data.
+            for name in ("net_", "reporting_critic_"):
+                self.__dict__.pop(name, None)
+            schema = ModalitySchema()
+            arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        else:
+            schema = self._schema
+            arrays = schema.read(self, X)
+        n_samples = len(next(iter(arrays.values())))
+        weight = self._read_weight(sample_weight, n_samples)
+        if groups is not None:
+            groups = np.asarray(groups)
+            check_consistent_length(np.empty(n_samples), groups)
+        used = None
+        if weight is not None and not weight.all():
+            used = weight > 0
+            arrays = {name: array[used] for name, array in arrays.items()}
+            weight, groups = weight[used], None if groups is None else groups[used]
+        y = self._read_target(y, n_samples, rows=used, reset=reset, classes=classes)
+        weight = self._target_weight(y, weight)
+
+        if X_val is not None:
+            if y_val is None:
+                raise ValueError("X_val was passed without y_val; stopping needs both.")
+            arrays_val = schema.read(self, X_val)
+            y_val = self._read_target(y_val, len(next(iter(arrays_val.values()))), reset=False)
+            valid = arrays_val, y_val, self._target_weight(y_val, None)
+            train = arrays, y, weight
+        elif not one_epoch and self._wants_split(len(y)):
+            rows, held_out = self._stopping_split(y, groups)
+            train, valid = _take(arrays, y, weight, rows), _take(arrays, y, weight, held_out)
+        else:
+            train, valid = (arrays, y, weight), None
+
+        if reset:
+            self._fit_scaling(schema, *train)
+            with self._seeded(0):
+                self.net_ = self._build_net(schema, train[0])
+            self._schema = schema
+            self.modalities_ = list(schema.names)
+        self._warn_single_modality(schema)
+        try:
+            self._train(train, valid, one_epoch=one_epoch)
+        except BaseException:
+            self.__dict__.pop("net_", None)
+            raise
+        self._finish(train[0], valid and valid[0], one_epoch=one_epoch)
+        return self
+
+    def _read_weight(self, sample_weight: Any, n: int) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
+        if (weight < 0).any():
+            raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")
+        if not weight.any():
+            raise ValueError("every sample_weight is zero: there is nothing to fit.")
+        return weight
+
+    def _wants_split(self, n_samples: int) -> bool:
+        if self.early_stopping == "auto":
+            return n_samples >= EARLY_STOPPING_SAMPLES
+        return bool(self.early_stopping)
+
+    def _stopping_split(self, y: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on and rows that decide when to stop."""
+        options = {"n_splits": 1, "test_size": self.validation_fraction, "random_state": self._seed}
+        stratify = self._stratify(y)
+        rows = np.zeros(len(y))
+        if groups is not None:
+            if len(np.unique(groups)) < 2:
+                raise ValueError(
+                    "early stopping holds out whole groups, but all samples are in one group. Pass X_val and y_val, or "
+                    "set early_stopping=False."
+                )
+            return next(GroupShuffleSplit(**options).split(rows, groups=groups))
+        n_valid = math.ceil(self.validation_fraction * len(y))
+        if stratify is not None:
+            _, counts = np.unique(stratify, return_counts=True)
+            if counts.min() >= 2 and min(n_valid, len(y) - n_valid) >= len(counts):
+                return next(StratifiedShuffleSplit(**options).split(rows, stratify))
+        if n_valid >= len(y):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(y)} samples leaves none to train on. Set "
+                "early_stopping=False or pass X_val and y_val."
+            )
+        return next(ShuffleSplit(**options).split(rows))
+
+    def _fit_scaling(self, schema: ModalitySchema, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> None:
+        self.scalers_ = {}
+        if self.standardize:
+            for name in schema.names:
+                array = arrays[name]
+                if not observed_rows(array).any():
+                    raise ValueError(
+                        f"modality {name!r} is observed in no training sample after the stopping split. Set "
+                        "early_stopping=False or pass X_val and y_val."
+                    )
+                steps = array.shape[1] if array.ndim == 3 else 1
+                row_weight = None if weight is None else np.repeat(weight, steps)
+                scaler = StandardScaler().fit(array.reshape(-1, array.shape[-1]), sample_weight=row_weight)
+                self.scalers_[name] = scaler
+        self._fit_target(y, weight)
+
+    def _scaled(self, arrays: Mapping[Hashable, np.ndarray]) -> dict[str, np.ndarray]:
+        """Standardise, and rename the modalities for torch, which rejects names such as "keys" or "a.b"."""
+        scaled = {}
+        for i, name in enumerate(self._schema.names):
+            array = arrays[name]
+            if name in self.scalers_:
+                array = self.scalers_[name].transform(array.reshape(-1, array.shape[-1])).reshape(array.shape)
+            scaled[f"m{i}"] = array
+        return scaled
+
+    def _build_net(self, schema: ModalitySchema, arrays: Mapping[Hashable, np.ndarray]) -> MDMNet:
+        device = str(self.device)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
+        module = fusion.build(
+            {f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
+            self._n_net_outputs(),
+            encoder=per_modality(self.encoder, schema.names),
+            missing=self.missing,
+        )
+        double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
+        optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
+        options: dict[str, Any] = {"optimizer__weight_decay": self.weight_decay}
+        if len(schema.names) > 1:
+            options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
+            options["optimizer_critic__lr"] = self.critic_lr
+            options["optimizer_critic__fused"] = True
+        if "fused" in inspect.signature(optimizer).parameters:
+            options["optimizer__fused"] = True  # one kernel for all parameters instead of several for each
+        if self.verbose <= 1:
+            options["callbacks__print_log"] = None
+        return MDMNet(
+            module,
+            self._criterion(),
+            measure=resolve_component("measure", self.measure, MEASURES, "objective"),
+            lam=self.lam,
+            unroll=self.unroll,
+            n_negatives=self.n_negatives,
+            modality_dropout=self.modality_dropout,
+            optimizer=optimizer,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            random_state=self._seed,
+            dtype=torch.float64 if double else torch.float32,
+            device=device,
+            verbose=int(self.verbose > 1),
+            **options,
+        ).initialize()
+
+    def _train(self, train: tuple, valid: tuple | None, *, one_epoch: bool) -> None:
+        net = self.net_
+        epochs = 1 if one_epoch else self.max_epochs
+        callbacks = list(copy.deepcopy(self.callbacks) or [])
+        if not one_epoch:
+            stops = valid is not None and self.early_stopping is not False
+            callbacks.append(
+                EarlyStopping(
+                    monitor="valid_task_loss" if stops else "train_task_loss",
+                    patience=self.n_iter_no_change,
+                    threshold=self.tol * float(np.mean(net.criterion_.log_scale)),
+                    load_best=stops,
+                )
+            )
+            if self.verbose == 1:
+                callbacks.append(EpochProgress(epochs, type(self).__name__))
+        net.set_params(max_epochs=epochs, lam=self.lam, unroll=self.unroll)
+        net.callbacks = callbacks
+        net.initialize_callbacks()
+        done = len(net.history)
+        net.train_split = None if valid is None else predefined_split(self._dataset(*valid))
+        try:
+            with self._seeded(1 + done):
+                net.partial_fit(self._dataset(*train))
+        finally:
+            net.train_split = None  # it holds the validation data
+        # skorch swallows Ctrl-C, and callbacks stop training by the same exception.
+        if not net.stopped_ and not self.callbacks and len(net.history) < done + epochs:
+            raise KeyboardInterrupt("training was interrupted")
+
+    def _dataset(self, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> MaskedDataset:
+        if weight is not None:
+            weight = weight / weight.mean()
+        dtype = self.net_.dtype
+        y = self._encode_target(y, np.float64 if dtype == torch.float64 else np.float32)
+        return MaskedDataset(self._scaled(arrays), y, weight, dtype=dtype)
+
+    def _finish(self, arrays: dict, held_out: dict | None, *, one_epoch: bool) -> None:
+        net = self.net_
+        for module in (net.module_, getattr(net, "critic_", None)):
+            if module is not None:
+                module.requires_grad_(True)
+                module.zero_grad(set_to_none=True)
+        self.history_ = net.history
+        self.loss_curve_ = [float(row["train_task_loss"]) for row in net.history]
+        self.validation_loss_curve_ = [float(row.get("valid_task_loss", math.nan)) for row in net.history]
+        self.dependency_curve_ = [float(row.get("train_dependency", math.nan)) for row in net.history]
+        self.n_iter_ = len(net.history)
+        first = {name: array[:1] for name, array in arrays.items()}
+        self._n_features_out = predict_and_fuse(net, self._scaled(first))[1].shape[1]
+        if self.lam > 0 and len(self.modalities_) > 1:
+            self._fit_reporting_critic(arrays, held_out)
+
+    @contextmanager
+    def _seeded(self, stream: int) -> Iterator[None]:
+        """Seed torch's global generators inside, and leave them as they were outside."""
+        device = str(self.device)
+        cuda = [torch.cuda.current_device()] if device != "cpu" and torch.cuda.is_available() else []
+        seed = int(np.random.SeedSequence([self._seed, stream]).generate_state(1)[0])
+        with torch.random.fork_rng(devices=cuda):
+            torch.default_generator.manual_seed(seed)
+            if cuda:
+                torch.cuda.manual_seed(seed)
+            yield
+
+    # -- applying ----------------------------------------------------------------------------------------------------
+
+    def _apply(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+        check_is_fitted(self, "net_")
+        arrays = self._schema.read(self, X)
+        dtype = next(iter(arrays.values())).dtype
+        prediction, fused = predict_and_fuse(self.net_, self._scaled(arrays))
+        return prediction, fused, dtype
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the fused representation of the samples.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples, in any form accepted by ``fit``; modalities may be absent, None or NaN.
+
+        Returns
+        -------
+        fused : array of shape (n_samples, n_fused)
+        """
+        _, fused, dtype = self._apply(X)
+        return fused.astype(dtype, copy=False)
+
+
+def _take(arrays: dict, y: np.ndarray, weight: np.ndarray | None, rows: np.ndarray) -> tuple:
+    return {name: array[rows] for name, array in arrays.items()}, y[rows], None if weight is None else weight[rows]

@@ -1,0 +1,50 @@
+"""Parameters that take a name or a small parameter object: ``measure="kl"`` or ``measure=KL(bound=5)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.base import clone
+
+__all__: list[str] = []
+
+
+def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
+    """Return a fresh parameter object for a name, or a clone of the object that was passed.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the estimator's parameter, for the error message.
+    value : str or object
+        What the user passed.
+    registry : mapping of str to type
+        The names that are understood.
+    method : str
+        The method that an object must have to be accepted.
+    """
+    if isinstance(value, str):
+        if value not in registry:
+            raise ValueError(
+                f"{parameter}={value!r} is not known. Use one of {sorted(registry)}, or an object such as "
+                f"{next(iter(registry.values())).__name__}()."
+            )
+        return registry[value]()
+    if isinstance(value, type) or not hasattr(value, method):
+        raise TypeError(
+            f"{parameter} must be a name ({', '.join(map(repr, sorted(registry)))}) or an object with a {method}() "
+            f"method, got {value!r}."
+        )
+    return clone(value, safe=False)
+
+
+def nested_name_error(parameter: str, value: str, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]) -> str:
+    """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
+    cls = registry[value].__name__ if value in registry else "an object"
+    arguments = ", ".join(f"{key}=..." for key in sub_parameters)
+    keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
+    return (
+        f"{keys} cannot be set while {parameter}={value!r} is a name. Pass the object instead: "
+        f"{parameter}={cls}({arguments})."
+    )

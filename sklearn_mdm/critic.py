@@ -1,0 +1,159 @@
+"""The statistical network T, which reads one code per modality and returns one number per row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import orthogonal
+
+__all__ = ["Critic", "LipschitzCritic"]
+
+
+class _BoundedCodes(nn.Module):
+    r"""Concatenates codes, each mapped into the open unit ball by :math:`z / \sqrt{1 + |z|^2}`.
+
+    The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
+    raised by mere scale.
+    """
+
+    def __init__(self, code_dims: Sequence[int]) -> None:
+        super().__init__()
+        self.code_dims = tuple(code_dims)
+        modality = torch.arange(len(self.code_dims)).repeat_interleave(torch.tensor(self.code_dims))
+        self.register_buffer("modality", modality, persistent=False)
+        self.register_buffer("blocks", nn.functional.one_hot(modality).float(), persistent=False)
+
+    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
+        joint = torch.cat(list(codes), dim=1)
+        squared_norms = joint.square() @ self.blocks  # (B, m): one norm per modality
+        joint = joint * torch.rsqrt(1 + squared_norms).index_select(1, self.modality)
+        if index is None:
+            return joint
+        product = joint.gather(0, index.index_select(0, self.modality).T)
+        return torch.cat([joint, product])
+
+
+class Critic(nn.Module):
+    """Multilayer perceptron on the concatenated, bounded codes.
+
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's code.
+    hidden_dims : sequence of int, default=(64, 64)
+        Widths of the hidden layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.critic import Critic
+    >>> from sklearn_mdm.negatives import offset_indices
+    >>> critic = Critic([3, 2])
+    >>> codes = [torch.randn(8, 3), torch.randn(8, 2)]
+    >>> t_joint, t_product = critic(codes, offset_indices(8, 2, n_sets=4))
+    >>> t_joint.shape, t_product.shape
+    (torch.Size([8]), torch.Size([32]))
+    """
+
+    def __init__(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        self.codes = _BoundedCodes(code_dims)
+        # Coordinates of a point in the unit ball are small; the scale makes them of order one for the first layer.
+        scale = torch.tensor(self.codes.code_dims).double().sqrt().float()
+        self.register_buffer("scale", scale.index_select(0, self.codes.modality), persistent=False)
+        layers: list[nn.Module] = []
+        widths = [sum(self.codes.code_dims), *hidden_dims]
+        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Any:
+        """Return T on the rows, or on the rows and on re-paired ones.
+
+        Parameters
+        ----------
+        codes : sequence of Tensor of shape (n_samples, code_dims[j])
+            One code per modality.
+        index : Tensor of shape (n_modalities, n_product), default=None
+            Rows of each modality in the re-paired samples; see
+            :func:`sklearn_mdm.negatives.offset_indices`.
+
+        Returns
+        -------
+        t : Tensor of shape (n_samples,), or a pair with (n_product,)
+        """
+        t = self.layers(self.codes(codes, index) * self.scale).squeeze(1)
+        return t if index is None else (t[: len(codes[0])], t[len(codes[0]) :])
+
+
+class _MaxMin(nn.Module):
+    """Sorts pairs of units: 1-Lipschitz, and keeps the norm of the gradient, unlike ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([torch.maximum(a, b), torch.minimum(a, b)], dim=1)
+
+
+def _orthogonal_linear(n_in: int, n_out: int) -> nn.Module:
+    # The Cayley map costs a quarter of torch's default (a matrix exponential or Householder products).
+    return orthogonal(nn.Linear(n_in, n_out), orthogonal_map="cayley")
+
+
+class LipschitzCritic(nn.Module):
+    """A critic that is 1-Lipschitz by construction: orthogonal layers and MaxMin.
+
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's code.
+    hidden_dims : sequence of int, default=(64, 64)
+        Widths of the hidden layers, even numbers.
+
+    Notes
+    -----
+    Lipschitz with respect to the Euclidean distance of the concatenated bounded codes.
+
+    References
+    ----------
+    .. [1] Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation", ICML 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.critic import LipschitzCritic
+    >>> critic = LipschitzCritic([3, 2])
+    >>> critic([torch.randn(8, 3), torch.randn(8, 2)]).shape
+    torch.Size([8])
+    """
+
+    def __init__(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        if any(width % 2 for width in hidden_dims):
+            raise ValueError(f"critic_hidden_dims must be even for a 1-Lipschitz critic, got {tuple(hidden_dims)}.")
+        self.hidden_dims = tuple(hidden_dims)
+        self.codes = _BoundedCodes(code_dims)
+        layers: list[nn.Module] = []
+        widths = [sum(self.codes.code_dims), *hidden_dims]
+        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [_orthogonal_linear(n_in, n_out), _MaxMin()]
+        self.layers = nn.Sequential(*layers, _orthogonal_linear(widths[-1], 1))
+
+    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Any:
+        """Return T on the rows, or on the rows and on re-paired ones; see :meth:`Critic.forward`."""
+        t = self.layers(self.codes(codes, index)).squeeze(1)
+        return t if index is None else (t[: len(codes[0])], t[len(codes[0]) :])
+
+    def __reduce__(self) -> tuple:
+        # torch refuses to pickle parametrised modules other than through their state.
+        return _rebuild, (self.codes.code_dims, self.hidden_dims, self.state_dict(), self.training)
+
+
+def _rebuild(code_dims: Sequence[int], hidden_dims: Sequence[int], state: dict[str, Tensor], training: bool) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        critic = LipschitzCritic(code_dims, hidden_dims)
+    like = next(iter(state.values()))
+    critic.to(device=like.device, dtype=like.dtype).load_state_dict(state)
+    return critic.train(training)

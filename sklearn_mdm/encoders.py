@@ -1,0 +1,170 @@
+"""From one modality to its code z_m. A code is a function of its own modality and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from .components import resolve_component
+
+__all__ = ["MLPEncoder", "ModalityCodes"]
+
+
+class MLPEncoder(BaseEstimator):
+    """Multilayer perceptron on one modality.
+
+    A sequence is first summarised by the mean and the standard deviation of each feature over its observed steps.
+
+    Parameters
+    ----------
+    hidden_dims : sequence of int, default=(64,)
+        Widths of the hidden layers.
+    out_dim : int, default=32
+        Width of the code.
+    dropout : float, default=0.0
+        Probability of zeroing a hidden unit during training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.encoders import MLPEncoder
+    >>> encoder = MLPEncoder(out_dim=8).build((20, 5))  # 20 steps of 5 features
+    >>> encoder(torch.randn(4, 20, 5)).shape
+    torch.Size([4, 8])
+    """
+
+    def __init__(self, hidden_dims: Sequence[int] = (64,), out_dim: int = 32, dropout: float = 0.0) -> None:
+        self.hidden_dims = hidden_dims
+        self.out_dim = out_dim
+        self.dropout = dropout
+
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        """Return the encoder of a modality of shape (n_features,) or (n_steps, n_features).
+
+        Its ``forward(x, mask=None)`` maps x of shape (B, \\*shape), and a boolean mask of the observed samples (B,) or
+        steps (B, n_steps), to codes of shape (B, out_dim); its ``out_dim`` is that width.
+        """
+        return _MLP(shape, self.hidden_dims, self.out_dim, self.dropout)
+
+
+class _MLP(nn.Module):
+    def __init__(self, shape: tuple[int, ...], hidden_dims: Sequence[int], out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = len(shape) == 2
+        self.out_dim = out_dim
+        self.layers = mlp(shape[-1] * (2 if self.pool else 1), hidden_dims, out_dim, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.layers(mean_and_std(x, mask) if self.pool else x)
+
+
+def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers with ReLU and dropout between them."""
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(n_in, width), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        n_in = width
+    return nn.Sequential(*layers, nn.Linear(n_in, n_out))
+
+
+def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean and standard deviation over the observed steps of x (B, T, d); zeros where no step was observed."""
+    weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
+    count = weight.sum(1, keepdim=True).clamp(min=1)
+    weight = (weight / count).unsqueeze(-1)
+    mean = (x * weight).sum(1)
+    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1)
+    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)
+
+
+ENCODERS = {"mlp": MLPEncoder, "auto": MLPEncoder}
+
+
+class ModalityCodes(nn.Module):
+    """The encoders of all modalities, and what stands in for the code of a missing one.
+
+    Fusion modules hold one of these as their first part.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple
+        Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
+    encoder : str, encoder object, or mapping of str to either, default="auto"
+        What turns a modality into its code; a mapping gives one per modality.
+    missing : {"mean", "token"}, default="mean"
+        Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the training mean (zeros, since
+        features are standardised). ``"token"``: a learned vector takes the place of its code.
+
+    Attributes
+    ----------
+    code_dims : dict of str to int
+        Width of each code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.encoders import ModalityCodes
+    >>> codes = ModalityCodes({"m0": (3,), "m1": (5,)})
+    >>> z = codes.represent({"m0": torch.randn(2, 3), "m1": torch.randn(2, 5)})
+    >>> z["m0"].shape
+    torch.Size([2, 32])
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], encoder: Any = "auto", missing: str = "mean") -> None:
+        super().__init__()
+        chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
+        self.encoders = nn.ModuleDict(
+            {
+                name: resolve_component("encoder", chosen.get(name, "auto"), ENCODERS, "build").build(shape)
+                for name, shape in shapes.items()
+            }
+        )
+        self.code_dims = {name: module.out_dim for name, module in self.encoders.items()}
+        self.tokens = (
+            nn.ParameterDict({name: nn.Parameter(torch.zeros(dim)) for name, dim in self.code_dims.items()})
+            if missing == "token"
+            else None
+        )
+
+    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the code of each modality as (B, k); rows of a missing modality hold the code of its mean."""
+        if mask is None:
+            return {name: encoder(X[name]) for name, encoder in self.encoders.items()}
+        return {
+            name: encoder(torch.where(_like(mask[name], X[name]), X[name], 0), mask[name])
+            for name, encoder in self.encoders.items()
+        }
+
+    def fill(self, codes: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Put the stand-in where a modality was not observed."""
+        if mask is None or self.tokens is None:
+            return dict(codes)
+        return {
+            name: torch.where(observed(mask[name]).unsqueeze(1), code, self.tokens[name])
+            for name, code in codes.items()
+        }
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    return mask.unsqueeze(-1) if mask.dim() < x.dim() else mask
+
+
+def observed(mask: Tensor) -> Tensor:
+    """Samples with any observed step, from a mask (B,) or (B, T)."""
+    return mask if mask.dim() == 1 else mask.any(1)
+
+
+def per_modality(encoder: Any, names: Sequence[Hashable]) -> dict[str, Any] | Any:
+    """Translate an ``encoder`` parameter given per modality name to the names used inside torch."""
+    if not isinstance(encoder, Mapping):
+        return encoder
+    unknown = [name for name in encoder if name not in names]
+    if unknown:
+        raise ValueError(f"encoder names modalities {unknown} that X does not have; X has {list(names)}.")
+    return {f"m{i}": encoder[name] for i, name in enumerate(names) if name in encoder}

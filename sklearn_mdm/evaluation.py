@@ -1,0 +1,48 @@
+"""Applying a fitted net to data, in double precision where that is cheap."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from .batches import Batch, BatchIterator, MaskedDataset
+
+__all__: list[str] = []
+
+# Large enough to keep matrix products busy, small enough for the activations of wide systems.
+ROWS_PER_BATCH = 1024
+
+
+def predict_and_fuse(net: Any, X: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction (n, n_outputs) and fused representation (n, k) of X."""
+    outputs = [module(batch.X, batch.mask) for module, batch in _batches(net, X)]
+    return _to_array([o.prediction for o in outputs]), _to_array([o.fused for o in outputs])
+
+
+def represent(net: Any, X: Mapping[Hashable, np.ndarray]) -> list[np.ndarray]:
+    """Code (n, k_m) of each modality of X."""
+    outputs = [list(module.represent(batch.X, batch.mask).values()) for module, batch in _batches(net, X)]
+    return [_to_array(list(codes)) for codes in zip(*outputs, strict=True)]
+
+
+def _batches(net: Any, X: Mapping[Hashable, np.ndarray]) -> Iterator[tuple[torch.nn.Module, Batch]]:
+    """Yield the module in evaluation mode with each batch.
+
+    In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
+    is therefore applied in double precision, on a copy, since other threads may be using it.
+    """
+    module, dtype, on_cpu = net.module_, net.dtype, str(net.device) == "cpu"
+    if on_cpu and dtype != torch.float64:
+        module, dtype = copy.deepcopy(module).double(), torch.float64
+    module.eval()
+    with torch.no_grad():
+        for batch, _ in BatchIterator(MaskedDataset(X, dtype=dtype), batch_size=ROWS_PER_BATCH):
+            yield module, batch if on_cpu else batch.to(net.device)
+
+
+def _to_array(tensors: list[torch.Tensor]) -> np.ndarray:
+    return torch.cat(tensors).double().cpu().numpy()

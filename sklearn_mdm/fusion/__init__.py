@@ -1,0 +1,8 @@
+"""Fusion systems: parameter objects that build the module between the modalities and the prediction."""
+
+from .base import FusionOutput
+from .concat import ConcatFusion
+
+__all__ = ["FUSIONS", "ConcatFusion", "FusionOutput"]
+
+FUSIONS = {"concat": ConcatFusion}
