@@ -8,7 +8,7 @@ import math
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ EARLY_STOPPING_SAMPLES = 200
 class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "fusion": "no_validation",
         "encoder": "no_validation",
         "measure": "no_validation",
@@ -70,7 +70,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    __metadata_request__fit = {"groups": True}
+    # GridSearchCV.fit(..., groups=g) reaches the stopping split without a set_fit_request.
+    __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
     # -- what subclasses fill in -------------------------------------------------------------------------------------
 
@@ -83,7 +84,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Learn what is needed to encode the target from the training rows."""
 
-    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         raise NotImplementedError
 
     def _criterion(self) -> torch.nn.Module:
@@ -265,7 +266,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             missing=self.missing,
         )
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
-        optimizer = OPTIMIZERS.get(self.optimizer, self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
+        optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         options: dict[str, Any] = {"optimizer__weight_decay": self.weight_decay}
         if len(schema.names) > 1:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)

@@ -70,7 +70,7 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        X: Mapping[Hashable, Any],
+        X: Mapping[Any, Any],
         y: Any = None,
         sample_weight: Any = None,
         dtype: torch.dtype = torch.float32,

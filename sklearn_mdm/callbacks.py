@@ -19,8 +19,12 @@ class EarlyStopping(SkorchEarlyStopping):
     loss an improvement, and every module is restored, so that critic and fusion module stay in step.
     """
 
+    best_model_weights_: dict[str, Any] | None
+
     def __init__(self, monitor: str, patience: int, threshold: float, load_best: bool) -> None:
-        super().__init__(monitor=monitor, patience=patience, threshold=threshold, threshold_mode="abs", load_best=load_best)
+        super().__init__(
+            monitor=monitor, patience=patience, threshold=threshold, threshold_mode="abs", load_best=load_best
+        )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters."""
@@ -61,7 +65,9 @@ class EpochProgress(Callback):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Advance the bar."""
         shown = {"train_task_loss": "task", "valid_task_loss": "valid", "train_dependency": "dependency"}
-        self.bar_.set_postfix({label: f"{net.history[-1][key]:.3f}" for key, label in shown.items() if key in net.history[-1]})
+        self.bar_.set_postfix(
+            {label: f"{net.history[-1][key]:.3f}" for key, label in shown.items() if key in net.history[-1]}
+        )
         self.bar_.update()
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:

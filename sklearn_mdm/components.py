@@ -39,7 +39,9 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
     return clone(value, safe=False)
 
 
-def nested_name_error(parameter: str, value: str, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]) -> str:
+def nested_name_error(
+    parameter: str, value: str, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
+) -> str:
     """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
     cls = registry[value].__name__ if value in registry else "an object"
     arguments = ", ".join(f"{key}=..." for key in sub_parameters)

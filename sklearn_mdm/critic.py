@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ class _BoundedCodes(nn.Module):
     The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
     raised by mere scale.
     """
+
+    modality: Tensor
+    blocks: Tensor
 
     def __init__(self, code_dims: Sequence[int]) -> None:
         super().__init__()
@@ -58,6 +62,8 @@ class Critic(nn.Module):
     (torch.Size([8]), torch.Size([32]))
     """
 
+    scale: Tensor
+
     def __init__(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64)) -> None:
         super().__init__()
         self.codes = _BoundedCodes(code_dims)
@@ -66,7 +72,7 @@ class Critic(nn.Module):
         self.register_buffer("scale", scale.index_select(0, self.codes.modality), persistent=False)
         layers: list[nn.Module] = []
         widths = [sum(self.codes.code_dims), *hidden_dims]
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in itertools.pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
@@ -137,7 +143,7 @@ class LipschitzCritic(nn.Module):
         self.codes = _BoundedCodes(code_dims)
         layers: list[nn.Module] = []
         widths = [sum(self.codes.code_dims), *hidden_dims]
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+        for n_in, n_out in itertools.pairwise(widths):
             layers += [_orthogonal_linear(n_in, n_out), _MaxMin()]
         self.layers = nn.Sequential(*layers, _orthogonal_linear(widths[-1], 1))
 
@@ -151,7 +157,9 @@ class LipschitzCritic(nn.Module):
         return _rebuild, (self.codes.code_dims, self.hidden_dims, self.state_dict(), self.training)
 
 
-def _rebuild(code_dims: Sequence[int], hidden_dims: Sequence[int], state: dict[str, Tensor], training: bool) -> nn.Module:
+def _rebuild(
+    code_dims: Sequence[int], hidden_dims: Sequence[int], state: dict[str, Tensor], training: bool
+) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         critic = LipschitzCritic(code_dims, hidden_dims)
     like = next(iter(state.values()))

@@ -124,11 +124,15 @@ class ReportingCritic:
             torch.default_generator.manual_seed(self.seed)
             self.critic_ = Critic([z.shape[1] for z in tensors], self.hidden_dims)
         # T = 0 to begin with: the state to return to if nothing that is learned holds.
-        torch.nn.init.zeros_(self.critic_.layers[-1].weight)
-        torch.nn.init.zeros_(self.critic_.layers[-1].bias)
+        self._silence()
         self._train(train, valid)
         self._calibrate(valid)
         return self
+
+    def _silence(self) -> None:
+        with torch.no_grad():
+            for parameter in self.critic_.layers[-1].parameters():
+                parameter.zero_()
 
     def _standardized(self, codes: Sequence[np.ndarray]) -> list[Tensor]:
         stacked = (np.concatenate(codes, axis=1) - self.mean_) / self.scale_
@@ -138,9 +142,7 @@ class ReportingCritic:
         generator = torch.Generator().manual_seed(self.seed)
         n, m = len(train[0]), len(train)
         size = min(self.batch_size, n)
-        optimizer = torch.optim.AdamW(
-            self.critic_.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW(self.critic_.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
         valid_index = offset_indices(len(valid[0]), m, 4, generator)
         check_every = max(1, self.n_updates // 20)
         best, best_loss, self.n_updates_ = None, 2 * math.log(2), 0
@@ -160,8 +162,7 @@ class ReportingCritic:
                     best_loss, self.n_updates_ = loss, update
                     best = {name: value.clone() for name, value in self.critic_.state_dict().items()}
         if best is None:
-            torch.nn.init.zeros_(self.critic_.layers[-1].weight)
-            torch.nn.init.zeros_(self.critic_.layers[-1].bias)
+            self._silence()
         else:
             self.critic_.load_state_dict(best)
         self.critic_.requires_grad_(False).double().eval()

@@ -43,7 +43,7 @@ class MLPEncoder(BaseEstimator):
         self.dropout = dropout
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        """Return the encoder of a modality of shape (n_features,) or (n_steps, n_features).
+        r"""Return the encoder of a modality of shape (n_features,) or (n_steps, n_features).
 
         Its ``forward(x, mask=None)`` maps x of shape (B, \\*shape), and a boolean mask of the observed samples (B,) or
         steps (B, n_steps), to codes of shape (B, out_dim); its ``out_dim`` is that width.
@@ -125,7 +125,7 @@ class ModalityCodes(nn.Module):
                 for name, shape in shapes.items()
             }
         )
-        self.code_dims = {name: module.out_dim for name, module in self.encoders.items()}
+        self.code_dims: dict[str, int] = {name: int(module.out_dim) for name, module in self.encoders.items()}  # type: ignore[arg-type]
         self.tokens = (
             nn.ParameterDict({name: nn.Parameter(torch.zeros(dim)) for name, dim in self.code_dims.items()})
             if missing == "token"

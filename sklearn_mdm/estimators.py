@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,150 @@ _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
 
 
 class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
+    r"""Regression on several modalities, by maximising their mutual dependency.
+
+    Encodes each modality, fuses the codes :math:`z_1, \dots, z_m`, and trains with
+
+    .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
+
+    where :math:`L_{MDM}` is the dependency between the codes, estimated by a critic that is trained alongside
+    (Algorithm 1 of [1]_).
+
+    Parameters
+    ----------
+    fusion : {"concat"} or fusion object, default="concat"
+        System that fuses the modalities: a name, or a parameter object such as
+        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
+    encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
+        What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
+    measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
+        Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
+    lam : float, default=0.1
+        Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
+    unroll : int, default=1
+        Critic updates before each update of the model.
+    modalities : dict of name to column selector, default=None
+        For a 2-D X: which columns belong to which modality. Selectors are those of
+        :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
+    missing : {"mean", "token"}, default="mean"
+        What stands in for a modality that was not observed: its training mean, or a learned code.
+    modality_dropout : float, default=0.0
+        Probability that a training prediction is made without a modality, per sample and modality; at least one is
+        kept. Makes predictions with missing modalities better.
+    critic_hidden_dims : sequence of int, default=(64, 64)
+        Widths of the critic's hidden layers.
+    critic_lr : float, default=1e-3
+        Learning rate of the critic.
+    n_negatives : int, default=1
+        Re-paired rows per row of a batch.
+    standardize : bool, default=True
+        Whether to scale each feature of X and each output of y to zero mean and unit variance over the observed
+        training rows and steps. Without it ``lam`` and ``lr`` depend on the units of the data.
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        Task loss, averaged over outputs.
+    optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
+        Optimizer of the model. The critic has an Adam of its own.
+    lr : float, default=1e-3
+        Learning rate of the model.
+    weight_decay : float, default=1e-2
+        Weight decay of the model, decoupled from the gradient for ``"adamw"``.
+    batch_size : int, default=64
+        Samples per update. A trailing batch of fewer than four joins the batch before it.
+    max_epochs : int, default=100
+        Most passes over the training samples.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
+        return to the best epoch. ``"auto"`` does so from 200 samples on. Without it, training stops when the training
+        loss no longer falls. ``X_val`` takes the place of the held-out samples.
+    validation_fraction : float, default=0.1
+        Part of the samples to hold out; whole groups where ``groups`` are passed to ``fit``.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement by ``tol`` before training stops.
+    tol : float, default=1e-4
+        Smallest improvement of the loss on the standardised target that counts.
+    callbacks : list of skorch callbacks, default=None
+        Copies of them see every epoch and batch of ``net_``.
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes a CUDA device if there is one. On the CPU parameters have the floating type of X, elsewhere
+        single precision.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the last fit: net, critic, both optimizers and the scaling stay.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself
+        bit for bit on one machine with one thread count. Global generators are left alone.
+    verbose : int, default=0
+        1 shows a progress bar, 2 a line per epoch.
+
+    Attributes
+    ----------
+    net_ : MDMNet
+        The trained skorch net.
+    modalities_ : list
+        Modality names, sorted.
+    n_features_in_ : int
+        Total number of features.
+    n_features_per_modality_ : dict
+        Number of features of each modality.
+    feature_names_in_ : array of str
+        Column names, if X was a flat data frame of named columns.
+    scalers_ : dict of name to StandardScaler
+        Scaling of each modality; empty with ``standardize=False``.
+    target_scaler_ : StandardScaler or None
+        Scaling of y.
+    n_outputs_ : int
+        Number of targets.
+    n_iter_ : int
+        Number of epochs that were run.
+    history_ : skorch.history.History
+        Losses of every epoch and batch; see :class:`MDMNet`.
+    loss_curve_ : list of float
+        Task loss on the training samples at each epoch, in the units of y (squared, for the squared error).
+    validation_loss_curve_ : list of float
+        Task loss on the held-out samples; NaN without them.
+    dependency_curve_ : list of float
+        Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
+    reporting_critic_ : ReportingCritic
+        The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
+
+    See Also
+    --------
+    MDMFusionClassifier : The same for classes.
+    ModalityTransformer : Scikit-learn transformers per modality.
+    ModalityDict : Dict of modalities that scikit-learn can index, for grid searches and cross-validation.
+
+    Notes
+    -----
+    X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
+    lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
+    a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
+    of NaN is padding or a gap. At predict time a modality may also be absent or None.
+
+    A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
+
+    References
+    ----------
+    .. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
+       EMNLP 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import MDMFusionRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> shared = rng.normal(size=(300, 1))
+    >>> X = {"audio": shared + rng.normal(size=(300, 4)), "text": shared + rng.normal(size=(300, 6))}
+    >>> y = shared.ravel()
+    >>> model = MDMFusionRegressor(lam=0.1, random_state=0).fit(X, y)
+    >>> model.predict(X).shape
+    (300,)
+    >>> bool(model.score(X, y) > 0.7)
+    True
+    >>> bool(model.dependency_score(X) > 0.1)  # nats
+    True
+    >>> model.predict({"text": X["text"]}).shape  # audio is missing
+    (300,)
+    """
+
     def __init__(
         self,
         *,
@@ -87,7 +231,10 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         self.random_state = random_state
         self.verbose = verbose
 
-    _parameter_constraints: dict = {**BaseMDMFusion._parameter_constraints, "loss": [StrOptions(set(_LOSSES))]}
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMDMFusion._parameter_constraints,
+        "loss": [StrOptions(set(_LOSSES))],
+    }
 
     def fit(
         self,
@@ -99,13 +246,68 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         X_val: Any = None,
         y_val: Any = None,
     ) -> MDMFusionRegressor:
+        """Fit the encoders, the fusion and the critic.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Training samples; see Notes of the class for what is accepted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group (speaker, patient) are never split between training and stopping.
+        X_val, y_val : default=None
+            Samples that decide when to stop, instead of held-out ones.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y or a parameter is not as described; the message names the modality and the remedy.
+        FloatingPointError
+            If a loss is not finite; the message names the term and the epoch.
+        """
         reset = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
+        """Train for one epoch on a batch of samples.
+
+        The first call fixes modalities, scaling; the reporting critic is trained anew in every call.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss.
+
+        Returns
+        -------
+        self : object
+        """
         return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), one_epoch=True)
 
     def predict(self, X: Any) -> np.ndarray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples; modalities may be absent, None or NaN.
+
+        Returns
+        -------
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            In the floating type of X.
+        """
         prediction, _, dtype = self._apply(X)
         if self.target_scaler_ is not None:
             prediction = self.target_scaler_.inverse_transform(prediction)
@@ -129,12 +331,12 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         self.target_scaler_ = StandardScaler().fit(y, sample_weight=sample_weight) if self.standardize else None
 
-    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return (y if self.target_scaler_ is None else self.target_scaler_.transform(y)).astype(dtype)
 
     def _criterion(self) -> torch.nn.Module:
         cls, power = _LOSSES[self.loss]
-        criterion = cls(reduction="none")
+        criterion: Any = cls(reduction="none")
         scale = np.ones(self.n_outputs_) if self.target_scaler_ is None else self.target_scaler_.scale_
         criterion.log_scale = tuple((scale**power).tolist())
         return criterion
@@ -144,6 +346,143 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
 
 class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
+    r"""Classification on several modalities, by maximising their mutual dependency.
+
+    Encodes each modality, fuses the codes :math:`z_1, \dots, z_m`, and trains with
+
+    .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
+
+    where :math:`L_{down}` is the cross-entropy and :math:`L_{MDM}` the dependency between the codes, estimated by a
+    critic that is trained alongside (Algorithm 1 of [1]_).
+
+    Parameters
+    ----------
+    fusion : {"concat"} or fusion object, default="concat"
+        System that fuses the modalities: a name, or a parameter object such as
+        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
+    encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
+        What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
+    measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
+        Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
+    lam : float, default=0.1
+        Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
+    unroll : int, default=1
+        Critic updates before each update of the model.
+    modalities : dict of name to column selector, default=None
+        For a 2-D X: which columns belong to which modality. Selectors are those of
+        :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
+    missing : {"mean", "token"}, default="mean"
+        What stands in for a modality that was not observed: its training mean, or a learned code.
+    modality_dropout : float, default=0.0
+        Probability that a training prediction is made without a modality, per sample and modality; at least one is
+        kept. Makes predictions with missing modalities better.
+    critic_hidden_dims : sequence of int, default=(64, 64)
+        Widths of the critic's hidden layers.
+    critic_lr : float, default=1e-3
+        Learning rate of the critic.
+    n_negatives : int, default=1
+        Re-paired rows per row of a batch.
+    standardize : bool, default=True
+        Whether to scale each feature to zero mean and unit variance over the observed training rows and steps.
+        Without it ``lam`` and ``lr`` depend on the units of the data.
+    class_weight : dict of label to weight, "balanced" or None, default=None
+        Weights of the classes in the task loss; ``"balanced"`` weighs them inversely to their frequency.
+    optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
+        Optimizer of the model. The critic has an Adam of its own.
+    lr : float, default=1e-3
+        Learning rate of the model.
+    weight_decay : float, default=1e-2
+        Weight decay of the model, decoupled from the gradient for ``"adamw"``.
+    batch_size : int, default=64
+        Samples per update. A trailing batch of fewer than four joins the batch before it.
+    max_epochs : int, default=100
+        Most passes over the training samples.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
+        return to the best epoch. ``"auto"`` does so from 200 samples on. Without it, training stops when the training
+        loss no longer falls. ``X_val`` takes the place of the held-out samples.
+    validation_fraction : float, default=0.1
+        Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``.
+    n_iter_no_change : int, default=10
+        Epochs without an improvement by ``tol`` before training stops.
+    tol : float, default=1e-4
+        Smallest improvement of the cross-entropy that counts.
+    callbacks : list of skorch callbacks, default=None
+        Copies of them see every epoch and batch of ``net_``.
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes a CUDA device if there is one. On the CPU parameters have the floating type of X, elsewhere
+        single precision.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay.
+    random_state : int, RandomState instance or None, default=None
+        Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself
+        bit for bit on one machine with one thread count. Global generators are left alone.
+    verbose : int, default=0
+        1 shows a progress bar, 2 a line per epoch.
+
+    Attributes
+    ----------
+    net_ : MDMNet
+        The trained skorch net.
+    modalities_ : list
+        Modality names, sorted.
+    n_features_in_ : int
+        Total number of features.
+    n_features_per_modality_ : dict
+        Number of features of each modality.
+    feature_names_in_ : array of str
+        Column names, if X was a flat data frame of named columns.
+    scalers_ : dict of name to StandardScaler
+        Scaling of each modality; empty with ``standardize=False``.
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    n_iter_ : int
+        Number of epochs that were run.
+    history_ : skorch.history.History
+        Losses of every epoch and batch; see :class:`MDMNet`.
+    loss_curve_ : list of float
+        Task loss on the training samples at each epoch, in nats.
+    validation_loss_curve_ : list of float
+        Task loss on the held-out samples; NaN without them.
+    dependency_curve_ : list of float
+        Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
+    reporting_critic_ : ReportingCritic
+        The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
+
+    See Also
+    --------
+    MDMFusionRegressor : The same for numbers.
+    ModalityTransformer : Scikit-learn transformers per modality.
+    ModalityDict : Dict of modalities that scikit-learn can index, for grid searches and cross-validation.
+
+    Notes
+    -----
+    X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
+    lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
+    a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
+    of NaN is padding or a gap. At predict time a modality may also be absent or None.
+
+    A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
+
+    References
+    ----------
+    .. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
+       EMNLP 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn_mdm import MDMFusionClassifier
+    >>> data, y = load_breast_cancer(return_X_y=True)
+    >>> views = {"mean": slice(0, 10), "error": slice(10, 20), "worst": slice(20, 30)}
+    >>> model = MDMFusionClassifier(modalities=views, random_state=0).fit(data, y)
+    >>> bool(model.score(data, y) > 0.95)
+    True
+    >>> model.predict_proba({"mean": data[:2, :10]}).shape  # two views are missing
+    (2, 2)
+    """
+
     def __init__(
         self,
         *,
@@ -203,7 +542,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         self.random_state = random_state
         self.verbose = verbose
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
@@ -218,22 +557,92 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         X_val: Any = None,
         y_val: Any = None,
     ) -> MDMFusionClassifier:
+        """Fit the encoders, the fusion and the critic.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Training samples; see Notes of the class for what is accepted.
+        y : array-like of shape (n_samples,)
+            Class labels: numbers or strings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group (speaker, patient) are never split between training and stopping.
+        X_val, y_val : default=None
+            Samples that decide when to stop, instead of held-out ones.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y or a parameter is not as described; the message names the modality and the remedy.
+        FloatingPointError
+            If a loss is not finite; the message names the term and the epoch.
+        """
         reset = not (self.warm_start and hasattr(self, "net_"))
         return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
+        """Train for one epoch on a batch of samples.
+
+        The first call fixes modalities, scaling and classes; the reporting critic is trained anew in every call.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,)
+            Class labels.
+        classes : array-like of shape (n_classes,), default=None
+            All classes there are; required in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss.
+
+        Returns
+        -------
+        self : object
+        """
         reset = not hasattr(self, "net_")
         if reset and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if not reset and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}.")
+            raise ValueError(
+                f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
+            )
         return self._fit(X, y, sample_weight, classes=classes, reset=reset, one_epoch=True)
 
     def predict(self, X: Any) -> np.ndarray:
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples; modalities may be absent, None or NaN.
+
+        Returns
+        -------
+        y : array of shape (n_samples,)
+        """
         logits, _, _ = self._apply(X)
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples; modalities may be absent, None or NaN.
+
+        Returns
+        -------
+        proba : array of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
         logits, _, dtype = self._apply(X)
         return softmax(logits, axis=1).astype(dtype, copy=False)
 
@@ -247,7 +656,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             found = np.unique(y if classes is None else classes)
             if len(found) < 2:
                 raise ValueError(
-                    f"{type(self).__name__} needs at least 2 classes in y, but it contains only one class: {found[0]!r}."
+                    f"{type(self).__name__} needs at least 2 classes in y, but the data contains only one class: "
+                    f"{found[0]!r}."
                 )
             self.classes_ = found
         unknown = np.setdiff1d(y, self.classes_)
@@ -265,16 +675,18 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         if isinstance(class_weight, Mapping):
             unknown = [label for label in class_weight if label not in self.classes_]
             if unknown:
-                raise ValueError(f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}.")
+                raise ValueError(
+                    f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}."
+                )
         labels = self.classes_[y]
         per_sample = compute_sample_weight(class_weight, labels)
         return per_sample if sample_weight is None else per_sample * sample_weight
 
-    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return y.astype(np.int64)
 
     def _criterion(self) -> torch.nn.Module:
-        criterion = torch.nn.CrossEntropyLoss(reduction="none")
+        criterion: Any = torch.nn.CrossEntropyLoss(reduction="none")
         criterion.log_scale = (1.0,)
         return criterion
 
@@ -285,9 +697,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         return y
 
 
-def _check_target(
-    estimator: Any, y: Any, n_samples: int, rows: np.ndarray | None, **options: Any
-) -> np.ndarray:
+def _check_target(estimator: Any, y: Any, n_samples: int, rows: np.ndarray | None, **options: Any) -> np.ndarray:
     """Validate y beside an X that was already read, and keep the given rows."""
     if y is None:
         raise ValueError(

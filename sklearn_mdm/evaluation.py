@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,19 @@ __all__: list[str] = []
 ROWS_PER_BATCH = 1024
 
 
-def predict_and_fuse(net: Any, X: Mapping[Hashable, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def predict_and_fuse(net: Any, X: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Prediction (n, n_outputs) and fused representation (n, k) of X."""
     outputs = [module(batch.X, batch.mask) for module, batch in _batches(net, X)]
     return _to_array([o.prediction for o in outputs]), _to_array([o.fused for o in outputs])
 
 
-def represent(net: Any, X: Mapping[Hashable, np.ndarray]) -> list[np.ndarray]:
+def represent(net: Any, X: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Code (n, k_m) of each modality of X."""
     outputs = [list(module.represent(batch.X, batch.mask).values()) for module, batch in _batches(net, X)]
     return [_to_array(list(codes)) for codes in zip(*outputs, strict=True)]
 
 
-def _batches(net: Any, X: Mapping[Hashable, np.ndarray]) -> Iterator[tuple[torch.nn.Module, Batch]]:
+def _batches(net: Any, X: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, Batch]]:
     """Yield the module in evaluation mode with each batch.
 
     In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module

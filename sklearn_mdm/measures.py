@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .critic import Critic, LipschitzCritic
 
-__all__ = ["KL", "MEASURES", "FDivergence", "Measure", "Wasserstein"]
+__all__ = ["KL", "FDivergence", "Measure", "Wasserstein"]
 
 
 class Measure(BaseEstimator):
@@ -35,6 +35,7 @@ class Measure(BaseEstimator):
     >>> from sklearn_mdm.measures import Measure
     >>> class MeanGap(Measure):
     ...     unit = "arbitrary"
+    ...
     ...     def objective(self, t_joint, t_product):
     ...         return torch.tanh(t_joint).mean() - torch.tanh(t_product).mean()
     >>> MeanGap().objective(torch.zeros(4), torch.zeros(8))

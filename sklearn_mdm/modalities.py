@@ -46,15 +46,15 @@ class ModalityDict(SliceDict):
     **modalities : array-like
         Further modalities by keyword.
 
-    Notes
-    -----
-    ``X["audio"]`` is a modality; ``X[mask]``, ``X[indices]`` and ``X[2:5]`` are samples; ``X[3]`` is the sample 3 as
-    a ModalityDict of length one, unless 3 is the name of a modality. ``len(X)`` is the number of samples.
-
     Raises
     ------
     ValueError
         If modalities differ in their number of samples, or none has values.
+
+    Notes
+    -----
+    ``X["audio"]`` is a modality; ``X[mask]``, ``X[indices]`` and ``X[2:5]`` are samples; ``X[3]`` is the sample 3 as
+    a ModalityDict of length one, unless 3 is the name of a modality. ``len(X)`` is the number of samples.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,21 @@ class MDMNet(NeuralNet):
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
-    optimizer_critic : torch optimizer (class), default=torch.optim.Adam
-        Optimizer of the critic; ``optimizer_critic__lr`` sets its learning rate (default: ``lr``).
+    optimizer, optimizer_critic : torch optimizer (class), default=torch.optim.Adam
+        Optimizers of the module and of the critic.
+    lr : float, default=1e-3
+        Learning rate of both; ``optimizer_critic__lr`` sets the critic's own.
     random_state : int, default=0
         Seed of batch order, critic batches, negatives and modality dropout. Initial weights and dropout layers follow
         torch's global generator.
     dtype : torch.dtype, default=torch.float32
         Floating type of parameters and data.
+    dataset : type, default=MaskedDataset
+        Dataset class that X and y are wrapped in.
+    iterator_train, iterator_valid : type, default=BatchIterator
+        Iterators over its batches.
+    train_split : callable or None, default=None
+        skorch's split into training and validation data; None validates on nothing.
     **kwargs : dict
         Further parameters of :class:`skorch.NeuralNet`; ``critic__hidden_dims`` sets the critic's layers. X is a
         mapping of arrays, (n, d) or (n, T, d), with NaN rows or steps where nothing was observed.
@@ -221,7 +230,7 @@ class MDMNet(NeuralNet):
         return self._shuffled(data.batch, rows)
 
     def _shuffled(self, batch: Callable[[Tensor], Batch], rows: Tensor) -> Iterator[Batch]:
-        size = len(rows) if self.batch_size == -1 else min(self.batch_size, len(rows))
+        size = len(rows) if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), len(rows))
         generator = self.generators_["critic_batches"]
         while True:
             order = rows[torch.randperm(len(rows), generator=generator)]
@@ -240,15 +249,23 @@ class MDMNet(NeuralNet):
         """``unroll`` critic updates, then one model update."""
         self._set_training(True)
         if self.critic_batches_ is not None:
-            rng_state = torch.get_rng_state()
-            torch.set_rng_state(self.critic_rng_state_)
             self.critic_.requires_grad_(True)
-            for _ in range(self.unroll):
-                self._critic_step(next(self.critic_batches_))
+            with self._critic_rng():
+                for _ in range(self.unroll):
+                    self._critic_step(next(self.critic_batches_))
             self.critic_.requires_grad_(False)  # the model step passes gradients through T, not to it
+        return self._model_step(batch)
+
+    @contextmanager
+    def _critic_rng(self) -> Iterator[None]:
+        """Draw dropout from the critic's stream, so that the model's own dropout is the same with and without it."""
+        rng_state = torch.get_rng_state()
+        torch.set_rng_state(self.critic_rng_state_)
+        try:
+            yield
+        finally:
             self.critic_rng_state_ = torch.get_rng_state()
             torch.set_rng_state(rng_state)
-        return self._model_step(batch)
 
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
@@ -270,7 +287,10 @@ class MDMNet(NeuralNet):
         dependency = None
         if self.critic_batches_ is not None:
             # The term reads what was observed, also where the prediction has to do without.
-            codes = output.representations if mask is Xi.mask else self.module_.represent(Xi.X, Xi.mask)
+            codes = output.representations
+            if mask is not Xi.mask:
+                with self._critic_rng():
+                    codes = self.module_.represent(Xi.X, Xi.mask)
             dependency = self._dependency(list(codes.values()), Xi.complete)
             if dependency is not None:
                 loss = loss - self.lam * dependency
@@ -300,7 +320,10 @@ class MDMNet(NeuralNet):
     def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
         names = list(batch.X)
         seen = torch.stack(
-            [torch.ones(len(batch), dtype=torch.bool) if batch.mask is None else observed(batch.mask[n]).cpu() for n in names]
+            [
+                torch.ones(len(batch), dtype=torch.bool) if batch.mask is None else observed(batch.mask[n]).cpu()
+                for n in names
+            ]
         )
         noise = torch.rand(seen.shape, generator=self.generators_["modality_dropout"])
         kept = seen & (noise >= self.modality_dropout)
@@ -311,7 +334,9 @@ class MDMNet(NeuralNet):
         mask = {}
         for name, keep in zip(names, kept, strict=True):
             x = batch.X[name]
-            steps = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if batch.mask is None else batch.mask[name]
+            steps = (
+                torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if batch.mask is None else batch.mask[name]
+            )
             mask[name] = steps & (keep if steps.dim() == 1 else keep[:, None])
         return mask
 

@@ -178,7 +178,7 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
         Number of input features of all modalities together; a modality of texts counts as one.
     n_features_per_modality_ : dict
         Number of input features of each modality.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str
         Column names, if X is a flat data frame with string columns.
 
     See Also
@@ -196,9 +196,9 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
     token lists, and a data frame of a single column of strings (other than a categorical one).
 
     The parameters of the transformers are ``{modality}__{parameter}``, or ``transformers__{parameter}`` if there is
-    one for all. Integer names of modalities are written as strings there, as in ``set_params(**{"0__with_mean":
-    False})``. Names in ``transformers`` must therefore differ as strings, not contain "__" and not be "transformers"
-    or "modalities".
+    one for all. Integer names of modalities are written as strings there: ``set_params(**{"0__with_mean": False})``.
+    Names in ``transformers`` must therefore differ as strings, not contain a double underscore and not be
+    "transformers" or "modalities".
 
     A mapping comes back as a :class:`ModalityDict`, where absent modalities stay absent and None stays None; a data
     frame with (modality, feature) columns as such a frame, where they become NaN; a flat X as an array, its modalities
@@ -255,11 +255,11 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
         return self
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output features, "modality__feature".
+        """Return the names of the output features, ``modality__feature``.
 
         Parameters
         ----------
-        input_features : array-like of str of shape (n_features_in_,), default=None
+        input_features : array-like of str, default=None
             Input names for a flat X that was not a data frame with string columns.
 
         Returns
@@ -286,7 +286,7 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
         Returns
         -------
         dict
-            Parameter names to values; the transformer of "audio" is "audio", its parameters are "audio__...".
+            Parameter names to values; the transformer of "audio" is ``audio``, its parameters are ``audio__...``.
         """
         params = super().get_params(deep=deep)
         for name, transformer in self._named_transformers().items() if deep else ():

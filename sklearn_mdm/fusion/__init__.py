@@ -3,6 +3,6 @@
 from .base import FusionOutput
 from .concat import ConcatFusion
 
-__all__ = ["FUSIONS", "ConcatFusion", "FusionOutput"]
+__all__ = ["ConcatFusion", "FusionOutput"]
 
 FUSIONS = {"concat": ConcatFusion}

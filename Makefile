@@ -1,0 +1,88 @@
+# Every target sets up what it needs; a second call finds the set-up done. `make` alone lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes. Each keeps to one torch thread, or they would fight over the cores.
+WORKERS ?= auto --maxprocesses=4
+PYTEST_ARGS ?=
+SPHINXOPTS ?= -W --keep-going
+BENCH ?= *
+
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+else
+BIN := bin
+endif
+PY := $(VENV)/$(BIN)/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal
+
+# `make test-floors` keeps the torch of constraints.txt: on Linux x86-64 the package index has old torch only as CUDA
+# builds of several GB. TORCH_FLOOR=1 takes the oldest torch too, wherever pip finds it.
+FLOORS_VENV := .venv-floors$(if $(TORCH_FLOOR),-torch)
+FLOORS_PY := $(FLOORS_VENV)/$(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-floors lint docs bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+demo: $(VENV)/.done-plot  ## run the quickstart example; its text and figures go to results/
+	@$(PY) tools/run_example.py examples/plot_quickstart.py --output results
+
+test: $(VENV)/.done-test  ## run the fast tests and the doctests
+	$(ONE_THREAD) $(PY) $(PYTEST) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.done-test  ## run the slow tests only
+	$(ONE_THREAD) $(PY) $(PYTEST) -m slow $(PYTEST_ARGS)
+
+test-floors: $(FLOORS_VENV)/.done  ## run the fast tests with the oldest supported dependencies (torch too with TORCH_FLOOR=1)
+	@$(FLOORS_PY) -m pip list --disable-pip-version-check 2>/dev/null | grep -iE '^(numpy|pandas|scikit-learn|scipy|skorch|torch) '
+	$(ONE_THREAD) $(FLOORS_PY) $(PYTEST) $(PYTEST_ARGS)
+
+lint: $(VENV)/.done-lint  ## check style (ruff), format (ruff) and types (mypy)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+docs: $(VENV)/.done-docs  ## build the documentation into docs/_build/html; any warning fails
+	@rm -rf docs/generated # pages of names that are gone would be orphans
+	$(PY) -m sphinx -b html $(SPHINXOPTS) docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(VENV)/.done-bench  ## run the benchmarks (one: BENCH=bench_name); tables and JSON go to results/
+	@mkdir -p results
+	@set -e; for script in $(wildcard benchmarks/$(BENCH).py); do \
+		name=$$(basename $$script .py); echo "== $$name -> results/$$name.json"; \
+		$(PY) $$script --output results/$$name.json; \
+	done
+
+clean:  ## remove environments, caches, built documentation and results
+	rm -rf .venv .venv-floors .venv-floors-torch build dist results docs/_build docs/auto_examples docs/generated
+	rm -rf .mypy_cache .pytest_cache .ruff_cache docs/sg_execution_times.rst
+	find sklearn_mdm tests examples benchmarks tools docs -name __pycache__ -prune -exec rm -rf {} +
+
+# --- set-up -----------------------------------------------------------------
+# A stamp is newer than the files that decide what is installed, or the installation is repeated.
+
+# An environment whose creation was interrupted has a python and no pip: it is made anew.
+%/.created:
+	@test -d $* && $*/$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $*
+	@touch $@
+
+$(VENV)/.done-%: pyproject.toml constraints.txt | $(VENV)/.created
+	@echo "installing sklearn-mdm[$*] into $(VENV)"
+	@$(PY) $(PIP_INSTALL) -e ".[$*]" -c constraints.txt
+	@touch $@
+
+$(FLOORS_VENV)/.done: pyproject.toml constraints.txt constraints-floors.txt | $(FLOORS_VENV)/.created
+	@echo "installing the oldest supported versions into $(FLOORS_VENV)"
+	@cp constraints-floors.txt $(FLOORS_VENV)/constraints.txt
+ifndef TORCH_FLOOR
+	@sed '/^torch==/d' constraints-floors.txt | cat - constraints.txt > $(FLOORS_VENV)/constraints.txt
+endif
+	@$(FLOORS_PY) $(PIP_INSTALL) -e ".[test]" -c $(FLOORS_VENV)/constraints.txt
+	@touch $@
+
+.PRECIOUS: %/.created $(VENV)/.done-%
