@@ -5,7 +5,6 @@ VENV ?= .venv
 WORKERS ?= auto --maxprocesses=4
 PYTEST_ARGS ?=
 SPHINXOPTS ?= -W --keep-going
-BENCH ?= *
 
 ifeq ($(OS),Windows_NT)
 BIN := Scripts
@@ -51,12 +50,11 @@ docs: $(VENV)/.done-docs  ## build the documentation into docs/_build/html; any 
 	$(PY) -m sphinx -b html $(SPHINXOPTS) docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: $(VENV)/.done-bench  ## run the benchmarks (one: BENCH=bench_name); tables and JSON go to results/
-	@mkdir -p results
-	@set -e; for script in $(wildcard benchmarks/$(BENCH).py); do \
-		name=$$(basename $$script .py); echo "== $$name -> results/$$name.json"; \
-		$(PY) $$script --output results/$$name.json; \
-	done
+bench: $(VENV)/.done-bench  ## run the speed benchmark, and with DATA=dir that of quality; tables and JSON go to results/
+	$(ONE_THREAD) $(PY) benchmarks/speed.py --out results/speed.json
+ifdef DATA
+	$(ONE_THREAD) $(PY) benchmarks/quality.py --data $(DATA) --out results/quality.json
+endif
 
 clean:  ## remove environments, caches, built documentation and results
 	rm -rf .venv .venv-floors .venv-floors-torch build dist results docs/_build docs/auto_examples docs/generated

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from skorch.helper import predefined_split
 
 from .batches import MaskedDataset
-from .callbacks import EarlyStopping, EpochProgress
+from .callbacks import EarlyStopping, EpochProgress, ForgetBatches
 from .components import nested_name_error, resolve_component
 from .encoders import ENCODERS, per_modality
 from .evaluation import predict_and_fuse
@@ -36,7 +36,7 @@ __all__: list[str] = []
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
-EARLY_STOPPING_SAMPLES = 200
+EARLY_STOPPING_SAMPLES = 100
 
 
 class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -113,7 +113,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         for parent, registry in REGISTRIES.items():
             value = params.get(parent, getattr(self, parent))
             nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
-            if nested and isinstance(value, str):
+            if nested and not hasattr(value, "set_params"):
                 raise ValueError(nested_name_error(parent, value, nested, registry))
         return super().set_params(**params)
 
@@ -161,9 +161,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         y = self._read_target(y, n_samples, rows=used, reset=reset, classes=classes)
         weight = self._target_weight(y, weight)
 
+        if (X_val is None) != (y_val is None):
+            given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         if X_val is not None:
-            if y_val is None:
-                raise ValueError("X_val was passed without y_val; stopping needs both.")
             arrays_val = schema.read(self, X_val)
             y_val = self._read_target(y_val, len(next(iter(arrays_val.values()))), reset=False)
             valid = arrays_val, y_val, self._target_weight(y_val, None)
@@ -171,6 +172,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         elif not one_epoch and self._wants_split(len(y)):
             rows, held_out = self._stopping_split(y, groups)
             train, valid = _take(arrays, y, weight, rows), _take(arrays, y, weight, held_out)
+            groups = None if groups is None else groups[rows]
         else:
             train, valid = (arrays, y, weight), None
 
@@ -186,7 +188,11 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         except BaseException:
             self.__dict__.pop("net_", None)
             raise
-        self._finish(train[0], valid and valid[0], one_epoch=one_epoch)
+        # The critic of an earlier net reads codes that are no longer made. One epoch on a batch pays for no new one.
+        self.__dict__.pop("reporting_critic_", None)
+        if self.lam > 0 and len(self.modalities_) > 1 and not one_epoch:
+            updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
+            self._fit_reporting_critic(train[0], valid and valid[0], groups, n_updates=updates // 4)
         return self
 
     def _read_weight(self, sample_weight: Any, n: int) -> np.ndarray | None:
@@ -267,12 +273,15 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         )
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
-        options: dict[str, Any] = {"optimizer__weight_decay": self.weight_decay}
+        accepted = inspect.signature(optimizer).parameters
+        options: dict[str, Any] = {}
+        if "weight_decay" in accepted:
+            options["optimizer__weight_decay"] = self.weight_decay
         if len(schema.names) > 1:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
             options["optimizer_critic__lr"] = self.critic_lr
             options["optimizer_critic__fused"] = True
-        if "fused" in inspect.signature(optimizer).parameters:
+        if "fused" in accepted:
             options["optimizer__fused"] = True  # one kernel for all parameters instead of several for each
         if self.verbose <= 1:
             options["callbacks__print_log"] = None
@@ -297,22 +306,37 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     def _train(self, train: tuple, valid: tuple | None, *, one_epoch: bool) -> None:
         net = self.net_
         epochs = 1 if one_epoch else self.max_epochs
-        callbacks = list(copy.deepcopy(self.callbacks) or [])
+        callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
         if not one_epoch:
             stops = valid is not None and self.early_stopping is not False
             callbacks.append(
                 EarlyStopping(
-                    monitor="valid_task_loss" if stops else "train_task_loss",
+                    # Of the standardised targets, so that their units do not decide when to stop.
+                    monitor="valid_loss" if stops else "train_scaled_task_loss",
                     patience=self.n_iter_no_change,
-                    threshold=self.tol * float(np.mean(net.criterion_.log_scale)),
+                    threshold=self.tol,
                     load_best=stops,
                 )
             )
             if self.verbose == 1:
                 callbacks.append(EpochProgress(epochs, type(self).__name__))
-        net.set_params(max_epochs=epochs, lam=self.lam, unroll=self.unroll)
         net.callbacks = callbacks
         net.initialize_callbacks()
+        # A warm start may come with other values.
+        net.set_params(
+            max_epochs=epochs,
+            lam=self.lam,
+            unroll=self.unroll,
+            n_negatives=self.n_negatives,
+            modality_dropout=self.modality_dropout,
+            batch_size=self.batch_size,
+        )
+        for group in net.optimizer_.param_groups:
+            group["lr"] = self.lr
+            if "weight_decay" in group:
+                group["weight_decay"] = self.weight_decay
+        for group in net.optimizer_critic_.param_groups if hasattr(net, "optimizer_critic_") else ():
+            group["lr"] = self.critic_lr
         done = len(net.history)
         net.train_split = None if valid is None else predefined_split(self._dataset(*valid))
         try:
@@ -320,9 +344,11 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                 net.partial_fit(self._dataset(*train))
         finally:
             net.train_split = None  # it holds the validation data
-        # skorch swallows Ctrl-C, and callbacks stop training by the same exception.
-        if not net.stopped_ and not self.callbacks and len(net.history) < done + epochs:
-            raise KeyboardInterrupt("training was interrupted")
+        self._epochs_run = len(net.history) - done
+        finished = self._epochs_run == epochs and "train_task_loss" in net.history[-1]
+        if not finished and not net.stopped_:
+            raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
+        self._summarize(train[0])
 
     def _dataset(self, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> MaskedDataset:
         if weight is not None:
@@ -331,21 +357,25 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         y = self._encode_target(y, np.float64 if dtype == torch.float64 else np.float32)
         return MaskedDataset(self._scaled(arrays), y, weight, dtype=dtype)
 
-    def _finish(self, arrays: dict, held_out: dict | None, *, one_epoch: bool) -> None:
+    def _summarize(self, arrays: dict) -> None:
+        """Set the attributes that describe the training, and see that its last update left a usable net."""
         net = self.net_
+        some = {name: array[:100] for name, array in arrays.items()}
+        prediction, fused = predict_and_fuse(net, self._scaled(some))
+        parameters = (parameter for _, parameter in net.get_all_learnable_params())
+        if not np.isfinite(prediction).all() or not all(torch.isfinite(parameter).all() for parameter in parameters):
+            raise FloatingPointError(
+                f"non-finite predictions or parameters after epoch {len(net.history)}. Try a smaller lr or critic_lr."
+            )
+        self._n_features_out = fused.shape[1]
         for module in (net.module_, getattr(net, "critic_", None)):
             if module is not None:
-                module.requires_grad_(True)
                 module.zero_grad(set_to_none=True)
         self.history_ = net.history
-        self.loss_curve_ = [float(row["train_task_loss"]) for row in net.history]
+        self.loss_curve_ = [float(row.get("train_task_loss", math.nan)) for row in net.history]
         self.validation_loss_curve_ = [float(row.get("valid_task_loss", math.nan)) for row in net.history]
         self.dependency_curve_ = [float(row.get("train_dependency", math.nan)) for row in net.history]
         self.n_iter_ = len(net.history)
-        first = {name: array[:1] for name, array in arrays.items()}
-        self._n_features_out = predict_and_fuse(net, self._scaled(first))[1].shape[1]
-        if self.lam > 0 and len(self.modalities_) > 1:
-            self._fit_reporting_critic(arrays, held_out)
 
     @contextmanager
     def _seeded(self, stream: int) -> Iterator[None]:

@@ -26,18 +26,10 @@ class EarlyStopping(SkorchEarlyStopping):
             monitor=monitor, patience=patience, threshold=threshold, threshold_mode="abs", load_best=load_best
         )
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's parameters."""
-        return {name: getattr(self, name) for name in ("monitor", "patience", "threshold", "load_best")}
-
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Remember the best epoch, and stop after too many without an improvement."""
         best = self.best_epoch_
-        try:
-            super().on_epoch_end(net, **kwargs)
-        except KeyboardInterrupt:
-            net.stopped_ = True  # tells this from the user's Ctrl-C, which skorch swallows alike
-            raise
+        super().on_epoch_end(net, **kwargs)
         if self.load_best and self.best_epoch_ != best:
             self.best_model_weights_ = {
                 name: copy.deepcopy(getattr(net, name + "_").state_dict()) for name in net._modules
@@ -49,6 +41,19 @@ class EarlyStopping(SkorchEarlyStopping):
             for name, state in self.best_model_weights_.items():
                 getattr(net, name + "_").load_state_dict(state)
         self.best_model_weights_ = None
+
+
+class ForgetBatches(Callback):
+    """Drops the records of single batches, which grow with the data, once their epoch is summed up."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Forget the batches of the epoch before."""
+        if len(net.history) > 1:
+            net.history[-2]["batches"] = []
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Forget the batches of the last epoch."""
+        net.history[-1]["batches"] = []
 
 
 class EpochProgress(Callback):

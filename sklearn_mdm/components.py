@@ -40,13 +40,13 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
 
 
 def nested_name_error(
-    parameter: str, value: str, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
+    parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
 ) -> str:
     """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
-    cls = registry[value].__name__ if value in registry else "an object"
+    cls = registry[value].__name__ if isinstance(value, str) and value in registry else "AnObject"
     arguments = ", ".join(f"{key}=..." for key in sub_parameters)
     keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
     return (
-        f"{keys} cannot be set while {parameter}={value!r} is a name. Pass the object instead: "
+        f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
         f"{parameter}={cls}({arguments})."
     )

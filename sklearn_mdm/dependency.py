@@ -22,6 +22,10 @@ EVALUATION_SETS = 32
 CALIBRATION_ROWS = 4000
 
 
+class TooFewSamplesError(ValueError):
+    """There are too few samples or groups to train and calibrate a critic."""
+
+
 class ReportingCritic:
     r"""Estimates the log density ratio of joint and product, in nats, so that it holds on new rows.
 
@@ -111,13 +115,29 @@ class ReportingCritic:
         Returns
         -------
         self : ReportingCritic
+
+        Raises
+        ------
+        ValueError
+            If either part has too few samples, or there is a single group.
         """
         stacked = np.concatenate(codes, axis=1)
+        n, fewest = len(stacked), max(len(codes), 4)
+        if n < 3 * fewest:
+            raise TooFewSamplesError(
+                f"{n} samples have every modality observed; the critic needs at least {3 * fewest}. Pass more samples."
+            )
+        if held_out is None:
+            held_out = _held_out_rows(len(stacked), groups, self.seed)
+        sizes = int((~held_out).sum()), int(held_out.sum())
+        if min(sizes) < fewest:
+            raise TooFewSamplesError(
+                f"groups leave {sizes[0]} samples to train and {sizes[1]} to calibrate the critic on; each part needs at "
+                f"least {fewest}. Pass more samples or smaller groups."
+            )
         self.mean_, scale = stacked.mean(0), stacked.std(0)
         self.scale_ = np.where(scale > 1e-12 * np.abs(self.mean_) + 1e-300, scale, 1.0)
         tensors = self._standardized(codes)
-        if held_out is None:
-            held_out = _held_out_rows(len(stacked), groups, self.seed)
         train = [z[torch.from_numpy(~held_out)] for z in tensors]
         valid = [z[torch.from_numpy(held_out)] for z in tensors]
         with torch.random.fork_rng(devices=[]):
@@ -126,7 +146,7 @@ class ReportingCritic:
         # T = 0 to begin with: the state to return to if nothing that is learned holds.
         self._silence()
         self._train(train, valid)
-        self._calibrate(valid)
+        self._calibrate(valid, None if groups is None else np.asarray(groups)[held_out])
         return self
 
     def _silence(self) -> None:
@@ -167,7 +187,7 @@ class ReportingCritic:
             self.critic_.load_state_dict(best)
         self.critic_.requires_grad_(False).double().eval()
 
-    def _calibrate(self, valid: list[Tensor]) -> None:
+    def _calibrate(self, valid: list[Tensor], groups: np.ndarray | None) -> None:
         valid = [z[:CALIBRATION_ROWS].double() for z in valid]
         n, m = len(valid[0]), len(valid)
         generator = torch.Generator().manual_seed(self.seed + 1)
@@ -188,12 +208,13 @@ class ReportingCritic:
         top = values.max()
         ratio = np.exp(values - top)
         self.log_normalizer_ = float(top + np.log(ratio.mean()))
-        # Re-paired rows share samples: the variance is that of the mean over all rows which contain one sample, summed
-        # over modalities (the first-order term of a generalised U-statistic).
-        relative = ratio / ratio.mean()
+        # Re-paired rows share samples: the variance is that of the sum over all rows which contain one sample (or
+        # group), added over modalities: the first-order term of a generalised U-statistic.
+        relative = ratio / ratio.mean() - 1
+        unit = np.arange(n) if groups is None else np.unique(groups[:n], return_inverse=True)[1]
         variance = 0.0
         for rows in torch.cat(index, dim=1).numpy():
-            variance += np.bincount(rows, weights=relative, minlength=n).var() / EVALUATION_SETS**2 / n
+            variance += (np.bincount(unit[rows], weights=relative) ** 2).sum() / len(relative) ** 2
         self.log_normalizer_std_ = math.sqrt(variance)
 
     def pointwise(self, codes: Sequence[np.ndarray]) -> np.ndarray:
@@ -225,6 +246,11 @@ def _logistic_loss(t_joint: Tensor, t_product: Tensor) -> Tensor:
 
 
 def _held_out_rows(n: int, groups: Any, seed: int) -> np.ndarray:
+    if groups is not None and len(np.unique(groups)) < 2:
+        raise TooFewSamplesError(
+            "whole groups are held out to calibrate the critic, but all samples are in one group. Pass more groups, or "
+            "groups=None."
+        )
     splitter = ShuffleSplit if groups is None else GroupShuffleSplit
     _, rows = next(splitter(n_splits=1, test_size=1 / 3, random_state=seed).split(np.zeros(n), groups=groups))
     held_out = np.zeros(n, dtype=bool)

@@ -46,7 +46,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
     measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
         Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
-    lam : float, default=0.1
+    lam : float, default=0.03
         Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
     unroll : int, default=1
         Critic updates before each update of the model.
@@ -81,9 +81,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         Most passes over the training samples.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-        return to the best epoch. ``"auto"`` does so from 200 samples on. Without it, training stops when the training
+        return to the best epoch. ``"auto"`` does so from 100 samples on. Without it, training stops when the training
         loss no longer falls. ``X_val`` takes the place of the held-out samples.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.15
         Part of the samples to hold out; whole groups where ``groups`` are passed to ``fit``.
     n_iter_no_change : int, default=10
         Epochs without an improvement by ``tol`` before training stops.
@@ -178,7 +178,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         fusion: Any = "concat",
         encoder: Any = "auto",
         measure: Any = "kl",
-        lam: float = 0.1,
+        lam: float = 0.03,
         unroll: int = 1,
         modalities: Mapping[Any, Any] | None = None,
         missing: str = "mean",
@@ -194,7 +194,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         batch_size: int = 64,
         max_epochs: int = 100,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.15,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: list | None = None,
@@ -278,7 +278,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling; the reporting critic is trained anew in every call.
+        The first call fixes modalities, scaling; call ``fit_dependency`` before ``dependency_score``.
 
         Parameters
         ----------
@@ -364,7 +364,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
     measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
         Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
-    lam : float, default=0.1
+    lam : float, default=0.03
         Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
     unroll : int, default=1
         Critic updates before each update of the model.
@@ -399,9 +399,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Most passes over the training samples.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-        return to the best epoch. ``"auto"`` does so from 200 samples on. Without it, training stops when the training
+        return to the best epoch. ``"auto"`` does so from 100 samples on. Without it, training stops when the training
         loss no longer falls. ``X_val`` takes the place of the held-out samples.
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.15
         Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``.
     n_iter_no_change : int, default=10
         Epochs without an improvement by ``tol`` before training stops.
@@ -489,7 +489,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         fusion: Any = "concat",
         encoder: Any = "auto",
         measure: Any = "kl",
-        lam: float = 0.1,
+        lam: float = 0.03,
         unroll: int = 1,
         modalities: Mapping[Any, Any] | None = None,
         missing: str = "mean",
@@ -505,7 +505,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         batch_size: int = 64,
         max_epochs: int = 100,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.15,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: list | None = None,
@@ -589,7 +589,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling and classes; the reporting critic is trained anew in every call.
+        The first call fixes modalities, scaling and classes; call ``fit_dependency`` before ``dependency_score``.
 
         Parameters
         ----------
@@ -657,7 +657,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             if len(found) < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs at least 2 classes in y, but the data contains only one class: "
-                    f"{found[0]!r}."
+                    f"{found.tolist()[0]!r}."
                 )
             self.classes_ = found
         unknown = np.setdiff1d(y, self.classes_)

@@ -65,11 +65,6 @@ class Measure(BaseEstimator):
         raise NotImplementedError
 
 
-def _soft_clip(t: Tensor, bound: float | None) -> Tensor:
-    """Bound T smoothly, so that it keeps a gradient everywhere and exponentials stay finite."""
-    return t if bound is None else bound * torch.tanh(t / bound)
-
-
 class KL(Measure):
     r"""Kullback-Leibler divergence by its Donsker-Varadhan bound.
 
@@ -81,8 +76,8 @@ class KL(Measure):
     Parameters
     ----------
     bound : float or None, default=10.0
-        T is replaced by ``bound * tanh(T / bound)``. A finite batch can always be told apart from its re-paired rows,
-        where the unbounded objective diverges; None leaves T as it is.
+        The critic is bounded by ``bound * tanh(T / bound)``. A finite batch can always be told apart from its
+        re-paired rows, where the objective of an unbounded T diverges; None leaves T unbounded.
 
     References
     ----------
@@ -94,16 +89,19 @@ class KL(Measure):
     --------
     >>> import torch
     >>> from sklearn_mdm.measures import KL
-    >>> KL(bound=None).objective(torch.ones(4), torch.ones(8))  # a constant T measures nothing
+    >>> KL().objective(torch.ones(4), torch.ones(8))  # a constant T measures nothing
     tensor(0.)
     """
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
 
+    def build_critic(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64)) -> nn.Module:
+        """Return a bounded critic."""
+        return Critic(code_dims, hidden_dims, bound=self.bound)
+
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Donsker-Varadhan objective; see :meth:`Measure.objective`."""
-        t_joint, t_product = _soft_clip(t_joint, self.bound), _soft_clip(t_product, self.bound)
         return t_joint.mean() - (torch.logsumexp(t_product, 0) - math.log(len(t_product)))
 
 
@@ -118,7 +116,7 @@ class FDivergence(Measure):
     Parameters
     ----------
     bound : float or None, default=10.0
-        T is replaced by ``bound * tanh(T / bound)``; None leaves it as it is.
+        The critic is bounded by ``bound * tanh(T / bound)``; None leaves T unbounded.
 
     References
     ----------
@@ -129,16 +127,19 @@ class FDivergence(Measure):
     --------
     >>> import torch
     >>> from sklearn_mdm.measures import FDivergence
-    >>> FDivergence(bound=None).objective(torch.ones(4), torch.ones(8))
+    >>> FDivergence().objective(torch.ones(4), torch.ones(8))
     tensor(0.)
     """
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
 
+    def build_critic(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64)) -> nn.Module:
+        """Return a bounded critic."""
+        return Critic(code_dims, hidden_dims, bound=self.bound)
+
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """NWJ objective; see :meth:`Measure.objective`."""
-        t_joint, t_product = _soft_clip(t_joint, self.bound), _soft_clip(t_product, self.bound)
         return t_joint.mean() - torch.exp(t_product - 1).mean()
 
 

@@ -322,7 +322,7 @@ def check_numbers(label: str, value: Any) -> np.ndarray:
             ensure_min_features=0,
             input_name=label,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if label in str(error):
             raise
         raise type(error)(f"{label}: {error}") from error

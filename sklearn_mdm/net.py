@@ -46,7 +46,7 @@ class MDMNet(NeuralNet):
         Task loss. With ``criterion__reduction="none"`` sample weights are honoured.
     measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
         Dependency measure; see :mod:`sklearn_mdm.measures`.
-    lam : float, default=0.1
+    lam : float, default=0.03
         Weight of the dependency term. At 0 no critic step is made.
     unroll : int, default=1
         Critic updates before each model update.
@@ -81,8 +81,9 @@ class MDMNet(NeuralNet):
     optimizer_, optimizer_critic_ : torch.optim.Optimizer
         Their optimizers.
     history_ : skorch.history.History
-        Per epoch: ``train_loss`` (the objective), ``train_task_loss``, ``train_dependency`` (in the unit of the
-        measure), ``terms_skipped`` (steps with too few complete rows), ``valid_loss`` and ``valid_task_loss``.
+        Per epoch: ``train_loss`` (the objective), ``train_task_loss`` and ``valid_task_loss`` (in the units of the
+        targets), ``train_scaled_task_loss`` and ``valid_loss`` (as optimised), ``train_dependency`` (in the unit of
+        the measure) and ``terms_skipped`` (steps with too few complete rows).
 
     References
     ----------
@@ -108,7 +109,7 @@ class MDMNet(NeuralNet):
         criterion: Any = torch.nn.MSELoss,
         *,
         measure: Any = "kl",
-        lam: float = 0.1,
+        lam: float = 0.03,
         unroll: int = 1,
         n_negatives: int = 1,
         modality_dropout: float = 0.0,
@@ -188,6 +189,15 @@ class MDMNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.generators_ = {stream: torch.Generator() for stream in STREAMS}
         self.stopped_ = False
+        self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks; remember that one stopped training, which skorch does not tell from Ctrl-C."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.stopped_ = True
+            raise
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
@@ -195,8 +205,10 @@ class MDMNet(NeuralNet):
         seeds = np.random.SeedSequence([self.random_state, len(self.history)]).generate_state(len(STREAMS) + 1)
         for generator, seed in zip(self.generators_.values(), seeds, strict=False):
             generator.manual_seed(int(seed))
-        # Dropout during critic steps has a stream of its own too.
-        self.critic_rng_state_ = torch.Generator().manual_seed(int(seeds[-1])).get_state()
+        # Dropout layers follow torch's global generators; during critic steps these have a state of their own.
+        self.critic_rng_state_ = [
+            torch.Generator(device).manual_seed(int(seeds[-1])).get_state() for device in self._rng_devices
+        ]
         self.critic_batches_ = self._critic_stream(dataset_train)
         self.totals_ = {"train": _Totals(), "valid": _Totals()}
         self.terms_skipped_ = 0
@@ -205,17 +217,19 @@ class MDMNet(NeuralNet):
         """Record both terms of the loss."""
         super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
         train, valid = self.totals_["train"], self.totals_["valid"]
-        self.history.record("train_task_loss", train.mean("task"))
+        self.history.record("train_task_loss", train.mean("logged"))
+        self.history.record("train_scaled_task_loss", train.mean("task"))
         if self.critic_batches_ is not None:
             self.history.record("train_dependency", train.mean("dependency"))
             self.history.record("terms_skipped", self.terms_skipped_)
         if valid:
-            self.history.record("valid_task_loss", valid.mean("task"))
+            self.history.record("valid_task_loss", valid.mean("logged"))
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Let go of the training data and of everything that only training needs."""
         super().on_train_end(net, X=X, y=y, **kwargs)
-        for name in ("generators_", "critic_batches_", "critic_rng_state_", "totals_"):
+        self._learn_critic(True)
+        for name in ("generators_", "critic_batches_", "critic_rng_state_", "critic_parameters_", "totals_"):
             self.__dict__.pop(name, None)
 
     def _critic_stream(self, dataset: Any) -> Iterator[Batch] | None:
@@ -249,23 +263,41 @@ class MDMNet(NeuralNet):
         """``unroll`` critic updates, then one model update."""
         self._set_training(True)
         if self.critic_batches_ is not None:
-            self.critic_.requires_grad_(True)
+            self._learn_critic(True)
             with self._critic_rng():
                 for _ in range(self.unroll):
                     self._critic_step(next(self.critic_batches_))
-            self.critic_.requires_grad_(False)  # the model step passes gradients through T, not to it
+            self._learn_critic(False)  # the model step passes gradients through T, not to it
         return self._model_step(batch)
+
+    def _learn_critic(self, learn: bool) -> None:
+        for parameter in self.critic_parameters_:
+            parameter.requires_grad = learn
 
     @contextmanager
     def _critic_rng(self) -> Iterator[None]:
         """Draw dropout from the critic's stream, so that the model's own dropout is the same with and without it."""
-        rng_state = torch.get_rng_state()
-        torch.set_rng_state(self.critic_rng_state_)
+        model_state = self._swap_rng_state(self.critic_rng_state_)
         try:
             yield
         finally:
-            self.critic_rng_state_ = torch.get_rng_state()
-            torch.set_rng_state(rng_state)
+            self.critic_rng_state_ = self._swap_rng_state(model_state)
+
+    @property
+    def _rng_devices(self) -> list[str]:
+        return ["cpu", str(self.device)] if str(self.device).startswith("cuda") else ["cpu"]
+
+    def _swap_rng_state(self, states: list[Tensor]) -> list[Tensor]:
+        """Set the global generators to these states and return the states that they had."""
+        found = []
+        for device, state in zip(self._rng_devices, states, strict=True):
+            if device == "cpu":
+                found.append(torch.get_rng_state())
+                torch.set_rng_state(state)
+            else:
+                found.append(torch.cuda.get_rng_state(device))
+                torch.cuda.set_rng_state(state, device)
+        return found
 
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
@@ -295,7 +327,7 @@ class MDMNet(NeuralNet):
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
-        self._record(loss, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
+        self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
         self.notify(
             "on_grad_computed",
             named_parameters=TeeGenerator(self.module_.named_parameters()),
@@ -348,7 +380,7 @@ class MDMNet(NeuralNet):
             output = self.infer(Xi)
             loss = self.get_loss(output.prediction, yi, X=self._on_device(Xi), training=False)
             logged = self._logged(loss, output.prediction, yi, self._on_device(Xi))
-        self.totals_["valid"].add(len(Xi), task=logged)
+        self.totals_["valid"].add(len(Xi), logged=logged)
         return {"loss": loss, "y_pred": output.prediction}
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
@@ -379,12 +411,12 @@ class MDMNet(NeuralNet):
             losses = self.criterion_(y_pred, y_true.to(y_pred.device))
             return _reduce(losses * losses.new_tensor(scale), X).item()
 
-    def _record(self, loss: Tensor, task: float, dependency: Tensor | None, n: int) -> None:
-        terms = {"task": task}
+    def _record(self, loss: Tensor, task: Tensor, logged: float, dependency: Tensor | None, n: int) -> None:
+        terms = {"task": task.item(), "logged": logged}
         if dependency is not None:
             terms["dependency"] = dependency.item()
         if not math.isfinite(loss.item()):
-            named = {"task loss": task, "dependency term": terms.get("dependency", 0.0)}
+            named = {"task loss": terms["task"], "dependency term": terms.get("dependency", 0.0)}
             culprits = [f"{name} ({value})" for name, value in named.items() if not math.isfinite(value)]
             raise FloatingPointError(
                 f"non-finite {' and '.join(culprits) or 'penalty of the fusion module'} in epoch "
@@ -420,10 +452,10 @@ class MDMNet(NeuralNet):
 
 def _reduce(losses: Tensor, X: Any) -> Tensor:
     """Average losses over outputs evenly, then over samples by their weight."""
-    if losses.dim() > 1:
-        losses = losses.flatten(1).mean(1)
     weight = getattr(X, "weight", None)
-    return losses.mean() if weight is None or losses.dim() == 0 else (losses * weight).mean()
+    if weight is None or losses.dim() == 0:
+        return losses.mean()
+    return ((losses.flatten(1).mean(1) if losses.dim() > 1 else losses) * weight).mean()
 
 
 class _Totals:

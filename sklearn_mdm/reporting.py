@@ -10,12 +10,21 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .dependency import EVALUATION_SETS, ReportingCritic
+from .dependency import EVALUATION_SETS, ReportingCritic, TooFewSamplesError
 from .evaluation import represent
 from .modalities import ModalitySchema, SingleModalityWarning, observed_rows
 from .negatives import offset_indices
 
 __all__: list[str] = []
+
+
+# Fewer rows than these are too few to calibrate on; some that the net was trained on are better then.
+UNSEEN_ROWS = 30
+
+
+def complete_rows(arrays: Mapping[Hashable, np.ndarray]) -> np.ndarray:
+    """Samples with every modality observed: bool (n_samples,)."""
+    return np.logical_and.reduce([observed_rows(array) for array in arrays.values()])
 
 
 class DependencyMixin:
@@ -26,6 +35,7 @@ class DependencyMixin:
     net_: Any
     reporting_critic_: ReportingCritic
     lam: float
+    _seed: int
 
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
         """Train, or replace, the critic that reports dependency; the net stays as it is.
@@ -43,38 +53,37 @@ class DependencyMixin:
         -------
         self : object
             The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there are too few samples with every modality, or too few groups.
         """
         codes, complete = self._codes(X)
         if groups is not None:
             groups = np.asarray(groups)
             check_consistent_length(complete, groups)
             groups = groups[complete]
-        n = int(complete.sum())
-        fewest = 3 * max(len(self.modalities_), 4)
-        if n < fewest:
-            raise ValueError(
-                f"{n} samples have every modality observed; fit_dependency needs at least {fewest}. Pass more samples."
-            )
-        self.reporting_critic_ = self._new_critic(n_updates=1000).fit(codes, groups=groups)
+        self.reporting_critic_ = ReportingCritic(seed=self._seed).fit(codes, groups=groups)
         return self
 
-    def _new_critic(self, n_updates: int) -> ReportingCritic:
-        return ReportingCritic(n_updates=n_updates, seed=self._seed)  # type: ignore[attr-defined]
-
-    def _fit_reporting_critic(self, train: dict, held_out: dict | None) -> None:
-        """Train the reporting critic within a quarter of the cost of the fit."""
+    def _fit_reporting_critic(self, train: dict, held_out: dict | None, groups: Any, n_updates: int) -> None:
+        """Train the reporting critic on what the net was fitted on, if that is enough."""
         parts = [train] if held_out is None else [train, held_out]
         codes_of_parts = [self._codes_of(arrays)[0] for arrays in parts]
         sizes = [len(codes[0]) for codes in codes_of_parts]
-        fewest = max(len(self.modalities_), 4)
-        if sum(sizes) < 3 * fewest:
-            return  # too few complete rows to report anything
-        codes = [np.concatenate(columns) for columns in zip(*codes_of_parts, strict=True)]
-        # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
-        unseen = np.repeat([False, True], sizes) if len(sizes) > 1 and sizes[1] >= 5 * fewest else None
-        updates = sum(row["train_batch_count"] for row in self.net_.history)
-        critic = self._new_critic(n_updates=max(1, updates // 4))
-        self.reporting_critic_ = critic.fit(codes, held_out=unseen)
+        critic = ReportingCritic(n_updates=max(1, n_updates), seed=self._seed)
+        try:
+            if len(sizes) > 1 and sizes[1] >= UNSEEN_ROWS:
+                # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
+                codes = [np.concatenate(columns) for columns in zip(*codes_of_parts, strict=True)]
+                critic.fit(codes, held_out=np.repeat([False, True], sizes))
+            else:
+                rows = None if groups is None else groups[complete_rows(train)]
+                critic.fit(codes_of_parts[0], groups=rows)
+        except TooFewSamplesError:
+            return  # dependency_score asks for fit_dependency with more samples
+        self.reporting_critic_ = critic
 
     def _codes(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         check_is_fitted(self, "net_")
@@ -87,10 +96,10 @@ class DependencyMixin:
 
     def _codes_of(self, arrays: Mapping[Hashable, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Codes of the complete rows, and which rows these are."""
-        complete = np.logical_and.reduce([observed_rows(array) for array in arrays.values()])
-        scaled = self._scaled({name: array[complete] for name, array in arrays.items()})  # type: ignore[attr-defined]
+        complete = complete_rows(arrays)
         if not complete.any():
             return [np.empty((0, dim)) for dim in self.net_.module_.code_dims.values()], complete
+        scaled = self._scaled({name: array[complete] for name, array in arrays.items()})  # type: ignore[attr-defined]
         return represent(self.net_, scaled), complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
@@ -165,8 +174,10 @@ class DependencyMixin:
 
     def _critic(self) -> ReportingCritic:
         if not hasattr(self, "reporting_critic_"):
-            reason = "lam=0" if self.lam == 0 else "too few samples with every modality observed"
-            raise ValueError(f"no critic reports dependency after a fit with {reason}. Call fit_dependency(X) first.")
+            raise ValueError(
+                "no critic reports dependency here: fit trains one at lam > 0 and with enough samples that have every "
+                "modality, partial_fit never does. Call fit_dependency(X) first."
+            )
         return self.reporting_critic_
 
     def _training_measure(self, codes: list[np.ndarray]) -> float:

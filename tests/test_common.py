@@ -1,0 +1,20 @@
+"""scikit-learn's own checks, with default constructors and no exceptions."""
+
+import pytest
+from sklearn.utils.estimator_checks import check_estimators_nan_inf, parametrize_with_checks
+
+from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
+
+# The checks pass plain arrays: a single modality, in which there is no dependency.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn_mdm.SingleModalityWarning")
+
+
+@parametrize_with_checks([MDMFusionRegressor(), MDMFusionClassifier()])
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
+def test_nan_and_inf__with_no_row_observed__are_rejected(cls):
+    # Left out of the list above for estimators that allow NaN; NaN here is a sample with nothing observed.
+    check_estimators_nan_inf(cls.__name__, cls())
