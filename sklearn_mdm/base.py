@@ -265,12 +265,6 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
-        module = fusion.build(
-            {f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
-            self._n_net_outputs(),
-            encoder=per_modality(self.encoder, schema.names),
-            missing=self.missing,
-        )
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         accepted = inspect.signature(optimizer).parameters
@@ -285,9 +279,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             options["optimizer__fused"] = True  # one kernel for all parameters instead of several for each
         if self.verbose <= 1:
             options["callbacks__print_log"] = None
+        # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
         return MDMNet(
-            module,
+            fusion.build,
             self._criterion(),
+            module__shapes={f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
+            module__n_outputs=self._n_net_outputs(),
+            module__encoder=per_modality(self.encoder, schema.names),
+            module__missing=self.missing,
             measure=resolve_component("measure", self.measure, MEASURES, "objective"),
             lam=self.lam,
             unroll=self.unroll,

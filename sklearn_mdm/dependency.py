@@ -132,8 +132,8 @@ class ReportingCritic:
         sizes = int((~held_out).sum()), int(held_out.sum())
         if min(sizes) < fewest:
             raise TooFewSamplesError(
-                f"groups leave {sizes[0]} samples to train and {sizes[1]} to calibrate the critic on; each part needs at "
-                f"least {fewest}. Pass more samples or smaller groups."
+                f"groups leave {sizes[0]} samples to train and {sizes[1]} to calibrate the critic on; each part needs "
+                f"at least {fewest}. Pass more samples or smaller groups."
             )
         self.mean_, scale = stacked.mean(0), stacked.std(0)
         self.scale_ = np.where(scale > 1e-12 * np.abs(self.mean_) + 1e-300, scale, 1.0)
