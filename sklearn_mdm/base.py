@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from .measures import MEASURES
 from .modalities import ModalitySchema, observed_rows
 from .net import MDMNet
 from .reporting import DependencyMixin
+from .threads import one_thread_if_small
 
 __all__: list[str] = []
 
@@ -339,7 +340,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         done = len(net.history)
         net.train_split = None if valid is None else predefined_split(self._dataset(*valid))
         try:
-            with self._seeded(1 + done):
+            with self._seeded(1 + done), self._threads(train[0]):
                 net.partial_fit(self._dataset(*train))
         finally:
             net.train_split = None  # it holds the validation data
@@ -375,6 +376,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self.validation_loss_curve_ = [float(row.get("valid_task_loss", math.nan)) for row in net.history]
         self.dependency_curve_ = [float(row.get("train_dependency", math.nan)) for row in net.history]
         self.n_iter_ = len(net.history)
+
+    def _threads(self, arrays: Mapping[Hashable, np.ndarray]) -> AbstractContextManager:
+        n_steps = max(array.shape[1] if array.ndim == 3 else 1 for array in arrays.values())
+        return one_thread_if_small([self.net_.module_], self.batch_size * n_steps)
 
     @contextmanager
     def _seeded(self, stream: int) -> Iterator[None]:

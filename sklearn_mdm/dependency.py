@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .critic import Critic
 from .negatives import offset_indices
+from .threads import one_thread_if_small
 
 __all__ = ["ReportingCritic"]
 
@@ -145,7 +146,8 @@ class ReportingCritic:
             self.critic_ = Critic([z.shape[1] for z in tensors], self.hidden_dims)
         # T = 0 to begin with: the state to return to if nothing that is learned holds.
         self._silence()
-        self._train(train, valid)
+        with one_thread_if_small([self.critic_], self.batch_size * (1 + self.n_negatives)):
+            self._train(train, valid)
         self._calibrate(valid, None if groups is None else np.asarray(groups)[held_out])
         return self
 
