@@ -16,6 +16,7 @@ one of them.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
@@ -42,7 +43,7 @@ print(X_train.iloc[:3, [0, 1, 10, 20]].round(2), "\n")
 # %%
 # ``verbose=1`` shows a progress bar.
 
-model = MDMFusionClassifier(lam=0.1, random_state=0, verbose=1).fit(X_train, y_train)
+model = MDMFusionClassifier(lam=0.03, random_state=0, verbose=1).fit(X_train, y_train)
 model.set_params(verbose=0)
 
 # %%
@@ -52,9 +53,9 @@ model.set_params(verbose=0)
 def compare(model, X_train, X_test, y_train, y_test, columns):
     """Test accuracy of the model, with and without its dependency term, and of scikit-learn's classifiers."""
     flat_train, flat_test = columns(X_train), columns(X_test)
-    without = MDMFusionClassifier(lam=0, random_state=0).fit(X_train, y_train)
+    without = clone(model).set_params(lam=0).fit(X_train, y_train)
     return {
-        f"MDM fusion, lam={model.lam}": model.score(X_test, y_test),
+        f"MDM fusion, lam={model.lam:g}": model.score(X_test, y_test),
         "MDM fusion, lam=0": without.score(X_test, y_test),
         "LogisticRegression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         .fit(flat_train, y_train)
@@ -93,13 +94,13 @@ views = ModalityDict(top=pixels[:, :24], middle=pixels[:, 24:40], bottom=pixels[
 V_train, V_test, d_train, d_test = train_test_split(views, digits.target, stratify=digits.target, random_state=0)
 
 search = GridSearchCV(
-    MDMFusionClassifier(modality_dropout=0.2, max_epochs=40, random_state=0), {"lam": [0.0, 0.1, 0.3]}, cv=3, n_jobs=2
+    MDMFusionClassifier(modality_dropout=0.2, max_epochs=40, random_state=0), {"lam": [0.0, 0.03, 0.1]}, cv=3, n_jobs=2
 )
 search.fit(V_train, d_train)
 for lam, accuracy in zip(search.cv_results_["param_lam"], search.cv_results_["mean_test_score"], strict=True):
     print(f"  lam={lam:<6}cross-validated accuracy {accuracy:.3f}")
 
-digits_model = MDMFusionClassifier(lam=0.1, modality_dropout=0.2, random_state=0).fit(V_train, d_train)
+digits_model = MDMFusionClassifier(lam=0.03, modality_dropout=0.2, random_state=0).fit(V_train, d_train)
 digits_accuracy = compare(
     digits_model, V_train, V_test, d_train, d_test, columns=lambda X: np.hstack([X[name] for name in views])
 )
