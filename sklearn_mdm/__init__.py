@@ -1,8 +1,10 @@
 """Scikit-learn estimators for multimodal fusion by mutual dependency maximisation."""
 
 from .estimators import MDMFusionClassifier, MDMFusionRegressor
-from .modalities import ModalityDict, SingleModalityWarning
+from .modalities import SingleModalityWarning
+from .modality_dict import ModalityDict
 from .net import MDMNet
+from .padding import zero_padding_to_nan
 from .preprocessing import ModalityTransformer
 
 __version__ = "0.1.0.dev0"
@@ -14,4 +16,5 @@ __all__ = [
     "ModalityDict",
     "ModalityTransformer",
     "SingleModalityWarning",
+    "zero_padding_to_nan",
 ]

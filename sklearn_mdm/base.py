@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
 from .batches import MaskedDataset
@@ -29,7 +29,8 @@ from .fusion import FUSIONS
 from .measures import MEASURES
 from .modalities import ModalitySchema, observed_rows
 from .net import MDMNet
-from .reporting import DependencyMixin
+from .reporting import DependencyMixin, read_groups
+from .splits import stopping_split
 from .threads import one_thread_if_small
 
 __all__: list[str] = []
@@ -120,6 +121,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True
+        tags.input_tags.three_d_array = True  # as a modality in a dict
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -141,7 +144,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self._validate_params()
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "reporting_critic_"):
+            for name in ("net_", "reporting_critic_", "_n_features_out"):
                 self.__dict__.pop(name, None)
             schema = ModalitySchema()
             arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
@@ -151,16 +154,20 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             arrays = schema.read(self, X)
         n_samples = len(next(iter(arrays.values())))
         weight = self._read_weight(sample_weight, n_samples)
-        if groups is not None:
-            groups = np.asarray(groups)
-            check_consistent_length(np.empty(n_samples), groups)
+        groups = read_groups(groups, n_samples)
         used = None
         if weight is not None and not weight.all():
             used = weight > 0
             arrays = {name: array[used] for name, array in arrays.items()}
             weight, groups = weight[used], None if groups is None else groups[used]
+            if reset and len(weight) < 2:
+                raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
         y = self._read_target(y, n_samples, rows=used, reset=reset, classes=classes)
         weight = self._target_weight(y, weight)
+        if reset:
+            # Weights keep their meaning from one partial_fit to the next.
+            self._weight_scale = 1.0 if weight is None else float(weight.mean())
+        train_groups, valid_groups = groups, None
 
         if (X_val is None) != (y_val is None):
             given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
@@ -171,9 +178,12 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             valid = arrays_val, y_val, self._target_weight(y_val, None)
             train = arrays, y, weight
         elif not one_epoch and self._wants_split(len(y)):
-            rows, held_out = self._stopping_split(y, groups)
+            rows, held_out = stopping_split(
+                len(y), self.validation_fraction, self._seed, groups=groups, stratify=self._stratify(y)
+            )
             train, valid = _take(arrays, y, weight, rows), _take(arrays, y, weight, held_out)
-            groups = None if groups is None else groups[rows]
+            if groups is not None:
+                train_groups, valid_groups = groups[rows], groups[held_out]
         else:
             train, valid = (arrays, y, weight), None
 
@@ -184,16 +194,23 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             self._schema = schema
             self.modalities_ = list(schema.names)
         self._warn_single_modality(schema)
+        before = None if reset else self._net_state()
         try:
             self._train(train, valid, one_epoch=one_epoch)
-        except BaseException:
-            self.__dict__.pop("net_", None)
+        except BaseException as error:
+            if before is None:
+                self.__dict__.pop("net_", None)
+            elif not isinstance(error, KeyboardInterrupt):
+                self._restore_net(before)  # one bad batch must not cost what was learned before
             raise
+        if reset or not one_epoch:  # once for a stream of small batches
+            self._warn_idle_term(train[0])
         # The critic of an earlier net reads codes that are no longer made. One epoch on a batch pays for no new one.
         self.__dict__.pop("reporting_critic_", None)
         if self.lam > 0 and len(self.modalities_) > 1 and not one_epoch:
             updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
-            self._fit_reporting_critic(train[0], valid and valid[0], groups, n_updates=updates // 4)
+            # A fifth as many updates as the model had, without encoders, cost less than a quarter of the fit.
+            self._fit_reporting_critic(train[0], valid and valid[0], train_groups, valid_groups, n_updates=updates // 5)
         return self
 
     def _read_weight(self, sample_weight: Any, n: int) -> np.ndarray | None:
@@ -211,63 +228,60 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             return n_samples >= EARLY_STOPPING_SAMPLES
         return bool(self.early_stopping)
 
-    def _stopping_split(self, y: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to train on and rows that decide when to stop."""
-        options = {"n_splits": 1, "test_size": self.validation_fraction, "random_state": self._seed}
-        stratify = self._stratify(y)
-        rows = np.zeros(len(y))
-        if groups is not None:
-            if len(np.unique(groups)) < 2:
-                raise ValueError(
-                    "early stopping holds out whole groups, but all samples are in one group. Pass X_val and y_val, or "
-                    "set early_stopping=False."
-                )
-            return next(GroupShuffleSplit(**options).split(rows, groups=groups))
-        n_valid = math.ceil(self.validation_fraction * len(y))
-        if stratify is not None:
-            _, counts = np.unique(stratify, return_counts=True)
-            if counts.min() >= 2 and min(n_valid, len(y) - n_valid) >= len(counts):
-                return next(StratifiedShuffleSplit(**options).split(rows, stratify))
-        if n_valid >= len(y):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(y)} samples leaves none to train on. Set "
-                "early_stopping=False or pass X_val and y_val."
-            )
-        return next(ShuffleSplit(**options).split(rows))
-
     def _fit_scaling(self, schema: ModalitySchema, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.scalers_ = {}
-        if self.standardize:
-            for name in schema.names:
-                array = arrays[name]
-                if not observed_rows(array).any():
-                    raise ValueError(
-                        f"modality {name!r} is observed in no training sample after the stopping split. Set "
-                        "early_stopping=False or pass X_val and y_val."
-                    )
-                steps = array.shape[1] if array.ndim == 3 else 1
-                row_weight = None if weight is None else np.repeat(weight, steps)
+        for name in schema.names:
+            array = arrays[name]
+            if not observed_rows(array).any():
+                raise ValueError(
+                    f"modality {name!r} is observed in none of the {len(y)} samples that are left to train on, without "
+                    "those of zero weight and those that are held out for stopping. Leave it out, or pass X_val and "
+                    "y_val or early_stopping=False."
+                )
+            if not self.standardize:
+                continue
+            row_weight = None if weight is None else np.repeat(weight, array.shape[1] if array.ndim == 3 else 1)
+            with np.errstate(over="ignore", invalid="ignore"):
                 scaler = StandardScaler().fit(array.reshape(-1, array.shape[-1]), sample_weight=row_weight)
-                self.scalers_[name] = scaler
+            if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
+                raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
+            # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
+            self.scalers_[name] = scaler.set_output(transform="default")
         self._fit_target(y, weight)
 
     def _scaled(self, arrays: Mapping[Hashable, np.ndarray]) -> dict[str, np.ndarray]:
         """Standardise, and rename the modalities for torch, which rejects names such as "keys" or "a.b"."""
         scaled = {}
         for i, name in enumerate(self._schema.names):
-            array = arrays[name]
+            array = scaled[f"m{i}"] = arrays[name]
             if name in self.scalers_:
-                array = self.scalers_[name].transform(array.reshape(-1, array.shape[-1])).reshape(array.shape)
-            scaled[f"m{i}"] = array
+                with np.errstate(over="ignore", invalid="ignore"):
+                    rows = self.scalers_[name].transform(array.reshape(-1, array.shape[-1]))
+                scaled[f"m{i}"] = rows.reshape(array.shape)
+                if np.isinf(rows).any():
+                    raise ValueError(
+                        f"modality {name!r} has values too large for the scale of the data passed to fit. Check its "
+                        "units, or clip it."
+                    )
         return scaled
 
+    def _resolve_device(self) -> str:
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            return str(torch.device(self.device))
+        except RuntimeError as error:
+            raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
+
     def _build_net(self, schema: ModalitySchema, arrays: Mapping[Hashable, np.ndarray]) -> MDMNet:
-        device = str(self.device)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = self._resolve_device()
         fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
+        if optimizer is torch.optim.LBFGS:
+            raise ValueError(
+                "optimizer=LBFGS evaluates a loss several times per step, which mini-batches do not allow."
+            )
         accepted = inspect.signature(optimizer).parameters
         options: dict[str, Any] = {}
         if "weight_decay" in accepted:
@@ -275,11 +289,12 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         if len(schema.names) > 1:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
             options["optimizer_critic__lr"] = self.critic_lr
-            options["optimizer_critic__fused"] = True
-        if "fused" in accepted:
-            options["optimizer__fused"] = True  # one kernel for all parameters instead of several for each
-        if self.verbose <= 1:
-            options["callbacks__print_log"] = None
+        if device.partition(":")[0] in ("cpu", "cuda"):
+            # One kernel for all parameters instead of several for each.
+            if len(schema.names) > 1:
+                options["optimizer_critic__fused"] = True
+            if "fused" in accepted:
+                options["optimizer__fused"] = True
         # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
         return MDMNet(
             fusion.build,
@@ -299,7 +314,6 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             random_state=self._seed,
             dtype=torch.float64 if double else torch.float32,
             device=device,
-            verbose=int(self.verbose > 1),
             **options,
         ).initialize()
 
@@ -321,6 +335,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             if self.verbose == 1:
                 callbacks.append(EpochProgress(epochs, type(self).__name__))
         net.callbacks = callbacks
+        net.verbose = int(self.verbose > 1)
+        net.callbacks__print_log = PrintLog() if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
         net.set_params(
@@ -342,6 +358,11 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         try:
             with self._seeded(1 + done), self._threads(train[0]):
                 net.partial_fit(self._dataset(*train))
+        except BaseException:
+            net.end_training()
+            net.callbacks = []  # a progress bar is still open in them, for one
+            net.initialize_callbacks()
+            raise
         finally:
             net.train_split = None  # it holds the validation data
         self._epochs_run = len(net.history) - done
@@ -350,9 +371,19 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
         self._summarize(train[0])
 
+    def _net_state(self) -> dict[str, Any]:
+        net = self.net_
+        parts = [name + "_" for name in net._modules + net._optimizers]
+        return {part: copy.deepcopy(getattr(net, part).state_dict()) for part in parts} | {"epochs": len(net.history)}
+
+    def _restore_net(self, state: dict[str, Any]) -> None:
+        del self.net_.history[state.pop("epochs") :]
+        for part, value in state.items():
+            getattr(self.net_, part).load_state_dict(value)
+
     def _dataset(self, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> MaskedDataset:
         if weight is not None:
-            weight = weight / weight.mean()
+            weight = weight / self._weight_scale
         dtype = self.net_.dtype
         y = self._encode_target(y, np.float64 if dtype == torch.float64 else np.float32)
         return MaskedDataset(self._scaled(arrays), y, weight, dtype=dtype)
@@ -384,13 +415,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     @contextmanager
     def _seeded(self, stream: int) -> Iterator[None]:
         """Seed torch's global generators inside, and leave them as they were outside."""
-        device = str(self.device)
-        cuda = [torch.cuda.current_device()] if device != "cpu" and torch.cuda.is_available() else []
+        device = torch.device(self._resolve_device())
+        cuda = [device if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
         seed = int(np.random.SeedSequence([self._seed, stream]).generate_state(1)[0])
         with torch.random.fork_rng(devices=cuda):
             torch.default_generator.manual_seed(seed)
             if cuda:
-                torch.cuda.manual_seed(seed)
+                with torch.cuda.device(cuda[0]):
+                    torch.cuda.manual_seed(seed)
             yield
 
     # -- applying ----------------------------------------------------------------------------------------------------
@@ -400,7 +432,16 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         arrays = self._schema.read(self, X)
         dtype = next(iter(arrays.values())).dtype
         prediction, fused = predict_and_fuse(self.net_, self._scaled(arrays))
+        finite = np.isfinite(prediction).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"the predictions of {int((~finite).sum())} samples are not finite (first: sample "
+                f"{int(np.argmin(finite))}): their values are too far from those of the data passed to fit."
+            )
         return prediction, fused, dtype
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the fused representation of the samples.

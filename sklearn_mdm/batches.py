@@ -75,11 +75,19 @@ class MaskedDataset(torch.utils.data.Dataset):
         sample_weight: Any = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        if not isinstance(X, Mapping):
+            raise TypeError(f"X must map modality names to arrays, got {type(X).__name__}.")
         self.X: dict[Hashable, Tensor] = {}
         self.mask: dict[Hashable, Tensor] | None = {}
         for name in X:
             array = np.asarray(X[name])
-            mask = ~np.isnan(array).any(axis=-1)
+            is_nan = np.isnan(array)
+            mask = ~is_nan.all(axis=-1)
+            if (is_nan.any(axis=-1) & mask).any():
+                raise ValueError(
+                    f"modality {name!r} has rows or steps with NaN beside numbers. NaN marks a whole row or step as "
+                    "not observed; impute single values first."
+                )
             # A copy in any case: training must not see later changes of the user's arrays.
             self.X[name] = torch.tensor(np.where(mask[..., None], array, 0), dtype=dtype)
             self.mask[name] = torch.from_numpy(mask)
@@ -96,11 +104,6 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(next(iter(self.X.values())))
-
-    @property
-    def complete_rows(self) -> Tensor:
-        """Indices of the rows with every modality observed."""
-        return torch.arange(len(self)) if self.complete is None else torch.nonzero(self.complete).squeeze(1)
 
     def batch(self, rows: Tensor | slice) -> Batch:
         """Rows without their target."""

@@ -43,10 +43,10 @@ def nested_name_error(
     parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
 ) -> str:
     """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
-    cls = registry[value].__name__ if isinstance(value, str) and value in registry else "AnObject"
+    cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
     arguments = ", ".join(f"{key}=..." for key in sub_parameters)
     keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
     return (
         f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
-        f"{parameter}={cls}({arguments})."
+        f"{parameter}={cls.__name__}({arguments})."
     )

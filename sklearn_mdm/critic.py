@@ -76,6 +76,8 @@ class Critic(nn.Module):
         self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64), *, bound: float | None = None
     ) -> None:
         super().__init__()
+        if bound is not None and not bound > 0:
+            raise ValueError(f"bound must be positive or None, got {bound}.")
         self.bound = bound
         self.codes = _BoundedCodes(code_dims)
         # Coordinates of a point in the unit ball are small; the scale makes them of order one for the first layer.

@@ -18,7 +18,7 @@ from .threads import one_thread_if_small
 
 __all__ = ["ReportingCritic"]
 
-# Re-pairings over which values on held-out rows are averaged, and the most rows that calibration looks at.
+# Re-pairings over which values on held-out rows are averaged, and the most held-out rows that are looked at.
 EVALUATION_SETS = 32
 CALIBRATION_ROWS = 4000
 
@@ -140,7 +140,9 @@ class ReportingCritic:
         self.scale_ = np.where(scale > 1e-12 * np.abs(self.mean_) + 1e-300, scale, 1.0)
         tensors = self._standardized(codes)
         train = [z[torch.from_numpy(~held_out)] for z in tensors]
-        valid = [z[torch.from_numpy(held_out)] for z in tensors]
+        # In random order: data often come sorted.
+        rows = np.random.default_rng(self.seed).permutation(np.flatnonzero(held_out))[:CALIBRATION_ROWS]
+        valid = [z[torch.from_numpy(rows)] for z in tensors]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             self.critic_ = Critic([z.shape[1] for z in tensors], self.hidden_dims)
@@ -148,7 +150,7 @@ class ReportingCritic:
         self._silence()
         with one_thread_if_small([self.critic_], self.batch_size * (1 + self.n_negatives)):
             self._train(train, valid)
-        self._calibrate(valid, None if groups is None else np.asarray(groups)[held_out])
+        self._calibrate(valid, None if groups is None else np.asarray(groups)[rows])
         return self
 
     def _silence(self) -> None:
@@ -190,7 +192,7 @@ class ReportingCritic:
         self.critic_.requires_grad_(False).double().eval()
 
     def _calibrate(self, valid: list[Tensor], groups: np.ndarray | None) -> None:
-        valid = [z[:CALIBRATION_ROWS].double() for z in valid]
+        valid = [z.double() for z in valid]
         n, m = len(valid[0]), len(valid)
         generator = torch.Generator().manual_seed(self.seed + 1)
         index = [offset_indices(n, m, 1, generator) for _ in range(EVALUATION_SETS)]
@@ -213,7 +215,7 @@ class ReportingCritic:
         # Re-paired rows share samples: the variance is that of the sum over all rows which contain one sample (or
         # group), added over modalities: the first-order term of a generalised U-statistic.
         relative = ratio / ratio.mean() - 1
-        unit = np.arange(n) if groups is None else np.unique(groups[:n], return_inverse=True)[1]
+        unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
         variance = 0.0
         for rows in torch.cat(index, dim=1).numpy():
             variance += (np.bincount(unit[rows], weights=relative) ** 2).sum() / len(relative) ** 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -48,7 +49,12 @@ class MLPEncoder(BaseEstimator):
         Its ``forward(x, mask=None)`` maps x of shape (B, \\*shape), and a boolean mask of the observed samples (B,) or
         steps (B, n_steps), to codes of shape (B, out_dim); its ``out_dim`` is that width.
         """
-        return _MLP(shape, self.hidden_dims, self.out_dim, self.dropout)
+        hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
+        if any(width < 1 for width in [*hidden_dims, self.out_dim]):
+            raise ValueError(
+                f"MLPEncoder needs positive widths, got hidden_dims={self.hidden_dims} and out_dim={self.out_dim}."
+            )
+        return _MLP(shape, hidden_dims, self.out_dim, self.dropout)
 
 
 class _MLP(nn.Module):
@@ -74,12 +80,15 @@ def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0)
 
 
 def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean and standard deviation over the observed steps of x (B, T, d); zeros where no step was observed."""
+    """Mean and standard deviation over the observed steps of x (B, T, d).
+
+    Where no step was observed they are 0 and 1, those of all steps of a standardised feature.
+    """
     weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
-    count = weight.sum(1, keepdim=True).clamp(min=1)
-    weight = (weight / count).unsqueeze(-1)
+    count = weight.sum(1, keepdim=True)
+    weight = (weight / count.clamp(min=1)).unsqueeze(-1)
     mean = (x * weight).sum(1)
-    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1)
+    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (count == 0)
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)
 
 
@@ -98,8 +107,9 @@ class ModalityCodes(nn.Module):
     encoder : str, encoder object, or mapping of str to either, default="auto"
         What turns a modality into its code; a mapping gives one per modality.
     missing : {"mean", "token"}, default="mean"
-        Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the training mean (zeros, since
-        features are standardised). ``"token"``: a learned vector takes the place of its code.
+        Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
+        is zeros, for a sequence with a standard deviation of one. ``"token"``: a learned vector takes the place of its
+        code.
 
     Attributes
     ----------

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_X_y, compute_sample_weight
@@ -54,7 +54,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         For a 2-D X: which columns belong to which modality. Selectors are those of
         :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
     missing : {"mean", "token"}, default="mean"
-        What stands in for a modality that was not observed: its training mean, or a learned code.
+        What stands in for a modality that was not observed: the training mean of its features (zeros, with
+        ``standardize=False``), or a learned code, which takes missing modalities or ``modality_dropout`` in training.
     modality_dropout : float, default=0.0
         Probability that a training prediction is made without a modality, per sample and modality; at least one is
         kept. Makes predictions with missing modalities better.
@@ -90,12 +91,15 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     tol : float, default=1e-4
         Smallest improvement of the loss on the standardised target that counts.
     callbacks : list of skorch callbacks, default=None
-        Copies of them see every epoch and batch of ``net_``.
+        Copies of them see every epoch and batch of ``net_``, whose predictions are those of the raw network
+        (standardised targets, logits).
     device : str or torch.device, default="auto"
-        ``"auto"`` takes a CUDA device if there is one. On the CPU parameters have the floating type of X, elsewhere
-        single precision.
+        ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
+        elsewhere single precision.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the last fit: net, critic, both optimizers and the scaling stay.
+        Whether ``fit`` continues from the last fit: net, critic, both optimizers and the scaling stay. Changed
+        parameters of the system, measure, loss and optimizer class are not taken up; learning rates, weight decay,
+        ``lam``, ``unroll``, ``n_negatives``, ``modality_dropout``, ``batch_size`` and those of stopping are.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself
         bit for bit on one machine with one thread count. Global generators are left alone.
@@ -123,7 +127,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     n_iter_ : int
         Number of epochs that were run.
     history_ : skorch.history.History
-        Losses of every epoch and batch; see :class:`MDMNet`.
+        Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped.
     loss_curve_ : list of float
         Task loss on the training samples at each epoch, in the units of y (squared, for the squared error).
     validation_loss_curve_ : list of float
@@ -258,8 +262,11 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group (speaker, patient) are never split between training and stopping.
-        X_val, y_val : default=None
-            Samples that decide when to stop, instead of held-out ones.
+        X_val : dict, ModalityDict, data frame or array, default=None
+            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
+        y_val : array-like, default=None
+            Their targets.
 
         Returns
         -------
@@ -278,7 +285,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling; call ``fit_dependency`` before ``dependency_score``.
+        The first call fixes modalities and scaling. Call ``fit_dependency`` before ``dependency_score``.
 
         Parameters
         ----------
@@ -287,7 +294,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the task loss.
+            Weights in the task loss, relative to their mean in the first call.
 
         Returns
         -------
@@ -329,7 +336,13 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         return y
 
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
-        self.target_scaler_ = StandardScaler().fit(y, sample_weight=sample_weight) if self.standardize else None
+        self.target_scaler_ = None
+        if self.standardize:
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=sample_weight)
+            if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
+                raise ValueError("y has values too large to standardise. Rescale it.")
+            self.target_scaler_ = scaler
 
     def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         return (y if self.target_scaler_ is None else self.target_scaler_.transform(y)).astype(dtype)
@@ -372,7 +385,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         For a 2-D X: which columns belong to which modality. Selectors are those of
         :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
     missing : {"mean", "token"}, default="mean"
-        What stands in for a modality that was not observed: its training mean, or a learned code.
+        What stands in for a modality that was not observed: the training mean of its features (zeros, with
+        ``standardize=False``), or a learned code, which takes missing modalities or ``modality_dropout`` in training.
     modality_dropout : float, default=0.0
         Probability that a training prediction is made without a modality, per sample and modality; at least one is
         kept. Makes predictions with missing modalities better.
@@ -408,12 +422,15 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     tol : float, default=1e-4
         Smallest improvement of the cross-entropy that counts.
     callbacks : list of skorch callbacks, default=None
-        Copies of them see every epoch and batch of ``net_``.
+        Copies of them see every epoch and batch of ``net_``, whose predictions are those of the raw network
+        (standardised targets, logits).
     device : str or torch.device, default="auto"
-        ``"auto"`` takes a CUDA device if there is one. On the CPU parameters have the floating type of X, elsewhere
-        single precision.
+        ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
+        elsewhere single precision.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay.
+        Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay. Changed
+        parameters of the system, measure and optimizer class are not taken up; learning rates, weight decay, ``lam``,
+        ``unroll``, ``n_negatives``, ``modality_dropout``, ``batch_size`` and those of stopping are.
     random_state : int, RandomState instance or None, default=None
         Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself
         bit for bit on one machine with one thread count. Global generators are left alone.
@@ -439,7 +456,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     n_iter_ : int
         Number of epochs that were run.
     history_ : skorch.history.History
-        Losses of every epoch and batch; see :class:`MDMNet`.
+        Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped.
     loss_curve_ : list of float
         Task loss on the training samples at each epoch, in nats.
     validation_loss_curve_ : list of float
@@ -569,8 +586,11 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group (speaker, patient) are never split between training and stopping.
-        X_val, y_val : default=None
-            Samples that decide when to stop, instead of held-out ones.
+        X_val : dict, ModalityDict, data frame or array, default=None
+            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
+        y_val : array-like, default=None
+            Their targets.
 
         Returns
         -------
@@ -589,7 +609,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling and classes; call ``fit_dependency`` before ``dependency_score``.
+        The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``.
 
         Parameters
         ----------
@@ -600,7 +620,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         classes : array-like of shape (n_classes,), default=None
             All classes there are; required in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the task loss.
+            Weights in the task loss, relative to their mean in the first call.
 
         Returns
         -------
@@ -609,6 +629,13 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         reset = not hasattr(self, "net_")
         if reset and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight="balanced" would change with every batch of partial_fit. Pass the weights as a dict, for '
+                "example from sklearn.utils.compute_class_weight."
+            )
+        if reset and len(np.unique(classes)) < 2:
+            raise ValueError(f"classes must hold at least 2 classes, got {classes!r}.")
         if not reset and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
@@ -645,6 +672,22 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         """
         logits, _, dtype = self._apply(X)
         return softmax(logits, axis=1).astype(dtype, copy=False)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict logarithms of class probabilities.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples; modalities may be absent, None or NaN.
+
+        Returns
+        -------
+        log_proba : array of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        logits, _, dtype = self._apply(X)
+        return log_softmax(logits, axis=1).astype(dtype, copy=False)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None

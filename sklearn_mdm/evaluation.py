@@ -48,4 +48,4 @@ def _batches(net: Any, X: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, Batch
 
 
 def _to_array(tensors: list[torch.Tensor]) -> np.ndarray:
-    return torch.cat(tensors).double().cpu().numpy()
+    return torch.cat(tensors).cpu().double().numpy()

@@ -15,9 +15,10 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
-from skorch.helper import SliceDict
 
-__all__ = ["ModalityDict", "SingleModalityWarning"]
+from sklearn_mdm.modality_dict import as_samples, common_length, is_text, split_container
+
+__all__ = ["SingleModalityWarning"]
 
 FLOAT_DTYPES = [np.float64, np.float32]
 SPARSE_REMEDY = (
@@ -28,201 +29,6 @@ SPARSE_REMEDY = (
 
 class SingleModalityWarning(UserWarning):
     """The dependency term is off because X holds a single modality."""
-
-
-class ModalityDict(SliceDict):
-    """A dict of modalities that scikit-learn can index by sample.
-
-    A plain dict works in ``fit``, ``predict`` and ``score``, but not where scikit-learn itself selects samples
-    (``GridSearchCV``, ``cross_val_score``, ``train_test_split``): its length is the number of keys. Wrap it:
-    ``GridSearchCV(...).fit(ModalityDict(X), y)``.
-
-    Parameters
-    ----------
-    data : mapping or (modality, feature) data frame, default=None
-        Name (any string or integer) to values, one entry per sample in the same order: an array of shape
-        (n_samples, n_features) or (n_samples, n_steps, n_features), a data frame, a list of (n_steps_i, n_features)
-        arrays, a list of strings or of token lists, or None for a modality that no sample has.
-    **modalities : array-like
-        Further modalities by keyword.
-
-    Raises
-    ------
-    ValueError
-        If modalities differ in their number of samples, or none has values.
-
-    Notes
-    -----
-    ``X["audio"]`` is a modality; ``X[mask]``, ``X[indices]`` and ``X[2:5]`` are samples; ``X[3]`` is the sample 3 as
-    a ModalityDict of length one, unless 3 is the name of a modality. ``len(X)`` is the number of samples.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_mdm import ModalityDict
-    >>> X = ModalityDict(audio=np.zeros((4, 2)), text=["fine", "good", None, "bad"])
-    >>> len(X), len(X[[0, 2]]), X[1:3]["text"].tolist()
-    (4, 2, ['good', None])
-    """
-
-    def __init__(self, data: Mapping[Hashable, Any] | None = None, /, **modalities: Any) -> None:
-        given = split_container(data) if is_multiindex_frame(data) else data
-        values = {
-            name: as_samples(value)
-            for name, value in [*dict({} if given is None else given).items(), *modalities.items()]
-        }
-        self._len = common_length(values)
-        dict.__init__(self, values)
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, tuple):  # scikit-learn indexes arrays as X[rows, ...]
-            key = key[0]
-        if isinstance(key, (str, numbers.Integral)):
-            if key in self:
-                return dict.__getitem__(self, key)
-            if isinstance(key, str):
-                raise KeyError(key)
-            index = int(key)
-            if not -self._len <= index < self._len:
-                raise IndexError(f"sample {index} is out of range for a ModalityDict of {self._len} samples.")
-            key = slice(index % self._len, index % self._len + 1)
-        if not isinstance(key, slice):
-            key = np.asarray(key)
-            key = key.astype(np.intp) if key.size == 0 else key
-        return type(self)({name: None if value is None else _safe_indexing(value, key) for name, value in self.items()})
-
-    def __setitem__(self, name: Hashable, value: Any) -> None:
-        values = {**self, name: as_samples(value)}
-        self._len = common_length(values)
-        dict.__setitem__(self, name, values[name])
-
-    def copy(self) -> ModalityDict:
-        """Return a shallow copy.
-
-        Returns
-        -------
-        ModalityDict
-            Another dict of the same arrays.
-        """
-        return type(self)(self)
-
-    def update(self, other: Mapping[Hashable, Any] | None = None, /, **modalities: Any) -> None:
-        """Set the modalities of another mapping in this one.
-
-        Parameters
-        ----------
-        other : mapping, default=None
-            Name to values, as for the constructor.
-        **modalities : array-like
-            Further modalities by keyword.
-        """
-        for name, value in [*dict({} if other is None else other).items(), *modalities.items()]:
-            self[name] = value
-
-    def __reduce__(self) -> tuple:
-        return type(self), (dict(self),)
-
-    def __repr__(self) -> str:
-        return f"ModalityDict({dict(self)!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Mapping)
-            and set(self) == set(other)
-            and all(_same(value, other[name]) for name, value in self.items())
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is None or b is None:
-        return a is b
-    if hasattr(a, "equals"):
-        return bool(a.equals(b))
-    a, b = as_samples(a), as_samples(b)
-    if sparse.issparse(a) or sparse.issparse(b):
-        return sparse.issparse(a) and sparse.issparse(b) and a.shape == b.shape and (a != b).nnz == 0
-    if a.shape != b.shape:
-        return False
-    if a.dtype == object:
-        return all(x is y or np.array_equal(x, y) for x, y in zip(a.ravel(), b.ravel(), strict=True))
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
-
-
-def as_samples(value: Any) -> Any:
-    """Return value in a form whose first axis can be indexed; ragged lists and texts become 1-D object arrays."""
-    if value is None or hasattr(value, "iloc"):
-        return value
-    if sparse.issparse(value):
-        return value.tocsr()  # not every sparse format can be indexed
-    if hasattr(value, "shape") and not isinstance(value, np.ndarray):
-        return np.asarray(value)
-    if isinstance(value, np.ndarray):
-        return value
-    value = list(value)
-    # Any string decides, for NumPy would turn ["fine", nan] into the texts "fine" and "nan".
-    if any(isinstance(item, str) for item in value) or all(item is None for item in value) or _is_ragged(value):
-        samples = np.empty(len(value), dtype=object)
-        samples[:] = value
-        return samples
-    return np.asarray(value)
-
-
-def _is_ragged(value: list) -> bool:
-    shapes = {None if item is None else np.shape(item) for item in value if not _is_ragged_item(item)}
-    return len(shapes) > 1 or any(_is_ragged_item(item) for item in value) or any(_is_tokens(item) for item in value)
-
-
-def _is_ragged_item(item: Any) -> bool:
-    if isinstance(item, (list, tuple)):
-        return len({np.shape(step) for step in item}) > 1
-    return False
-
-
-def _is_tokens(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and any(isinstance(token, str) for token in item)
-
-
-def n_samples_of(value: Any) -> int:
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        if len(shape) == 0:
-            raise ValueError("expected one entry per sample, got a single number.")
-        return int(shape[0])
-    return len(value)
-
-
-def common_length(values: Mapping[Hashable, Any]) -> int:
-    lengths = {name: n_samples_of(value) for name, value in values.items() if value is not None}
-    if values and not lengths:
-        raise ValueError(f"every modality ({', '.join(map(repr, values))}) is None: at least one must have values.")
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
-        raise ValueError(f"modalities must have the same number of samples, one entry per sample: {found}.")
-    return next(iter(lengths.values()), 0)
-
-
-def is_multiindex_frame(X: Any) -> bool:
-    return isinstance(X, pd.DataFrame) and isinstance(X.columns, pd.MultiIndex)
-
-
-def split_container(X: Any) -> dict[Hashable, Any] | None:
-    """Return the raw modalities of a mapping or of a (modality, feature) frame, or None for a flat X."""
-    if sparse.issparse(X):  # before Mapping: scipy's DOK matrices are dicts
-        return None
-    if isinstance(X, Mapping):
-        return {name: X[name] for name in X}
-    if is_multiindex_frame(X):
-        if X.columns.nlevels != 2:
-            raise ValueError(
-                f"the columns of X have {X.columns.nlevels} levels; expected two: (modality, feature). Drop or join "
-                "levels so that the first names the modality."
-            )
-        first = X.columns.get_level_values(0)
-        blocks = {name: X.loc[:, first == name] for name in first.unique()}
-        return {name: block.set_axis(block.columns.get_level_values(1), axis=1) for name, block in blocks.items()}
-    return None
 
 
 def sorted_names(names: Iterable[Hashable]) -> list[Hashable]:
@@ -274,18 +80,6 @@ def resolve_columns(X: Any, modalities: Mapping[Hashable, Any]) -> dict[Hashable
     return columns
 
 
-def is_text(value: Any) -> bool:
-    """Whether value holds strings or token lists, one per sample."""
-    if value is None or sparse.issparse(value) or len(np.shape(value)) != 1:
-        return False
-    if isinstance(getattr(value, "dtype", None), pd.StringDtype):
-        return True
-    items = np.asarray(value)
-    if items.dtype.kind in "UST":
-        return True
-    return items.dtype == object and any(isinstance(item, str) or _is_tokens(item) for item in items)
-
-
 def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
     """Read one modality as a float array (n, d) or (n, T, d), with NaN where nothing was observed."""
     label = f"modality {name!r}"
@@ -313,15 +107,16 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
 def check_numbers(label: str, value: Any) -> np.ndarray:
     """Convert value to a float array that may hold NaN but nothing infinite; errors start with the label."""
     try:
-        return check_array(
-            value,
-            dtype=FLOAT_DTYPES,
-            ensure_all_finite="allow-nan",
-            allow_nd=True,
-            ensure_min_samples=0,
-            ensure_min_features=0,
-            input_name=label,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # its quick look for infinities is a sum, which may overflow
+            return check_array(
+                value,
+                dtype=FLOAT_DTYPES,
+                ensure_all_finite="allow-nan",
+                allow_nd=True,
+                ensure_min_samples=0,
+                ensure_min_features=0,
+                input_name=label,
+            )
     except (TypeError, ValueError, OverflowError) as error:
         if label in str(error):
             raise
@@ -390,7 +185,7 @@ class ModalitySchema:
     is_sequence : dict
         Whether a modality has time steps.
     feature_names : dict
-        Feature names of the modalities that came as data frames.
+        Feature names of the modalities that came as data frames or as columns of one.
     columns : dict or None
         Column positions of each modality when X is flat.
     """
@@ -410,13 +205,16 @@ class ModalitySchema:
         estimator.
         """
         owner = type(estimator).__name__
-        raw = split_container(X)
+        raw = _split_checked(X)
         self.columns, self.feature_names = None, {}
         if raw is None:
             flat = self._validate_flat(estimator, X, reset=True, ensure_min_samples=min_samples)
             # Resolved on X itself, since selectors may name the columns of a frame.
             self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(X, modalities)
             arrays = self._split_flat(flat)
+            found = getattr(estimator, "feature_names_in_", None)
+            if found is not None:
+                self.feature_names = {name: found[positions].tolist() for name, positions in self.columns.items()}
         else:
             if modalities is not None:
                 raise ValueError(
@@ -450,7 +248,7 @@ class ModalitySchema:
     def read(self, estimator: Any, X: Any) -> dict[Hashable, np.ndarray]:
         """Read a later X: names in any order, absent or None modalities become NaN."""
         owner = type(estimator).__name__
-        raw = split_container(X)
+        raw = _split_checked(X)
         if raw is None:
             if self.columns is None:
                 raise ValueError(
@@ -532,6 +330,21 @@ class ModalitySchema:
                 f"the feature names of modality {name!r} should match those that were passed to fit, in name and "
                 f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}."
             )
+
+
+def _split_checked(X: Any) -> dict[Hashable, Any] | None:
+    """Split a container into raw modalities, whose columns must differ in name."""
+    raw = split_container(X)
+    frames = {"X": X} if raw is None else {f"modality {name!r}": value for name, value in raw.items()}
+    for label, frame in frames.items():
+        columns = getattr(frame, "columns", None)
+        if isinstance(columns, pd.Index) and not columns.is_unique:
+            twice = columns[columns.duplicated()].unique().tolist()
+            raise ValueError(
+                f"{label} has more than one column of the same name: {twice}. Rename them, or drop the columns that "
+                "are there twice, so that names tell features apart."
+            )
+    return raw
 
 
 def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:

@@ -59,9 +59,9 @@ class MDMNet(NeuralNet):
         Optimizers of the module and of the critic.
     lr : float, default=1e-3
         Learning rate of both; ``optimizer_critic__lr`` sets the critic's own.
-    random_state : int, default=0
-        Seed of batch order, critic batches, negatives and modality dropout. Initial weights and dropout layers follow
-        torch's global generator.
+    random_state : int or None, default=0
+        Seed of batch order, critic batches, negatives and modality dropout; None draws one. Initial weights and
+        dropout layers follow torch's global generator.
     dtype : torch.dtype, default=torch.float32
         Floating type of parameters and data.
     dataset : type, default=MaskedDataset
@@ -116,7 +116,7 @@ class MDMNet(NeuralNet):
         optimizer: Any = torch.optim.Adam,
         optimizer_critic: Any = torch.optim.Adam,
         lr: float = 1e-3,
-        random_state: int = 0,
+        random_state: int | None = 0,
         dtype: torch.dtype = torch.float32,
         dataset: Any = MaskedDataset,
         iterator_train: Any = BatchIterator,
@@ -187,6 +187,7 @@ class MDMNet(NeuralNet):
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Open the random streams."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
         self.generators_ = {stream: torch.Generator() for stream in STREAMS}
         self.stopped_ = False
         self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
@@ -202,7 +203,7 @@ class MDMNet(NeuralNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        seeds = np.random.SeedSequence([self.random_state, len(self.history)]).generate_state(len(STREAMS) + 1)
+        seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(STREAMS) + 1)
         for generator, seed in zip(self.generators_.values(), seeds, strict=False):
             generator.manual_seed(int(seed))
         # Dropout layers follow torch's global generators; during critic steps these have a state of their own.
@@ -226,8 +227,12 @@ class MDMNet(NeuralNet):
             self.history.record("valid_task_loss", valid.mean("logged"))
 
     def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Let go of the training data and of everything that only training needs."""
+        """Let go of the training data."""
         super().on_train_end(net, X=X, y=y, **kwargs)
+        self.end_training()
+
+    def end_training(self) -> None:
+        """Let go of everything that only training needs; for a training that an error ended, too."""
         self._learn_critic(True)
         for name in ("generators_", "critic_batches_", "critic_rng_state_", "critic_parameters_", "totals_"):
             self.__dict__.pop(name, None)
@@ -271,7 +276,7 @@ class MDMNet(NeuralNet):
         return self._model_step(batch)
 
     def _learn_critic(self, learn: bool) -> None:
-        for parameter in self.critic_parameters_:
+        for parameter in getattr(self, "critic_parameters_", ()):
             parameter.requires_grad = learn
 
     @contextmanager
@@ -380,6 +385,11 @@ class MDMNet(NeuralNet):
             output = self.infer(Xi)
             loss = self.get_loss(output.prediction, yi, X=self._on_device(Xi), training=False)
             logged = self._logged(loss, output.prediction, yi, self._on_device(Xi))
+        if not math.isfinite(logged):
+            raise FloatingPointError(
+                f"non-finite task loss ({logged}) on the validation samples in epoch {len(self.history)}. Look for "
+                "extreme values in them, or try a smaller lr."
+            )
         self.totals_["valid"].add(len(Xi), logged=logged)
         return {"loss": loss, "y_pred": output.prediction}
 
@@ -392,6 +402,8 @@ class MDMNet(NeuralNet):
             If targets and predictions differ in shape, where torch would broadcast.
         """
         y_true = y_true.to(y_pred.device)
+        if y_pred.dim() == 2 and y_pred.shape[1] == 1 and not y_true.is_floating_point():
+            y_true = y_true.to(y_pred.dtype)  # a number, as one column cannot be class scores
         if y_true.is_floating_point():
             if y_true.dim() == 1 and y_pred.shape == (len(y_true), 1):
                 y_true = y_true[:, None]

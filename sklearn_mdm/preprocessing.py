@@ -1,4 +1,4 @@
-"""One scikit-learn transformer per modality."""
+"""One scikit-learn transformer per modality, and padding."""
 
 from __future__ import annotations
 
@@ -15,17 +15,8 @@ from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from sklearn_mdm.modalities import (
-    ModalityDict,
-    ModalitySchema,
-    as_float_array,
-    as_samples,
-    check_not_sparse,
-    check_numbers,
-    is_multiindex_frame,
-    is_text,
-    split_container,
-)
+from .modalities import ModalitySchema, as_float_array, check_not_sparse, check_numbers
+from .modality_dict import ModalityDict, as_samples, is_multiindex_frame, is_text, split_container
 
 __all__ = ["ModalityTransformer"]
 
@@ -149,7 +140,7 @@ class _UnwrappedTransform:
             elif _passes(transformer):
                 outputs[name] = _unchanged(name, value)
             else:
-                with _naming(name, transformer):
+                with _naming(name, transformer, value):
                     rows = transformer.transform(_observed_rows(value, observed))
                 outputs[name] = _spread(name, transformer, rows, observed)
         return self._pack(X, outputs)
@@ -384,7 +375,7 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
         # The sample that each row, or each time step, belongs to.
         y = None if y is None else _safe_indexing(y, np.nonzero(observed)[0])
         transformer = clone(transformer)
-        with _naming(name, transformer):
+        with _naming(name, transformer, value):
             if hasattr(transformer, "fit_transform"):
                 rows = transformer.fit_transform(rows, y)
             else:
@@ -473,10 +464,16 @@ def _output_names(transformer: Any, inputs: list, n_features: int) -> list:
 
 
 @contextmanager
-def _naming(name: Hashable, transformer: Any) -> Iterator[None]:
-    """Say in errors which modality they are about."""
+def _naming(name: Hashable, transformer: Any, value: Any) -> Iterator[None]:
+    """Say in errors which modality they are about, and what to do about texts where a table is wanted."""
     try:
         yield
     except (TypeError, ValueError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"modality {name!r}, {type(transformer).__name__}: {error}") from error
+        remedy = ""
+        if is_text(value) and "Expected 2D" in str(error):
+            remedy = (
+                "\nStrings reach a transformer as a list of texts. If they are categories, pass them as a data frame "
+                'with a categorical column: frame.astype("category").'
+            )
+        raise kind(f"modality {name!r}, {type(transformer).__name__}: {error}{remedy}") from error

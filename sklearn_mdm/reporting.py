@@ -7,8 +7,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from .dependency import EVALUATION_SETS, ReportingCritic, TooFewSamplesError
 from .evaluation import represent
@@ -27,6 +28,17 @@ def complete_rows(arrays: Mapping[Hashable, np.ndarray]) -> np.ndarray:
     return np.logical_and.reduce([observed_rows(array) for array in arrays.values()])
 
 
+def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:
+    """Validate groups as one label per sample."""
+    if groups is None:
+        return None
+    groups = column_or_1d(groups)
+    check_consistent_length(np.empty(n_samples), groups)
+    if pd.isna(groups).any():
+        raise ValueError(f"groups has {int(pd.isna(groups).sum())} missing labels; every sample needs one.")
+    return groups
+
+
 class DependencyMixin:
     """Dependency between the modalities, as seen by a fitted fusion estimator."""
 
@@ -34,8 +46,10 @@ class DependencyMixin:
     modalities_: list
     net_: Any
     reporting_critic_: ReportingCritic
+    dependency_curve_: list[float]
     lam: float
     _seed: int
+    _epochs_run: int
 
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
         """Train, or replace, the critic that reports dependency; the net stays as it is.
@@ -60,27 +74,36 @@ class DependencyMixin:
             If there are too few samples with every modality, or too few groups.
         """
         codes, complete = self._codes(X)
+        groups = read_groups(groups, len(complete))
         if groups is not None:
-            groups = np.asarray(groups)
-            check_consistent_length(complete, groups)
             groups = groups[complete]
         self.reporting_critic_ = ReportingCritic(seed=self._seed).fit(codes, groups=groups)
         return self
 
-    def _fit_reporting_critic(self, train: dict, held_out: dict | None, groups: Any, n_updates: int) -> None:
+    def _fit_reporting_critic(
+        self,
+        train: dict,
+        held_out: dict | None,
+        train_groups: np.ndarray | None,
+        held_out_groups: np.ndarray | None,
+        *,
+        n_updates: int,
+    ) -> None:
         """Train the reporting critic on what the net was fitted on, if that is enough."""
-        parts = [train] if held_out is None else [train, held_out]
-        codes_of_parts = [self._codes_of(arrays)[0] for arrays in parts]
-        sizes = [len(codes[0]) for codes in codes_of_parts]
+        codes, complete = self._codes_of(train)
+        groups = None if train_groups is None else train_groups[complete]
+        unseen = None
+        if held_out is not None:
+            more, complete = self._codes_of(held_out)
+            if len(more[0]) >= UNSEEN_ROWS:
+                # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
+                unseen = np.repeat([False, True], [len(codes[0]), len(more[0])])
+                codes = [np.concatenate(pair) for pair in zip(codes, more, strict=True)]
+                if groups is not None:
+                    groups = None if held_out_groups is None else np.r_[groups, held_out_groups[complete]]
         critic = ReportingCritic(n_updates=max(1, n_updates), seed=self._seed)
         try:
-            if len(sizes) > 1 and sizes[1] >= UNSEEN_ROWS:
-                # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
-                codes = [np.concatenate(columns) for columns in zip(*codes_of_parts, strict=True)]
-                critic.fit(codes, held_out=np.repeat([False, True], sizes))
-            else:
-                rows = None if groups is None else groups[complete_rows(train)]
-                critic.fit(codes_of_parts[0], groups=rows)
+            critic.fit(codes, groups=groups, held_out=unseen)
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
         self.reporting_critic_ = critic
@@ -100,7 +123,14 @@ class DependencyMixin:
         if not complete.any():
             return [np.empty((0, dim)) for dim in self.net_.module_.code_dims.values()], complete
         scaled = self._scaled({name: array[complete] for name, array in arrays.items()})  # type: ignore[attr-defined]
-        return represent(self.net_, scaled), complete
+        codes = represent(self.net_, scaled)
+        for name, code in zip(self.modalities_, codes, strict=True):
+            if not np.isfinite(code).all():
+                raise ValueError(
+                    f"the codes of modality {name!r} are not finite: its values are too far from those of the data "
+                    "passed to fit."
+                )
+        return codes, complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
@@ -144,7 +174,8 @@ class DependencyMixin:
         -------
         score : float
         std : float
-            Standard error, if ``return_std``.
+            Standard error, if ``return_std``, as for independent samples: several of one speaker or patient say less
+            than it assumes.
 
         Raises
         ------
@@ -182,8 +213,8 @@ class DependencyMixin:
 
     def _training_measure(self, codes: list[np.ndarray]) -> float:
         net = self.net_
-        if self.lam == 0:
-            raise ValueError('measure="training" needs a fit with lam > 0: no critic was trained at lam=0.')
+        if not np.isfinite(self.dependency_curve_).any():
+            raise ValueError('measure="training" needs a fit with lam > 0: no critic was trained.')
         n, m = len(codes[0]), len(codes)
         if n < m:
             raise ValueError(f"{n} complete samples cannot re-pair {m} modalities; pass at least {m}.")
@@ -196,6 +227,23 @@ class DependencyMixin:
                 for _ in range(EVALUATION_SETS)
             ]
         return float(np.mean(values))
+
+    def _warn_idle_term(self, arrays: Mapping[Hashable, np.ndarray]) -> None:
+        """Say so if the dependency term was asked for and never used."""
+        if (
+            self.lam == 0
+            or len(self.modalities_) == 1
+            or np.isfinite(self.dependency_curve_[-self._epochs_run :]).any()
+        ):
+            return
+        complete, fewest = int(complete_rows(arrays).sum()), max(len(self.modalities_), 4)
+        warnings.warn(
+            f"lam={self.lam} had no effect: no batch had the {fewest} samples with every modality observed that the "
+            f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
+            "Raise batch_size, or set lam=0.",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def _warn_single_modality(self, schema: ModalitySchema) -> None:
         if self.lam > 0 and len(schema.names) == 1:

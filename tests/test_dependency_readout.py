@@ -60,7 +60,7 @@ def test_lam_0__has_nothing_to_report_until_asked(estimator, X, y, same_paramete
     assert np.isfinite(fitted.dependency_score(X))
     assert same_parameters(fitted, before)
     assert_array_equal(fitted.predict(X), before.predict(X))
-    with pytest.raises(ValueError, match="lam=0"):
+    with pytest.raises(ValueError, match=r'measure="training" needs a fit with lam > 0'):
         fitted.dependency_score(X, measure="training")
 
 
@@ -192,3 +192,19 @@ def test_a_pickled_report__is_the_same(fitted, X):
     again = pickle.loads(pickle.dumps(fitted))
     assert_array_equal(again.pointwise_dependency(X), fitted.pointwise_dependency(X))
     assert again.dependency_score(X, return_std=True) == fitted.dependency_score(X, return_std=True)
+
+
+def test_training_measure__after_a_fit_at_lam_0_whatever_lam_is_now(estimator, X, y):
+    fitted = estimator(lam=0).fit(X, y).set_params(lam=0.1)
+    with pytest.raises(ValueError, match=r'measure="training" needs a fit with lam > 0'):
+        fitted.dependency_score(X, measure="training")
+
+
+@pytest.mark.parametrize("bad", [None, np.nan])
+def test_missing_group_labels__are_an_error_that_names_groups(estimator, X, y, bad):
+    groups = np.array([bad, *range(59)], dtype=object)
+    fitted = estimator().fit(X, y)
+    for call in (fitted.fit, lambda X, y, groups: fitted.fit_dependency(X, groups=groups)):
+        with pytest.raises(ValueError, match="groups has 1 missing labels"):
+            call(X, y, groups=groups)
+        fitted.fit(X, y)

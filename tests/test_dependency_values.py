@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sklearn_mdm import MDMFusionRegressor
+from sklearn_mdm import MDMFusionRegressor, dependency
 from sklearn_mdm.dependency import ReportingCritic
 
 
@@ -24,7 +24,7 @@ def target(X):
     return sum(value[:, 0] for value in X.values())
 
 
-@pytest.mark.parametrize("lam", [0, 0.1])
+@pytest.mark.parametrize("lam", [0, pytest.param(0.1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("m", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_dependent_and_independent_data__are_told_apart_on_new_samples(regressor, lam, m):
     for noise in (0.5, np.inf):
@@ -47,6 +47,7 @@ def test_the_report_of_fit_itself__tells_them_apart_too(regressor, early_stoppin
     assert abs(score) < 0.06 if np.isinf(noise) else score > 0.2
 
 
+@pytest.mark.slow
 def test_score__never_exceeds_what_the_inputs_share(regressor):
     # Codes are functions of the inputs: the total correlation of two Gaussian views bounds theirs.
     rho = 0.8
@@ -63,6 +64,7 @@ def test_score__never_exceeds_what_the_inputs_share(regressor):
     assert 0.6 * truth < score < truth + 3 * std
 
 
+@pytest.mark.slow
 def test_pointwise__is_low_where_modalities_are_at_odds(regressor):
     X, new = views(1000, 0.4), views(1000, 0.4, seed=1)
     fitted = regressor(max_epochs=20, early_stopping=False, lr=0.01).fit(X, target(X)).fit_dependency(X)
@@ -72,6 +74,7 @@ def test_pointwise__is_low_where_modalities_are_at_odds(regressor):
     assert (agree[:, None] > odds[None]).mean() > 0.75
 
 
+@pytest.mark.slow
 def test_groups_given_to_fit__hold_for_the_report_too(regressor):
     # Copies of a sample in training and calibration would make an overfitted critic look as if it held.
     X = {name: np.repeat(value, 10, axis=0) for name, value in views(40, np.inf).items()}
@@ -136,3 +139,44 @@ def test_defaults__stay_near_and_below_the_truth_for_gaussian_views(rho):
     fitted = MDMFusionRegressor(random_state=0, max_epochs=30, device="cpu").fit(X, X["a"][:, 0] + X["b"][:, 0])
     score, std = fitted.dependency_score(new, return_std=True)
     assert truth - 0.1 * (1 + truth) < score < truth + 3 * std + 0.02
+
+
+@pytest.mark.parametrize("n", [1200, 3000])
+def test_reporting_critic__of_sorted_rows_is_that_of_shuffled_ones(monkeypatch, n):
+    # Of sorted rows the first ones are all of one cluster, and within a cluster nothing is shared.
+    monkeypatch.setattr(dependency, "CALIBRATION_ROWS", 200)
+    rng = np.random.default_rng(0)
+    cluster = np.repeat([-1.0, 1.0], n // 2)[:, None]
+    codes = [cluster + 0.1 * rng.normal(size=(n, 2)) for _ in range(2)]
+    order = rng.permutation(n)
+    critic, shuffled = (ReportingCritic(n_updates=200).fit(z) for z in (codes, [z[order] for z in codes]))
+    (score, std), (other, _) = critic.score(codes), shuffled.score(codes)
+    assert score == pytest.approx(np.log(2), abs=0.1)
+    assert score == pytest.approx(other, abs=0.1)
+    assert std < 0.1
+
+
+def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regressor, monkeypatch):
+    seen = []
+    fit = ReportingCritic.fit
+
+    def spy(self, codes, *, groups=None, held_out=None):
+        seen.append((groups, held_out))
+        return fit(self, codes, groups=groups, held_out=held_out)
+
+    monkeypatch.setattr(ReportingCritic, "fit", spy)
+    X = {name: np.repeat(value, 10, axis=0) for name, value in views(60, 0.3).items()}
+    X["view1"][::7] = np.nan
+    y, groups = target({**X, "view1": np.nan_to_num(X["view1"])}), np.repeat(np.arange(60), 10)
+    parameters = {"max_epochs": 5, "lr": 0.01, "early_stopping": True, "validation_fraction": 0.3}
+    with_groups, without = (regressor(**parameters).fit(X, y, groups=g) for g in (groups, None))
+    (labels, held_out), (no_labels, other_held_out) = seen
+    assert no_labels is None and other_held_out.any()
+    assert len(labels) == len(held_out) == (~np.isnan(X["view1"]).any(1)).sum()
+    assert 0 < held_out.sum() < len(held_out)
+    assert not set(labels[held_out]) & set(labels[~held_out])
+    assert set(labels) <= set(groups)
+    # Ten copies of a row say no more than one.
+    critics = with_groups.reporting_critic_, without.reporting_critic_
+    assert min(critic.slope_ for critic in critics) > 0.1
+    assert critics[0].log_normalizer_std_ > 1.5 * critics[1].log_normalizer_std_

@@ -10,8 +10,9 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 
-from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, MDMNet
-from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, MDMNet, base
+from sklearn_mdm.encoders import MLPEncoder, mean_and_std
+from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL
 
 
@@ -183,7 +184,7 @@ def test_class_weight_and_sample_weight__multiply(classifier, X, y):
 
 
 def test_a_given_validation_set__decides_when_to_stop(estimator, X, y, monkeypatch):
-    monkeypatch.setattr(type(estimator()), "_stopping_split", None)
+    monkeypatch.setattr(base, "stopping_split", None)
     train, valid = slice(0, 40), slice(40, 60)
     fitted = estimator(max_epochs=300, lr=0.05, n_iter_no_change=5, lam=0)
     fitted.fit(part(X, train), y[train], X_val=part(X, valid), y_val=y[valid])
@@ -471,6 +472,7 @@ def test_mean__is_the_encoder_of_the_training_mean(estimator, X, y):
     assert_allclose(fitted.transform({"audio": X["audio"]}), fitted.transform(at_mean), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_modality_dropout__makes_predictions_hold_without_a_modality(regressor):
     rng = np.random.default_rng(0)
     latent = rng.normal(size=400)
@@ -533,3 +535,121 @@ def test_repr_and_get_params__show_objects_and_their_parameters(estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "KL" in model._repr_html_()
+
+
+# --- what stands in for a missing sequence ---------------------------------------------------------------------------
+
+
+def test_a_sequence_without_steps__is_summarised_as_a_standardised_feature():
+    x = torch.randn(3, 5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[False] * 5, [True] * 5, [True, False, False, True, False]])
+    pooled = mean_and_std(torch.where(mask[:, :, None], x, 0), mask)
+    assert pooled[0].tolist() == [0, 0, 1, 1]
+    for row, steps in ((1, x[1]), (2, x[2, [0, 3]])):
+        expected = torch.cat([steps.mean(0), steps.std(0, correction=0)])
+        torch.testing.assert_close(pooled[row], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mean_and_std(x, None)[1], pooled[1])
+
+
+def test_a_missing_sequence__is_read_as_one_of_mean_0_and_deviation_1(estimator, sequences, y):
+    fitted = estimator(missing="mean").fit(sequences, y)
+    scaler = fitted.scalers_["steps"]
+    # Two steps, one standard deviation to either side of the mean.
+    typical = np.tile(np.stack([scaler.mean_ - scaler.scale_, scaler.mean_ + scaler.scale_]), (60, 1, 1))
+    X = {"vector": np.nan_to_num(sequences["vector"])}
+    assert_allclose(fitted.transform(X), fitted.transform({**X, "steps": typical}), rtol=1e-9, atol=1e-9)
+
+
+# --- the meaning of weights from batch to batch ----------------------------------------------------------------------
+
+
+def step_after(model, first, second, parameters_of, **options):
+    """How far a second batch moves the module."""
+    model.partial_fit(*first, **({"classes": [0, 1, 2]} if hasattr(model, "predict_proba") else {}))
+    before = parameters_of(model)
+    after = parameters_of(model.partial_fit(*second, **options))
+    return torch.cat([(after[name] - before[name]).ravel() for name in before if name.startswith("module")])
+
+
+PLAIN = {"optimizer": "sgd", "weight_decay": 0.0, "lam": 0, "batch_size": 60, "lr": 0.01}
+
+
+@pytest.mark.parametrize("factor", [1e-9, 0.5, 3.0])
+def test_partial_fit__weights_keep_their_meaning(estimator, X, y, factor, parameters_of):
+    one, other = (
+        step_after(estimator(**PLAIN), (X, y), (X, y), parameters_of, sample_weight=np.full(60, weight))
+        for weight in (1.0, factor)
+    )
+    assert one.abs().max() > 1e-4
+    torch.testing.assert_close(other, factor * one, rtol=1e-6, atol=1e-14)
+
+
+def test_partial_fit__class_weights_act_on_batches_of_one_class(classifier, X, y, parameters_of):
+    first, second = ((part(X, rows), y[rows]) for rows in (y < 2, y == 2))
+    one, other = (
+        step_after(classifier(class_weight={0: 1.0, 1: 1.0, 2: w}, **PLAIN), first, second, parameters_of)
+        for w in (1.0, 10.0)
+    )
+    assert one.abs().max() > 1e-4
+    torch.testing.assert_close(other, 10 * one, rtol=1e-6, atol=1e-14)
+
+
+def test_partial_fit__refuses_what_a_batch_cannot_know(classifier, X, y):
+    with pytest.raises(ValueError, match='class_weight="balanced" would change with every batch'):
+        classifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+    for classes in ([1], [1, 1]):
+        with pytest.raises(ValueError, match="classes must hold at least 2 classes"):
+            classifier().partial_fit(X, y, classes=classes)
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def test_log_probabilities__are_logarithms_and_finite(classifier, X, y):
+    fitted = classifier().fit(X, y)
+    assert_allclose(fitted.predict_log_proba(X), np.log(fitted.predict_proba(X)), rtol=1e-9)
+    far = {name: 1e6 * value for name, value in X.items()}
+    assert (fitted.predict_proba(far) == 0).any()
+    log_probabilities = fitted.predict_log_proba(far)
+    assert np.isfinite(log_probabilities).all() and (log_probabilities < -1000).any()
+    single = {name: value.astype(np.float32) for name, value in X.items()}
+    assert classifier().fit(single, y).predict_log_proba(single).dtype == np.float32
+
+
+# --- parameters that are refused, or taken up later ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"optimizer": torch.optim.LBFGS}, "optimizer=LBFGS"),
+        ({"device": "gpu"}, "device='gpu' is not known"),
+        ({"encoder": MLPEncoder(out_dim=0)}, "out_dim=0"),
+        ({"encoder": MLPEncoder(hidden_dims=-3)}, "hidden_dims=-3"),
+        ({"encoder": MLPEncoder(hidden_dims=(4, 0))}, r"hidden_dims=\(4, 0\)"),
+        ({"fusion": ConcatFusion(hidden_dims=(0,))}, r"ConcatFusion needs positive hidden_dims, got \(0,\)"),
+    ],
+)
+def test_unusable_parts__are_named(estimator, X, y, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        estimator(**parameters).fit(X, y)
+
+
+def test_one_hidden_layer__may_be_given_as_a_number(estimator, X, y, same_parameters):
+    one, other = (
+        estimator(encoder=MLPEncoder(hidden_dims=dims), fusion=ConcatFusion(hidden_dims=dims)).fit(X, y)
+        for dims in (16, (16,))
+    )
+    assert same_parameters(one, other)
+
+
+def test_warm_start__takes_up_verbose(estimator, X, y, capfd):
+    model = estimator(warm_start=True).fit(X, y)
+    assert capfd.readouterr() == ("", "")
+    model.set_params(verbose=2).fit(X, y)
+    assert "train_task_loss" in capfd.readouterr().out
+    model.set_params(verbose=1).fit(X, y)
+    captured = capfd.readouterr()
+    assert captured.out == "" and "3/3" in captured.err
+    model.set_params(verbose=0).fit(X, y)
+    assert capfd.readouterr() == ("", "")

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,8 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, train_
 from sklearn.utils import _safe_indexing, indexable, resample, shuffle
 from skorch.helper import SliceDict
 
-from sklearn_mdm.modalities import (
-    ModalityDict,
-    ModalitySchema,
-    as_samples,
-    common_length,
-    is_text,
-    observed_rows,
-    resolve_columns,
-    sorted_names,
-    split_container,
-)
+from sklearn_mdm.modalities import ModalitySchema, observed_rows, resolve_columns, sorted_names
+from sklearn_mdm.modality_dict import ModalityDict, as_samples, common_length, is_text, split_container
 
 nan = np.nan
 N = 6
@@ -214,6 +206,18 @@ def test_modality_dict__mask_of_wrong_length__error():
         ModalityDict(make_dict())[[True, False]]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [["audio"], ("audio",), np.array(["audio"]), pd.Index(["audio"]), pd.Series(["audio"], dtype="string")],
+    ids=lambda key: type(key).__name__,
+)
+def test_modality_dict__list_of_names__error_says_how_to_select_modalities(key):
+    with pytest.raises(TypeError, match=r"the names \['audio'\]. Select modalities with {name: X\[name\] for name in"):
+        ModalityDict(make_dict())[key]
+    with pytest.raises(TypeError, match=r"for name in \['audio', 'text'\]}"):
+        ModalityDict(make_dict())["audio", "text"]
+
+
 def test_modality_dict__unknown_name__key_error():
     with pytest.raises(KeyError, match="video"):
         ModalityDict(make_dict())["video"]
@@ -289,7 +293,12 @@ def test_modality_dict__update__takes_mappings_and_keywords():
     X.update({"audio": [[1.0]] * N}, words=list("abcdef"))
     assert X["audio"].shape == (N, 1) and list(X) == ["audio", "text", "words"]
     with pytest.raises(ValueError, match="same number of samples"):
-        X.update(bad=[[1.0]])
+        X.update(good=[[1.0]] * N, bad=[[1.0]])
+    assert "good" not in X and "bad" not in X and len(X) == N
+    X.update({name: value[:2] for name, value in X.items()})
+    assert len(X) == 2
+    X.update(make_frame({"audio": X["audio"]}))
+    assert list(X["audio"].columns) == ["f0"]
 
 
 def test_modality_dict__only_modality__can_be_replaced_by_another_length():
@@ -305,8 +314,82 @@ def test_modality_dict__empty__has_no_samples():
     assert len(X) == 2
 
 
-def test_modality_dict__repr__shows_the_modalities():
-    assert repr(ModalityDict(a=[[1.0]])) == "ModalityDict({'a': array([[1.]])})"
+def test_modality_dict__setdefault__checks_the_length():
+    X = ModalityDict(make_dict())
+    assert X.setdefault("audio", np.zeros((2, 1))) is X["audio"] and X["audio"].shape == (N, 3)
+    assert X.setdefault("words", list("abcdef")) is X["words"] and is_text(X["words"])
+    assert X.setdefault("video") is None and X["video"] is None
+    assert X.setdefault(0, np.zeros((N, 1))) is X[0]
+    with pytest.raises(ValueError, match="'bad' has 2"):
+        X.setdefault("bad", np.zeros((2, 1)))
+    assert "bad" not in X and len(X) == N
+
+
+@pytest.mark.parametrize("other", [dict, ModalityDict, make_frame], ids=["dict", "ModalityDict", "frame"])
+def test_modality_dict__union__is_a_modality_dict_of_checked_length(other):
+    X = make_dict()
+    left, right = ModalityDict(audio=X["audio"]), {"audio": np.ones((N, 1)), "text": X["text"]}
+    if other is make_frame:
+        joined = left.copy()
+        joined |= make_frame(right)
+    else:
+        joined = left | other(right)
+    assert type(joined) is ModalityDict and len(joined) == N and list(joined) == ["audio", "text"]
+    assert_array_equal(joined["audio"], np.ones((N, 1)))
+    assert list(left) == ["audio"] and left["audio"].shape == (N, 3)
+
+
+def test_modality_dict__union_from_the_left__keeps_its_own_values():
+    X = make_dict()
+    joined = {"words": list("abcdef"), "audio": np.zeros((N, 1))} | ModalityDict(X)
+    assert type(joined) is ModalityDict and list(joined) == ["words", "audio", "text"]
+    assert joined["audio"].shape == (N, 3) and is_text(joined["words"])
+
+
+def test_modality_dict__union_in_place__is_the_same_dict():
+    X = same = ModalityDict(make_dict())
+    X |= {"words": list("abcdef")}
+    assert X is same and is_text(same["words"])
+
+
+def test_modality_dict__union_of_other_lengths_or_types__error():
+    X = ModalityDict(make_dict())
+    bad = {"bad": np.zeros((2, 1))}
+    with pytest.raises(ValueError, match="'bad' has 2"):
+        X | bad
+    with pytest.raises(ValueError, match="'bad' has 2"):
+        bad | X
+    with pytest.raises(ValueError, match="'bad' has 2"):
+        X |= bad
+    assert "bad" not in X and len(X) == N
+    with pytest.raises(TypeError, match="unsupported operand"):
+        X | [1]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        [1] | X
+
+
+def test_modality_dict__repr__is_short():
+    X = ModalityDict(
+        {
+            "audio": np.zeros((4, 2)),
+            "video": np.zeros((4, 5, 2)),
+            "text": ["fine", None, "bad", "good"],
+            "steps": [np.zeros((i + 1, 2)) for i in range(4)],
+            "frame": pd.DataFrame({"x": range(4)}),
+            "series": pd.Series([1.0, 2, 3, 4]),
+            "sparse": sparse.eye(4),
+            "a.b": None,
+            0: np.zeros((4, 1)),
+            "0": np.zeros((4, 1)),
+        }
+    )
+    assert repr(X) == (
+        "ModalityDict(audio: array (4, 2), video: array (4, 5, 2), text: 4 texts, steps: 4 entries, "
+        "frame: DataFrame (4, 1), series: Series (4,), sparse: sparse (4, 4), 'a.b': None, 0: array (4, 1), "
+        "'0': array (4, 1))"
+    )
+    assert repr(X[:0]).startswith("ModalityDict(audio: array (0, 2), ")
+    assert repr(ModalityDict()) == "ModalityDict()"
 
 
 def test_modality_dict__hash__error():
@@ -752,11 +835,66 @@ def test_schema__flat_feature_names__must_agree():
         Estimator(modalities=SELECTORS["integers"]).fit(flat).read(flat[:, :4])
 
 
+@pytest.mark.parametrize("selectors", ["names", "callables", "mixed"])
+def test_schema__flat_feature_names__are_remembered_for_named_modalities(selectors):
+    _, flat = make_flat()
+    frame = pd.DataFrame(flat, columns=FLAT_COLUMNS)
+    estimator = Estimator(modalities=NAMED_SELECTORS[selectors]).fit(frame)
+    assert estimator.schema_.feature_names == {"audio": ["a0", "a1", "a2"], "text": ["t0", "t1"]}
+    blocks = {"audio": frame[["a0", "a1", "a2"]], "text": frame[["t0", "t1"]]}
+    match = "names of modality 'audio' should match .* at position 0 found 'a2', Estimator was fitted with 'a0'"
+    for form in (dict, ModalityDict, lambda X: pd.concat(X, axis=1)):
+        assert_same_arrays(estimator.read(form(blocks)), estimator.arrays_)
+        with pytest.raises(ValueError, match=match):
+            estimator.read(form({**blocks, "audio": frame[["a2", "a1", "a0"]]}))
+
+
+def test_schema__flat_feature_names__follow_the_order_of_the_selector():
+    frame = pd.DataFrame(np.arange(9.0).reshape(3, 3), columns=list("pqr"))
+    estimator = Estimator(modalities={"a": ["r", "p"], "b": "q"}).fit(frame)
+    assert estimator.schema_.feature_names == {"a": ["r", "p"], "b": ["q"]}
+    assert_same_arrays(estimator.read({"a": frame[["r", "p"]], "b": frame[["q"]]}), estimator.arrays_)
+    with pytest.raises(ValueError, match="at position 0 found 'p', Estimator was fitted with 'r'"):
+        estimator.read({"a": frame[["p", "r"]], "b": frame[["q"]]})
+    estimator = Estimator().fit(frame)
+    with pytest.raises(ValueError, match="feature names of modality 'X' should match"):
+        estimator.read({"X": frame[["q", "p", "r"]]})
+
+
+def test_schema__flat_x_without_names__has_none_to_compare():
+    _, flat = make_flat()
+    estimator = Estimator(modalities=SELECTORS["integers"])
+    for each in (flat, pd.DataFrame(flat)):
+        assert estimator.fit(each).schema_.feature_names == {}
+        estimator.read({"audio": pd.DataFrame(flat[:, [1, 2, 4]], columns=list("xyz"))})
+
+
 def test_schema__refit__forgets_the_names_of_the_first_x():
     _, flat = make_flat()
     estimator = Estimator().fit(pd.DataFrame(flat, columns=FLAT_COLUMNS))
     estimator.fit(make_dict())
     assert not hasattr(estimator, "feature_names_in_")
+    assert estimator.schema_.feature_names == {}
+
+
+@pytest.mark.parametrize("columns", [["p", "q", "p", "q"], [0, 1, 0, 1]])
+def test_schema__duplicated_columns__error_names_them(columns):
+    frame = pd.DataFrame(np.zeros((3, 4)), columns=columns)
+    alone = frame.set_axis(list("wxyz"), axis=1)
+    match = rf"{{}} has more than one column of the same name: {re.escape(repr(columns[:2]))}. Rename them, or drop"
+    with pytest.raises(ValueError, match=match.format("^X")):
+        read(frame)
+    with pytest.raises(ValueError, match=match.format("^X")):
+        read(frame, {"a": [0, 1], "b": [2, 3]})
+    with pytest.raises(ValueError, match=match.format("^X")):
+        Estimator().fit(alone).read(frame)
+    for form in (dict, ModalityDict, lambda X: pd.concat(X, axis=1)):
+        with pytest.raises(ValueError, match=match.format("^modality 'b'")):
+            read(form({"a": alone, "b": frame}))
+        with pytest.raises(ValueError, match=match.format("^modality 'b'")):
+            Estimator().fit({"a": alone, "b": alone}).read(form({"a": alone, "b": frame}))
+    # The same name in two modalities is no duplicate.
+    read({"a": alone, "b": alone})
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,14 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 
-from sklearn_mdm import MDMFusionRegressor, ModalityDict
+from sklearn_mdm import ModalityDict, base
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL, FDivergence
+from sklearn_mdm.preprocessing import ModalityTransformer
+from sklearn_mdm.splits import stopping_split
 
 MODALITIES = {"audio": slice(0, 3), "text": slice(3, 5)}
 
@@ -313,38 +316,43 @@ def groups():
     return np.random.default_rng(2).integers(0, 12, size=60)
 
 
-def spy_on_split(monkeypatch, cls):
-    """Record the groups of each stopping split: (those trained on, those held out)."""
+@pytest.fixture
+def splits(monkeypatch):
+    """Each stopping split as it is made: (arguments, rows to train on, rows held out)."""
     seen = []
-    original = cls._stopping_split
 
-    def spy(self, y, groups):
-        train, held_out = original(self, y, groups)
-        seen.append((None if groups is None else set(groups[train]), None if groups is None else set(groups[held_out])))
-        assert sorted([*train, *held_out]) == list(range(len(y)))
+    def spy(n_samples, fraction, seed, *, groups=None, stratify=None):
+        train, held_out = stopping_split(n_samples, fraction, seed, groups=groups, stratify=stratify)
+        assert sorted([*train, *held_out]) == list(range(n_samples))
+        seen.append(({"groups": groups, "stratify": stratify}, train, held_out))
         return train, held_out
 
-    monkeypatch.setattr(cls, "_stopping_split", spy)
+    monkeypatch.setattr(base, "stopping_split", spy)
     return seen
 
 
-def test_groups__are_never_cut_by_the_stopping_split(estimator, X, y, groups, monkeypatch):
-    seen = spy_on_split(monkeypatch, type(estimator()))
+def groups_of(splits):
+    """The groups that each split trained on and held out."""
+    return [(set(given["groups"][train]), set(given["groups"][held_out])) for given, train, held_out in splits]
+
+
+def test_groups__are_never_cut_by_the_stopping_split(estimator, X, y, groups, splits):
     for seed in range(10):
         estimator(early_stopping=True, max_epochs=1, random_state=seed).fit(X, y, groups=groups)
+    seen = groups_of(splits)
+    assert len(seen) == 10
     for train, held_out in seen:
         assert train and held_out and not train & held_out
     assert len({frozenset(held_out) for _, held_out in seen}) > 1
 
 
-def test_groups__with_metadata_routing_reach_fit_through_a_search(estimator, X, y, groups, monkeypatch):
-    cls = type(estimator())
-    seen = spy_on_split(monkeypatch, cls)
+def test_groups__with_metadata_routing_reach_fit_through_a_search(estimator, X, y, groups, splits):
     with config_context(enable_metadata_routing=True):
         search = GridSearchCV(
             estimator(early_stopping=True, max_epochs=1), {"lam": [0, 0.1]}, cv=GroupKFold(3), error_score="raise"
         )
         search.fit(ModalityDict(X), y, groups=groups)
+    seen = groups_of(splits)
     assert len(seen) == 2 * 3 + 1
     for train, held_out in seen:
         assert train and held_out and not train & held_out
@@ -377,28 +385,64 @@ def test_one_group__cannot_be_split(estimator, X, y):
     estimator(early_stopping=False).fit(X, y, groups=np.zeros(60))
 
 
-def test_stopping_split__is_stratified_for_classes_and_left_out_of_training(classifier, X, monkeypatch):
+def test_stopping_split__is_stratified_for_classes_and_left_out_of_training(classifier, X, splits):
     y = np.r_[np.zeros(40), np.ones(20)].astype(int)
-    shares = []
-    original = type(classifier())._stopping_split
-
-    def spy(self, y, groups):
-        train, held_out = original(self, y, groups)
-        shares.append((y[train].mean(), y[held_out].mean(), len(held_out)))
-        return train, held_out
-
-    monkeypatch.setattr(type(classifier()), "_stopping_split", spy)
     for seed in range(5):
         classifier(early_stopping=True, validation_fraction=0.2, max_epochs=1, random_state=seed).fit(X, y)
+    shares = [(y[train].mean(), y[held_out].mean(), len(held_out)) for _, train, held_out in splits]
     assert_allclose(shares, [[1 / 3, 1 / 3, 12]] * 5)
 
 
-def test_auto_early_stopping__keeps_small_data_whole(X, y, regressor, monkeypatch):
-    seen = spy_on_split(monkeypatch, MDMFusionRegressor)
+def test_auto_early_stopping__keeps_small_data_whole(X, y, regressor, splits):
     regressor().fit(X, y)
-    assert not seen
+    assert not splits
     big = {name: np.tile(value, (4, 1)) for name, value in X.items()}
     regressor(max_epochs=1).fit(big, np.tile(y, 4))
-    assert len(seen) == 1
+    assert len(splits) == 1
     regressor(max_epochs=1, early_stopping=False).fit(big, np.tile(y, 4))
-    assert len(seen) == 1
+    assert len(splits) == 1
+
+
+# --- global configuration --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fitted_inside", [True, False])
+def test_transform_output_of_pandas__changes_the_form_of_transform_only(estimator, X, y, fitted_inside):
+    expected = estimator(early_stopping=True).fit(X, y)
+    with config_context(transform_output="pandas" if fitted_inside else "default"):
+        model = estimator(early_stopping=True).fit(X, y)
+    with config_context(transform_output="pandas"):
+        predicted, out = model.predict(X), model.transform(X)
+        probabilities = model.predict_proba(X) if hasattr(model, "predict_proba") else None
+        values = model.pointwise_dependency(X)
+        again = model.fit_transform(X, y)
+    assert type(predicted) is np.ndarray
+    assert_array_equal(predicted, expected.predict(X))
+    assert_array_equal(values, expected.pointwise_dependency(X))
+    if probabilities is not None:
+        assert type(probabilities) is np.ndarray
+        assert_array_equal(probabilities, expected.predict_proba(X))
+    for frame_out in (out, again):
+        assert isinstance(frame_out, pd.DataFrame)
+        assert list(frame_out.columns) == list(model.get_feature_names_out())
+        assert_array_equal(frame_out.to_numpy(), expected.transform(X))
+    assert isinstance(model.transform(X), np.ndarray)
+
+
+def test_transform_output_of_pandas__in_a_pipeline(estimator, X, y):
+    def pipe():
+        return make_pipeline(ModalityTransformer({"audio": StandardScaler()}), estimator())
+
+    expected = pipe().fit(X, y)
+    with config_context(transform_output="pandas"):
+        inside = pipe().fit(X, y)
+        assert_array_equal(inside.predict(X), expected.predict(X))
+        assert_array_equal(expected.predict(X), inside.predict(X))
+        assert isinstance(inside.transform(X), pd.DataFrame)
+    assert_array_equal(inside.predict(X), expected.predict(X))
+
+
+def test_tags__say_what_x_may_be(estimator):
+    tags = get_tags(estimator())
+    assert tags.input_tags.dict and tags.input_tags.three_d_array and tags.input_tags.two_d_array
+    assert not tags.input_tags.sparse

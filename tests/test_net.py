@@ -308,7 +308,7 @@ def test_masked_dataset__is_free_of_nan_and_of_the_users_arrays(X, y):
     assert torch.isfinite(batch.X["text"]).all() and batch.X["audio"].any() and target.any()
     assert batch.mask["text"].tolist() == [False] * 5 + [True] * 5
     assert batch.complete.tolist() == [False] * 5 + [True] * 5
-    assert data.complete_rows.tolist() == list(range(5, 50))
+    assert data.complete.tolist() == [False] * 5 + [True] * 45
 
 
 # --- early stopping --------------------------------------------------------------------------------------------------
@@ -527,3 +527,32 @@ def test_on_train_end__lets_go_of_the_training_data(X, y):
     big = {name: np.tile(value, (200, 1)) for name, value in X.items()}
     other = fit(make(max_epochs=2, batch_size=16 * 200), big, np.tile(y, (200, 1)))
     assert len(pickle.dumps(other)) < len(pickle.dumps(net)) + 1000
+
+
+def test_integer_targets_of_one_output__are_numbers(X, y, same_parameters):
+    whole = (10 * y).astype(np.int64)
+    expected = fit(make(), X, whole.astype("f"))
+    for target in (whole, whole.ravel(), whole.astype(np.int32), whole.ravel().astype("f")):
+        assert same_parameters(fit(make(), X, target), expected)
+
+
+def test_random_state_none__draws_one(X, y, same_parameters):
+    nets = [fit(make(random_state=None), X, y) for _ in range(2)]
+    assert not same_parameters(*nets, of="module")
+    assert nets[0].predict(X).shape == (50, 1)
+    assert pickle.loads(pickle.dumps(nets[0])).random_state is None
+
+
+def test_masked_dataset__takes_mappings_without_nan_beside_numbers(X):
+    for wrong in (X["audio"], [X["audio"]], None):
+        with pytest.raises(TypeError, match="X must map modality names to arrays"):
+            MaskedDataset(wrong)
+    X["text"][3, 0] = np.nan
+    with pytest.raises(ValueError, match="'text' has rows or steps with NaN beside numbers"):
+        MaskedDataset(X)
+    steps = np.zeros((4, 5, 2))
+    steps[1, 2] = np.nan
+    assert MaskedDataset({"steps": steps}).mask["steps"].sum() == 19
+    steps[1, 3, 0] = np.nan
+    with pytest.raises(ValueError, match="'steps' has rows or steps"):
+        MaskedDataset({"steps": steps})

@@ -23,7 +23,9 @@ from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.helper import SliceDict
 
-from sklearn_mdm.modalities import ModalityDict, ModalitySchema
+from sklearn_mdm.modalities import ModalitySchema
+from sklearn_mdm.modality_dict import ModalityDict
+from sklearn_mdm.padding import zero_padding_to_nan
 from sklearn_mdm.preprocessing import ModalityTransformer
 
 nan = np.nan
@@ -534,6 +536,41 @@ def test_fit__error_of_a_transformer__names_the_modality():
         transformer.transform({"a": [[3]]})
 
 
+@pytest.mark.parametrize("form", [list, pd.Series, lambda texts: pd.DataFrame({"t": texts})])
+def test_fit__texts_for_a_transformer_of_tables__error_names_categories(form):
+    encoder = OneHotEncoder(sparse_output=False)
+    transformer = ModalityTransformer({"a": encoder})
+    colours = ["red", None, "blue", "red"]
+    X = {"a": form(colours), "b": np.ones((4, 1))}
+    with pytest.raises(ValueError, match=r"(?s)modality 'a', OneHotEncoder: .*frame.astype\(\"category\"\)"):
+        transformer.fit(X)
+    X["a"] = pd.DataFrame({"t": colours}).astype("category")
+    assert_array_equal(transformer.fit_transform(X)["a"], [[0, 1], [nan, nan], [1, 0], [0, 1]])
+    with pytest.raises(ValueError) as caught:  # not about text
+        ModalityTransformer({"b": FunctionTransformer(lambda X: PCA().fit(X[0]))}).fit({"b": X["b"]})
+    assert "Expected 2D" in str(caught.value) and "category" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transformers", ["passthrough", StandardScaler()])
+def test_fit__duplicated_columns__error_names_them(transformers):
+    transformer = ModalityTransformer(transformers)
+    frame = pd.DataFrame(np.ones((3, 3)), columns=["p", "q", "p"])
+    match = r"{} has more than one column of the same name: \['p'\]. Rename them"
+    with pytest.raises(ValueError, match=match.format("^X")):
+        transformer.fit(frame)
+    for each in ({"a": frame}, pd.concat({"a": frame}, axis=1)):
+        with pytest.raises(ValueError, match=match.format("^modality 'a'")):
+            transformer.fit(each)
+
+
+def test_transform__fitted_on_a_flat_frame__remembers_names_by_modality():
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=list("pqr"))
+    transformer = ModalityTransformer(StandardScaler(), modalities={"a": ["p", "q"], "b": ["r"]}).fit(frame)
+    assert transformer.transform({"a": frame[["p", "q"]], "b": frame[["r"]]})["a"].shape == (4, 2)
+    with pytest.raises(ValueError, match="feature names of modality 'a' should match"):
+        transformer.transform({"a": frame[["q", "p"]], "b": frame[["r"]]})
+
+
 def test_transform__another_layout__error():
     X = make_dict()
     transformer = ModalityTransformer(StandardScaler()).fit(X)
@@ -656,3 +693,109 @@ def test_refit__on_another_container__forgets_the_first():
     transformer.set_params(modalities=None).fit(X)
     assert transformer.modalities_ == ["audio", "text"] and not hasattr(transformer, "feature_names_in_")
     assert transformer.get_feature_names_out()[0] == "audio__x0"
+
+
+# --- zero padding ----------------------------------------------------------------------------------------------------
+
+
+def make_padded():
+    """Return sequences of lengths 3, 1, 4 and 0, the first with a gap, and their lengths."""
+    sequences = np.random.default_rng(0).uniform(1, 2, size=(4, 4, 2))
+    lengths = np.array([3, 1, 4, 0])
+    sequences[np.arange(4) >= lengths[:, None]] = 0
+    sequences[0, 1] = 0
+    return sequences, lengths
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"where": "end"}, {"lengths": np.array([3, 1, 4, 0])}, {"lengths": [3, 1, 4, 0]}]
+)
+def test_zero_padding__at_the_end__becomes_nan_and_gaps_stay(options):
+    sequences, lengths = make_padded()
+    given = sequences.copy()
+    found = zero_padding_to_nan(sequences, **options)
+    is_padding = np.arange(4) >= lengths[:, None]
+    assert np.isnan(found[is_padding]).all()
+    assert_array_equal(found[~is_padding], sequences[~is_padding])
+    assert_array_equal(sequences, given)
+    assert not np.shares_memory(found, sequences)
+
+
+def test_zero_padding__anywhere__becomes_nan():
+    sequences, _ = make_padded()
+    for each in (sequences, sequences[:, ::-1]):
+        found = zero_padding_to_nan(each, where="anywhere")
+        assert_array_equal(np.isnan(found), each == 0)
+    assert_array_equal(np.isnan(zero_padding_to_nan(sequences[:1, ::-1]))[0, :, 0], [0, 0, 0, 0])
+
+
+def test_zero_padding__lengths__decide_whatever_the_values():
+    found = zero_padding_to_nan([[[5.0], [6.0], [7.0]], [[0.0], [0.0], [0.0]]], lengths=np.array([1, 2], dtype="u1"))
+    assert_array_equal(found[..., 0], [[5, nan, nan], [0, 0, nan]])
+
+
+def test_zero_padding__step_that_is_zero_in_part__is_observed():
+    assert_array_equal(zero_padding_to_nan([[[0, 1], [0, 2], [-0.0, 0]]]), [[[0, 1], [0, 2], [nan, nan]]])
+
+
+def test_zero_padding__nan__stays_and_does_not_end_the_padding():
+    found = zero_padding_to_nan([[[1.0], [nan], [2.0], [0.0], [nan]]])
+    assert_array_equal(found[0, :, 0], [1, nan, 2, nan, nan])
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("f4", "f4"), ("f8", "f8"), ("f2", "f8"), ("i8", "f8"), ("u1", "f8")])
+def test_zero_padding__dtype__is_floating(dtype, expected):
+    sequences = np.array([[[1], [0]], [[2], [3]]], dtype=dtype)
+    found = zero_padding_to_nan(sequences)
+    assert found.dtype == expected
+    assert_array_equal(found[..., 0], [[1, nan], [2, 3]])
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (3, 0, 2)])
+def test_zero_padding__no_sample_or_no_step__is_empty(shape):
+    n_samples = shape[0]
+    for options in ({}, {"where": "anywhere"}, {"lengths": [0] * n_samples}):
+        assert zero_padding_to_nan(np.zeros(shape), **options).shape == shape
+
+
+def test_zero_padding__read_only_and_torch__are_copied():
+    torch = pytest.importorskip("torch")
+    sequences, _ = make_padded()
+    expected = zero_padding_to_nan(sequences)
+    sequences.setflags(write=False)
+    assert_array_equal(zero_padding_to_nan(sequences), expected)
+    assert_array_equal(zero_padding_to_nan(torch.tensor(sequences)), expected)
+
+
+def test_zero_padding__samples_of_nothing__are_missing_and_transformed_as_such():
+    sequences, _ = make_padded()
+    Xt = ModalityTransformer(StandardScaler()).fit_transform({"a": zero_padding_to_nan(sequences)})
+    assert np.isnan(Xt["a"][3]).all()
+    assert_allclose(np.nanmean(Xt["a"], axis=(0, 1)), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "options", "match"),
+    [
+        (np.zeros((2, 3)), {}, r"sequences have shape \(2, 3\); expected \(n_samples, n_steps, n_features\)"),
+        ([np.zeros((2, 3)), np.zeros((1, 3))], {}, r"sequences have shape \(2,\).*needs no padding: pass it"),
+        (np.full((1, 2, 1), np.inf), {}, "sequences contains infinity"),
+        (np.full((1, 2, 1), "x"), {}, "sequences: could not convert string to float"),
+        (np.zeros((2, 3, 1)), {"where": "start"}, "where must be 'end' or 'anywhere', got 'start'"),
+        (np.zeros((2, 3, 1)), {"where": "anywhere", "lengths": [1, 2]}, "Pass only one of them"),
+        (np.zeros((2, 3, 1)), {"lengths": [1, 2, 3]}, r"lengths has shape \(3,\); expected \(2,\)"),
+        (np.zeros((2, 3, 1)), {"lengths": 2}, r"lengths has shape \(\); expected \(2,\)"),
+        (np.zeros((2, 3, 1)), {"lengths": [1.0, 2.0]}, r"lengths must be integers, got float64.*astype\(int\)"),
+        (np.zeros((2, 3, 1)), {"lengths": [True, False]}, "lengths must be integers, got bool"),
+        (np.zeros((2, 3, 1)), {"lengths": [3, 4]}, r"between 0 and the 3 steps .*got 4 for sample 1 \(1 of 2"),
+        (np.zeros((2, 3, 1)), {"lengths": [-1, 4]}, r"between 0 and the 3 steps .*got -1 for sample 0 \(2 of 2"),
+    ],
+)
+def test_zero_padding__bad_input__error(sequences, options, match):
+    with pytest.raises(ValueError, match=match):
+        zero_padding_to_nan(sequences, **options)
+
+
+def test_zero_padding__sparse__error():
+    with pytest.raises(TypeError, match=r"sequences are sparse \(csr_matrix\); expected a dense array"):
+        zero_padding_to_nan(sparse.csr_matrix(np.eye(3)))

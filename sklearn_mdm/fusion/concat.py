@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -68,7 +69,10 @@ class ConcatFusion(BaseEstimator):
         module : nn.Module
             Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
         """
-        return _Concat(ModalityCodes(shapes, encoder, missing), self.hidden_dims, n_outputs, self.dropout)
+        hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
+        if any(width < 1 for width in hidden_dims):
+            raise ValueError(f"ConcatFusion needs positive hidden_dims, got {self.hidden_dims}.")
+        return _Concat(ModalityCodes(shapes, encoder, missing), hidden_dims, n_outputs, self.dropout)
 
 
 class _Concat(nn.Module):
