@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,16 +19,23 @@ class _BoundedCodes(nn.Module):
 
     The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
     raised by mere scale.
+
+    With ``unit_columns`` the ball of a code of width k has radius :math:`\sqrt{k}`, so that coordinates are of order
+    one, as the first layer of a multilayer perceptron expects them.
     """
 
-    def __init__(self, code_dims: Sequence[int]) -> None:
+    def __init__(self, code_dims: Sequence[int], *, unit_columns: bool = False) -> None:
         super().__init__()
         self.code_dims = tuple(code_dims)
+        self.radii = [math.sqrt(k) if unit_columns else 1.0 for k in self.code_dims]
 
     def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
         if len(set(self.code_dims)) == 1:
             return self._forward_stacked(codes, index)
-        bounded = [z * torch.rsqrt(1 + z.square().sum(1, keepdim=True)) for z in codes]
+        bounded = [
+            z * (torch.rsqrt(1 + z.square().sum(1, keepdim=True)) * radius)
+            for z, radius in zip(codes, self.radii, strict=True)
+        ]
         joint = torch.cat(bounded, dim=1)
         if index is None:
             return joint
@@ -38,7 +46,7 @@ class _BoundedCodes(nn.Module):
         # The same for codes of one width, in a third of the operations: on small batches these are the cost.
         m = len(self.code_dims)
         z = torch.stack(list(codes), dim=1)  # (B, m, k)
-        z = z * torch.rsqrt(1 + z.square().sum(2, keepdim=True))
+        z = z * (torch.rsqrt(1 + z.square().sum(2, keepdim=True)) * self.radii[0])
         if index is None:
             return z.flatten(1)
         cells = (index.T * m + torch.arange(m, device=index.device)).flatten()
@@ -70,8 +78,6 @@ class Critic(nn.Module):
     (torch.Size([8]), torch.Size([32]))
     """
 
-    scale: Tensor
-
     def __init__(
         self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64), *, bound: float | None = None
     ) -> None:
@@ -79,10 +85,7 @@ class Critic(nn.Module):
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None, got {bound}.")
         self.bound = bound
-        self.codes = _BoundedCodes(code_dims)
-        # Coordinates of a point in the unit ball are small; the scale makes them of order one for the first layer.
-        widths_of_columns = torch.tensor(self.codes.code_dims).repeat_interleave(torch.tensor(self.codes.code_dims))
-        self.register_buffer("scale", widths_of_columns.double().sqrt().float(), persistent=False)
+        self.codes = _BoundedCodes(code_dims, unit_columns=True)
         layers: list[nn.Module] = []
         widths = [sum(self.codes.code_dims), *hidden_dims]
         for n_in, n_out in itertools.pairwise(widths):
@@ -104,7 +107,7 @@ class Critic(nn.Module):
         -------
         t : Tensor of shape (n_samples,), or a pair with (n_product,)
         """
-        t = self.layers(self.codes(codes, index) * self.scale).squeeze(1)
+        t = self.layers(self.codes(codes, index)).squeeze(1)
         if self.bound is not None:
             t = self.bound * torch.tanh(t / self.bound)
         return t if index is None else t.split([len(codes[0]), len(t) - len(codes[0])])
