@@ -55,8 +55,9 @@ def test_a_code__is_a_function_of_its_own_modality_only(name, masked, missing):
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_gradient_of_the_term__reaches_every_parameter_of_every_encoder(measure):
-    module = build()
-    net = MDMNet(module, measure=MEASURES[measure], critic__hidden_dims=(8,)).initialize()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = MDMNet(build(), measure=MEASURES[measure], critic__hidden_dims=(8,)).initialize()
     net.generators_ = {"negatives": torch.Generator().manual_seed(0)}
     codes = net.module_.represent(*batch(64)[:1])
     (-net._objective(list(codes.values()))).backward()
