@@ -41,7 +41,7 @@ def _batches(net: Any, X: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, Batch
     if on_cpu and dtype != torch.float64:
         module, dtype = copy.deepcopy(module).double(), torch.float64
     module.eval()
-    n_rows = min(ROWS_PER_BATCH, max(array.shape[0] * math.prod(array.shape[1:-1]) for array in X.values()))
+    n_rows = max(min(len(array), ROWS_PER_BATCH) * math.prod(array.shape[1:-1]) for array in X.values())
     with torch.no_grad(), one_thread_if_small([module], n_rows):
         for batch, _ in BatchIterator(MaskedDataset(X, dtype=dtype), batch_size=ROWS_PER_BATCH):
             yield module, batch if on_cpu else batch.to(net.device)

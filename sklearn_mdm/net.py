@@ -380,11 +380,12 @@ class MDMNet(NeuralNet):
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Task loss of a validation batch; stopping follows it, not the composite."""
         Xi, yi = unpack_data(batch)
+        Xi = self._on_device(Xi)
         self._set_training(False)
         with torch.no_grad():
-            output = self.infer(Xi)
-            loss = self.get_loss(output.prediction, yi, X=self._on_device(Xi), training=False)
-            logged = self._logged(loss, output.prediction, yi, self._on_device(Xi))
+            output = self.module_(Xi.X, Xi.mask)
+            loss = self.get_loss(output.prediction, yi, X=Xi, training=False)
+            logged = self._logged(loss, output.prediction, yi, Xi)
         if not math.isfinite(logged):
             raise FloatingPointError(
                 f"non-finite task loss ({logged}) on the validation samples in epoch {len(self.history)}. Look for "
