@@ -1,5 +1,6 @@
 """Scikit-learn estimators for multimodal fusion by mutual dependency maximisation."""
 
+from .dependency import DependencyEstimator
 from .estimators import MDMFusionClassifier, MDMFusionRegressor
 from .modalities import SingleModalityWarning
 from .modality_dict import ModalityDict
@@ -10,6 +11,7 @@ from .preprocessing import ModalityTransformer
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DependencyEstimator",
     "MDMFusionClassifier",
     "MDMFusionRegressor",
     "MDMNet",

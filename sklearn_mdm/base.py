@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -277,6 +277,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     def _build_net(self, schema: ModalitySchema, arrays: Mapping[Hashable, np.ndarray]) -> MDMNet:
         device = self._resolve_device()
         fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
+        measure = resolve_component("measure", self.measure, MEASURES, "value")
+        if measure.needs_y and not is_classifier(self):
+            others = sorted(name for name, other in MEASURES.items() if not other.needs_y)
+            raise ValueError(
+                f"measure={self.measure!r} reads class labels, which a {type(self).__name__} does not have. Use one of "
+                f"{others}, or MDMFusionClassifier."
+            )
+        has_critic = len(schema.names) > 1 and not measure.needs_y
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         if optimizer is torch.optim.LBFGS:
@@ -287,12 +295,12 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         options: dict[str, Any] = {}
         if "weight_decay" in accepted:
             options["optimizer__weight_decay"] = self.weight_decay
-        if len(schema.names) > 1:
+        if has_critic:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
             options["optimizer_critic__lr"] = self.critic_lr
         if device.partition(":")[0] in ("cpu", "cuda"):
             # One kernel for all parameters instead of several for each.
-            if len(schema.names) > 1:
+            if has_critic:
                 options["optimizer_critic__fused"] = True
             if "fused" in accepted:
                 options["optimizer__fused"] = True
@@ -304,7 +312,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             module__n_outputs=self._n_net_outputs(),
             module__encoder=per_modality(self.encoder, schema.names),
             module__missing=self.missing,
-            measure=self.measure,
+            measure=measure,
             lam=self.lam,
             unroll=self.unroll,
             n_negatives=self.n_negatives,

@@ -1,262 +1,601 @@
-"""The dependency that is reported: a critic of its own, calibrated on rows that it was not trained on."""
+"""DependencyEstimator: how much several modalities depend on each other, without a prediction task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
-from torch import Tensor
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GroupKFold, KFold, check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from .critic import Critic
-from .negatives import offset_indices
-from .threads import one_thread_if_small
+from .components import resolve_component
+from .critic import MultilinearCritic
+from .diagnostics import SeenSamplesWarning, find_warnings, warn_all
+from .measures import MEASURES, Measure
+from .modalities import ModalitySchema, complete_rows
+from .parts import SummedCritic
+from .ratio import EVALUATION_SETS, TrainedCritic
+from .splits import TooFewSamplesError, fewest_rows, held_out_rows, read_groups
+from .streaming import StreamedCritic
 
-__all__ = ["ReportingCritic"]
+__all__ = ["DependencyEstimator", "PermutationTest"]
 
-# Re-pairings over which values on held-out rows are averaged, and the most held-out rows that are looked at.
-EVALUATION_SETS = 32
-CALIBRATION_ROWS = 4000
-
-
-class TooFewSamplesError(ValueError):
-    """There are too few samples or groups to train and calibrate a critic."""
+# Of the samples that a critic is given, those that it is not trained on but that stop and calibrate it.
+STOPPING_FRACTION = 0.2
+# Training rows that are looked at for the gap between them and held-out ones.
+GAP_ROWS = 2000
 
 
-class ReportingCritic:
-    r"""Estimates the log density ratio of joint and product, in nats, so that it holds on new rows.
-
-    The critic that regularises training sees the training rows, fits them, and overstates itself elsewhere. This one is
-    trained as a classifier of true against re-paired rows (logistic loss), with weight decay, on a part of the rows.
-    The other part decides when to stop and calibrates it: with :math:`r = p(z_1..z_m) / \prod_j p(z_j)`,
-
-    .. math:: \log \hat r(z) = a T(z) - \log E_Q[e^{a T}], \quad a \ge 0
-
-    where a is the slope of a logistic regression on held-out rows, so that a critic that learned nothing reports zero.
-    Under the joint, :math:`E[\log \hat r] \le KL(P \| Q)`: the reported mean is a lower bound of the total correlation
-    up to the error of the normaliser, which its standard error contains.
+class PermutationTest(NamedTuple):
+    """Result of :meth:`DependencyEstimator.permutation_test`.
 
     Parameters
     ----------
-    hidden_dims : sequence of int, default=(64, 64)
-        Widths of the critic's hidden layers.
-    n_updates : int, default=1000
-        Most updates of the critic.
-    batch_size : int, default=128
-        Rows per update.
-    n_negatives : int, default=4
-        Re-paired rows per row of a batch.
-    lr : float, default=2e-3
-        Learning rate.
-    weight_decay : float, default=1e-2
-        Decoupled weight decay.
-    seed : int, default=0
-        Seed of the split, of the critic and of its batches.
-
-    Attributes
-    ----------
-    slope_ : float
-        Calibration a; 0 if the critic found nothing that held on the held-out rows.
-    log_normalizer_ : float
-        Logarithm of the mean of exp(a T) over re-paired held-out rows.
-    log_normalizer_std_ : float
-        Its standard error.
-    n_updates_ : int
-        Updates until the best held-out loss.
+    statistic : float
+        Mean log ratio of the samples.
+    pvalue : float
+        Share of the permutations, the samples as they are counted as one, whose mean is at least as large.
+    null_distribution : array of shape (n_permutations,)
+        Mean log ratio of each permutation.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_mdm.dependency import ReportingCritic
+    >>> from sklearn_mdm import DependencyEstimator
     >>> rng = np.random.default_rng(0)
-    >>> shared = rng.normal(size=(2000, 1))
-    >>> codes = [shared + rng.normal(size=(2000, 1)), shared + rng.normal(size=(2000, 1))]
-    >>> critic = ReportingCritic(n_updates=300).fit(codes)  # the truth is -0.5 * log(1 - 0.5 ** 2) = 0.144
-    >>> bool(0.08 < critic.pointwise(codes).mean() < 0.2)
+    >>> X = {"a": rng.normal(size=(200, 1)), "b": rng.normal(size=(200, 1))}
+    >>> test = DependencyEstimator(max_updates=50, random_state=0).fit(X).permutation_test(X)
+    >>> test.pvalue > 0.05
     True
     """
 
+    statistic: float
+    pvalue: float
+    null_distribution: np.ndarray
+
+
+class DependencyEstimator(BaseEstimator):
+    r"""Total correlation, or another measure of dependency, between two or more modalities.
+
+    .. math:: TC = KL\Big(p(x_1, \dots, x_m) \,\Big\|\, \prod_j p(x_j)\Big) = E[\log r(x)], \quad
+              r(x) = \frac{p(x_1, \dots, x_m)}{\prod_j p(x_j)}
+
+    A critic T is trained to tell samples from others whose modalities were re-paired; the log ratio of a Gaussian
+    mixture stands beside it. Both are calibrated on samples that neither was fitted to, and the value is read on
+    further samples, so that it is a lower bound up to its standard error. Columns are standardised; nothing else is
+    assumed about them.
+
+    Parameters
+    ----------
+    measure : {"kl", "f", "jsd", "smile", "knife", "infonce", "wasserstein", "wpc"} or Measure, default="kl"
+        What is estimated, and what the critic is trained on; see :mod:`sklearn_mdm.measures`.
+    critic : {"encoded", "concatenated", "separable", "multilinear"}, default=None
+        Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" for measures of total correlation, and what the
+        measure asks for otherwise.
+    hidden_dims : sequence of int, default=(128, 128, 64)
+        Widths of the critic's hidden layers.
+    scaling : {"standardize", "rank"}, default="standardize"
+        ``"rank"`` replaces columns by the normal scores of their ranks. Dependency does not change; do it for columns
+        with heavy tails or odd scales.
+    held_out_fraction : float, default=0.5
+        Share of the samples on which ``dependency_`` is read, and which the critic never sees. Ignored if ``cv`` is
+        given.
+    cv : int or cross-validation splitter, default=None
+        Cross-fitting: one critic per fold, each read on the samples that it was not trained on, so that every sample
+        gets an out-of-fold value in ``pointwise_``. None holds out one part of the samples.
+    decomposition : {"line", "tree"}, default=None
+        Estimate the total as a sum of parts, with a critic each. ``"line"``: one modality after the other is added,
+        :math:`I(x_1; x_2) + I(x_1, x_2; x_3) + \dots` ``"tree"``: halves, and halves of halves. Parts are smaller than
+        their total and easier to estimate. None: one critic of all modalities.
+    n_components : int, default=32
+        Most components of the Gaussian mixture; 0 leaves it out.
+    max_updates : int, default=3000
+        Most updates of each critic; small data get no more than 100 passes.
+    batch_size : int, default=128
+        Samples per update.
+    n_negatives : int, default=16
+        Re-paired samples per sample of a batch.
+    lr : float, default=4e-3
+        Learning rate.
+    weight_decay : float, default=0.3
+        Decoupled weight decay.
+    modalities : dict or "columns", default=None
+        Columns of each modality where X is a 2-D array or a flat data frame: names to selectors, as in
+        :class:`~sklearn.compose.ColumnTransformer`. ``"columns"`` makes every column a modality.
+    random_state : int, RandomState instance or None, default=None
+        Source of randomness: splits, initial weights, batches.
+
+    Attributes
+    ----------
+    dependency_ : float
+        Value on the held-out samples (with ``cv``, on all of them), in nats for measures of total correlation. Never
+        clipped: below zero, the critic found nothing that holds. After ``partial_fit``, the value on its last batch.
+    dependency_std_ : float
+        Its standard error, which takes samples (or groups) to be independent.
+    pointwise_ : array of shape (n_samples,)
+        Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing or the sample
+        was trained on.
+    held_out_ : array of int
+        Samples on which ``dependency_`` was read.
+    critics_ : list
+        For each fold an object whose ``critics`` are those of the parts, by name.
+    dependency_curve_ : list of float
+        Value on each batch passed to ``partial_fit``, before it was learned from.
+    warnings_ : list of str
+        Names of the warnings that the estimate gave rise to.
+    modalities_ : list
+        Names of the modalities.
+    n_features_in_ : int
+        Number of columns of all modalities.
+    n_features_per_modality_ : dict
+        Number of columns of each.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Column names, if X is a flat data frame.
+
+    See Also
+    --------
+    MDMFusionClassifier.dependency_score : Dependency between representations that were learned for a task.
+
+    Notes
+    -----
+    No lower bound of n samples can be certain far above log n nats [2]_; :class:`.SampleLimitWarning` says so. Other
+    warnings tell of critics that overfit or were still improving, and of measures that are saturated.
+
+    References
+    ----------
+    .. [1] Belghazi et al., "Mutual Information Neural Estimation", ICML 2018.
+    .. [2] McAllester, Stratos, "Formal limitations on the measurement of mutual information", AISTATS 2020.
+    .. [3] Bai, Cheng, Hao, Carin, "Estimating Total Correlation with Mutual Information Estimators", AISTATS 2023, for
+       the decompositions.
+
+    Examples
+    --------
+    >>> from sklearn_mdm import DependencyEstimator
+    >>> from sklearn_mdm.datasets import make_correlated_gaussians
+    >>> X, truth = make_correlated_gaussians(2000, rho=0.5, random_state=0)
+    >>> estimator = DependencyEstimator(max_updates=200, random_state=0).fit(X)
+    >>> bool(abs(estimator.dependency_ - truth) < 3 * estimator.dependency_std_)
+    True
+    >>> estimator.score_samples(X).shape
+    (2000,)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "measure": "no_validation",
+        "critic": [StrOptions({"encoded", "concatenated", "separable", "multilinear"}), None],
+        "hidden_dims": ["array-like"],
+        "scaling": [StrOptions({"standardize", "rank"})],
+        "held_out_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split", "get_n_splits"]), None],
+        "decomposition": [StrOptions({"line", "tree"}), None],
+        "n_components": [Interval(Integral, 0, None, closed="left")],
+        "max_updates": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 4, None, closed="left")],
+        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "modalities": [Mapping, StrOptions({"columns"}), None],
+        "random_state": ["random_state"],
+    }
+    __metadata_request__fit: ClassVar[dict] = {"groups": True}
+
+    dependency_: float
+    dependency_std_: float
+    pointwise_: np.ndarray
+    held_out_: np.ndarray
+    critics_: list[SummedCritic]
+    dependency_curve_: list[float]
+    warnings_: list[str]
+    modalities_: list[Hashable]
+    n_features_in_: int
+    n_features_per_modality_: dict[Hashable, int]
+
     def __init__(
         self,
+        measure: Any = "kl",
         *,
-        hidden_dims: Sequence[int] = (64, 64),
-        n_updates: int = 1000,
+        critic: str | None = None,
+        hidden_dims: Sequence[int] = (128, 128, 64),
+        scaling: str = "standardize",
+        held_out_fraction: float = 0.5,
+        cv: Any = None,
+        decomposition: str | None = None,
+        n_components: int = 32,
+        max_updates: int = 3000,
         batch_size: int = 128,
-        n_negatives: int = 4,
-        lr: float = 2e-3,
-        weight_decay: float = 1e-2,
-        seed: int = 0,
+        n_negatives: int = 16,
+        lr: float = 4e-3,
+        weight_decay: float = 0.3,
+        modalities: Any = None,
+        random_state: Any = None,
     ) -> None:
+        self.measure = measure
+        self.critic = critic
         self.hidden_dims = hidden_dims
-        self.n_updates = n_updates
+        self.scaling = scaling
+        self.held_out_fraction = held_out_fraction
+        self.cv = cv
+        self.decomposition = decomposition
+        self.n_components = n_components
+        self.max_updates = max_updates
         self.batch_size = batch_size
         self.n_negatives = n_negatives
         self.lr = lr
         self.weight_decay = weight_decay
-        self.seed = seed
+        self.modalities = modalities
+        self.random_state = random_state
 
-    def fit(
-        self, codes: Sequence[np.ndarray], *, groups: Any = None, held_out: np.ndarray | None = None
-    ) -> ReportingCritic:
-        """Train and calibrate.
+    # -- fitting -----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> DependencyEstimator:
+        """Train the critics on a part of the samples and read the dependency on the rest.
 
         Parameters
         ----------
-        codes : sequence of arrays of shape (n_samples, k_j)
-            One code per modality.
+        X : dict, ModalityDict, data frame or array
+            Samples with two or more modalities. Those with a missing modality are left out; sequences need the same
+            number of observed steps in every sample, and count as one row of columns.
+        y : Ignored
+            Present for API consistency.
         groups : array-like of shape (n_samples,), default=None
-            Rows of one group are all used for training or all held out.
-        held_out : array of bool of shape (n_samples,), default=None
-            Rows to calibrate on, instead of a random third.
+            Samples of one group are never both trained on and read.
 
         Returns
         -------
-        self : ReportingCritic
+        self : DependencyEstimator
 
         Raises
         ------
         ValueError
-            If either part has too few samples, or there is a single group.
+            If there is a single modality, too few complete samples or groups, or a combination of parameters that the
+            measure does not support.
         """
-        stacked = np.concatenate(codes, axis=1)
-        n, fewest = len(stacked), max(len(codes), 4)
-        if n < 3 * fewest:
+        self._validate_params()
+        for name in ("critics_", "dependency_", "dependency_std_", "dependency_curve_"):
+            self.__dict__.pop(name, None)  # a fit that fails must not leave what belongs to other data
+        arrays, complete = self._read(X, reset=True)
+        groups = read_groups(groups, len(complete))
+        if groups is not None:
+            groups = groups[complete]
+        if len(arrays[0]) < 3 * fewest_rows(len(arrays)):
             raise TooFewSamplesError(
-                f"{n} samples have every modality observed; the critic needs at least {3 * fewest}. Pass more samples."
+                f"n_samples={len(arrays[0])} with every modality observed is too few to train, calibrate and read a "
+                f"critic; it needs at least {3 * fewest_rows(len(arrays))}."
             )
-        if held_out is None:
-            held_out = _held_out_rows(len(stacked), groups, self.seed)
-        sizes = int((~held_out).sum()), int(held_out.sum())
-        if min(sizes) < fewest:
-            raise TooFewSamplesError(
-                f"groups leave {sizes[0]} samples to train and {sizes[1]} to calibrate the critic on; each part needs "
-                f"at least {fewest}. Pass more samples or smaller groups."
-            )
-        self.mean_, scale = stacked.mean(0), stacked.std(0)
-        self.scale_ = np.where(scale > 1e-12 * np.abs(self.mean_) + 1e-300, scale, 1.0)
-        tensors = self._standardized(codes)
-        train = [z[torch.from_numpy(~held_out)] for z in tensors]
-        # In random order: data often come sorted.
-        rows = np.random.default_rng(self.seed).permutation(np.flatnonzero(held_out))[:CALIBRATION_ROWS]
-        valid = [z[torch.from_numpy(rows)] for z in tensors]
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
-            self.critic_ = Critic([z.shape[1] for z in tensors], self.hidden_dims)
-        # T = 0 to begin with: the state to return to if nothing that is learned holds.
-        self._silence()
-        with one_thread_if_small([self.critic_], self.batch_size * (1 + self.n_negatives)):
-            self._train(train, valid)
-        self._calibrate(valid, None if groups is None else np.asarray(groups)[rows])
+        self._fit_folds(arrays, complete, groups)
         return self
 
-    def _silence(self) -> None:
-        with torch.no_grad():
-            for parameter in self.critic_.layers[-1].parameters():
-                parameter.zero_()
+    def _fit_folds(self, arrays: list[np.ndarray], complete: np.ndarray, groups: np.ndarray | None) -> None:
+        n, rows = len(arrays[0]), np.flatnonzero(complete)
+        critics, pointwise, folds = [], np.full(len(complete), np.nan), []
+        splits = self._split(n, groups)
+        for train, held_out in splits:
+            used, rest = [a[train] for a in arrays], [a[held_out] for a in arrays]
+            used_groups, rest_groups = (None, None) if groups is None else (groups[train], groups[held_out])
+            fraction = max(STOPPING_FRACTION, fewest_rows(len(arrays)) / len(train))
+            stopping = held_out_rows(len(train), fraction, self._seed, used_groups)
+            critic = self._critic(self._trained).fit(used, stopping).normalize(rest, rest_groups)
+            if self._measure.pointwise:
+                pointwise[rows[held_out]] = critic.pointwise(rest)
+            gap_rows = np.random.default_rng(self._seed).permutation(np.flatnonzero(~stopping))[:GAP_ROWS]
+            train_value, _ = critic.score([a[gap_rows] for a in used])
+            folds.append((held_out, *critic.score(rest), train_value))
+            critics.append(critic)
+        held_out_parts, values, stds, train_values = zip(*folds, strict=True)
+        weights = np.array([len(rows) for rows in held_out_parts]) / sum(map(len, held_out_parts))
+        self.critics_, self.pointwise_ = critics, pointwise
+        self.held_out_ = rows[np.concatenate(held_out_parts)]
+        self.dependency_ = float(weights @ values)
+        self.dependency_std_ = float(np.linalg.norm(weights * stds))
+        hashes = _row_hashes(arrays)
+        trained = np.unique(np.concatenate([train for train, _ in splits]))
+        # Where rows repeat, a hash cannot tell which of them is meant.
+        self._seen = hashes[trained] if len(np.unique(hashes)) == n else None
+        self._warn(float(weights @ train_values), min(map(len, held_out_parts)))
 
-    def _standardized(self, codes: Sequence[np.ndarray]) -> list[Tensor]:
-        stacked = (np.concatenate(codes, axis=1) - self.mean_) / self.scale_
-        return list(torch.from_numpy(stacked).float().split([z.shape[1] for z in codes], dim=1))
+    def _warn(self, train_value: float, n_held_out: int) -> None:
+        found: dict = {}
+        for critic in (part for fold in self.critics_ for part in fold.critics.values()):
+            found |= find_warnings(
+                self.dependency_,
+                train_value,
+                n_held_out,
+                critic.curve_,
+                in_nats=self._measure.density_ratio and self.decomposition is None,
+                limit=self._limit(critic),
+            )
+        self.warnings_ = [category.__name__ for category in found]
+        warn_all(found, stacklevel=4)
 
-    def _train(self, train: list[Tensor], valid: list[Tensor]) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        n, m = len(train[0]), len(train)
-        size = min(self.batch_size, n)
-        optimizer = torch.optim.AdamW(self.critic_.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
-        valid_index = offset_indices(len(valid[0]), m, 4, generator)
-        check_every = max(1, self.n_updates // 20)
-        best, best_loss, self.n_updates_ = None, 2 * math.log(2), 0
-        order = torch.empty(0, dtype=torch.int64)
-        for update in range(1, self.n_updates + 1):
-            if len(order) < size:
-                order = torch.randperm(n, generator=generator)
-            rows, order = order[:size], order[size:]
-            batch = [z.index_select(0, rows) for z in train]
-            optimizer.zero_grad(set_to_none=True)
-            _logistic_loss(*self.critic_(batch, offset_indices(size, m, self.n_negatives, generator))).backward()
-            optimizer.step()
-            if update % check_every == 0:
-                with torch.no_grad():
-                    loss = _logistic_loss(*self.critic_(valid, valid_index)).item()
-                if loss < best_loss:
-                    best_loss, self.n_updates_ = loss, update
-                    best = {name: value.clone() for name, value in self.critic_.state_dict().items()}
-        if best is None:
-            self._silence()
+    def _limit(self, critic: TrainedCritic) -> float | None:
+        """Largest total that the measure can say."""
+        if not hasattr(self._measure, "limit"):
+            return None
+        n_negatives = None if isinstance(critic.network_, MultilinearCritic) else EVALUATION_SETS
+        m = len(self.modalities_) if self.decomposition is None else 2
+        return len(self.critics_[0].parts) * self._measure.limit(self.batch_size, m, n_negatives)
+
+    def _critic(self, make: Any) -> SummedCritic:
+        return SummedCritic(make, self.modalities_, self.decomposition, rank=self.scaling == "rank")
+
+    def _trained(self) -> TrainedCritic:
+        return TrainedCritic(
+            self._measure,
+            kind=self._kind(),
+            hidden_dims=tuple(self.hidden_dims),
+            n_updates=self.max_updates,
+            batch_size=self.batch_size,
+            n_negatives=self.n_negatives,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            n_components=self.n_components,
+            seed=self._seed,
+        )
+
+    def _kind(self) -> str | None:
+        # Re-paired samples are cheap for it, and the square in it spares learning correlations.
+        takes_any = self._measure.density_ratio and not self._measure.own_critic
+        return "encoded" if self.critic is None and takes_any else self.critic
+
+    def _split(self, n: int, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self.cv is None:
+            most = 1 - 2 * fewest_rows(len(self.modalities_)) / n
+            held_out = held_out_rows(n, min(self.held_out_fraction, most), self._seed, groups)
+            return [(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+        cv = self.cv
+        if isinstance(cv, Integral):
+            cv = KFold(cv, shuffle=True, random_state=self._seed) if groups is None else GroupKFold(cv)
+        return list(check_cv(cv).split(np.zeros((n, 1)), groups=groups))
+
+    def _read(self, X: Any, *, reset: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        """Complete rows of each modality as columns, and which rows these are."""
+        if reset:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._measure: Measure = resolve_component("measure", self.measure, MEASURES, "objective")
+            if self._measure.needs_y or not self._measure.stands_alone:
+                raise ValueError(
+                    f"measure={self.measure!r} reads the predictions of a classifier and cannot stand alone. Use it in "
+                    "MDMFusionClassifier, or take another measure here."
+                )
+            schema = ModalitySchema()
+            modalities = self.modalities
+            if isinstance(modalities, str):
+                modalities = {j: [j] for j in range(np.shape(X)[1])} if np.ndim(X) == 2 and np.shape(X)[1] else None
+            arrays = schema.fit_read(self, X, modalities)
+            if len(schema.names) < 2:
+                raise ValueError(
+                    f"dependency is undefined for the single modality {schema.names[0]!r} "
+                    f"(n_features={self.n_features_in_}). Pass a dict of arrays, modalities={{name: columns}} for a "
+                    '2-D X, or modalities="columns" to make every column a modality.'
+                )
+            self._schema = schema
+            self.modalities_ = list(schema.names)
         else:
-            self.critic_.load_state_dict(best)
-        self.critic_.requires_grad_(False).double().eval()
+            check_is_fitted(self)
+            arrays = self._schema.read(self, X)
+        complete = complete_rows(arrays)
+        return [self._columns(name, array[complete]) for name, array in arrays.items()], complete
 
-    def _calibrate(self, valid: list[Tensor], groups: np.ndarray | None) -> None:
-        valid = [z.double() for z in valid]
-        n, m = len(valid[0]), len(valid)
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        index = [offset_indices(n, m, 1, generator) for _ in range(EVALUATION_SETS)]
-        with torch.no_grad():
-            t_joint = self.critic_(valid).numpy()
-            t_product = np.concatenate([self.critic_(valid, rows)[1].numpy() for rows in index])
-        self.slope_ = 0.0
-        if np.ptp(t_product) > 0:
-            t = np.concatenate([t_joint, t_product])
-            # Every joint row counts as often as it is re-paired.
-            weight = np.r_[np.full(n, 1.0), np.full(len(t_product), 1 / EVALUATION_SETS)]
-            labels = np.r_[np.ones(n), np.zeros(len(t_product))]
-            scale = t.std()
-            logistic = LogisticRegression(C=1e4).fit(t[:, None] / scale, labels, sample_weight=weight)
-            self.slope_ = max(0.0, float(logistic.coef_[0, 0]) / scale)
-        values = self.slope_ * t_product
-        top = values.max()
-        ratio = np.exp(values - top)
-        self.log_normalizer_ = float(top + np.log(ratio.mean()))
-        # Re-paired rows share samples: the variance is that of the sum over all rows which contain one sample (or
-        # group), added over modalities: the first-order term of a generalised U-statistic.
-        relative = ratio / ratio.mean() - 1
-        unit = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-        variance = 0.0
-        for rows in torch.cat(index, dim=1).numpy():
-            variance += (np.bincount(unit[rows], weights=relative) ** 2).sum() / len(relative) ** 2
-        self.log_normalizer_std_ = math.sqrt(variance)
+    def _columns(self, name: Hashable, array: np.ndarray) -> np.ndarray:
+        if np.isnan(array).any():
+            raise ValueError(
+                f"modality {name!r} has sequences with steps that were not observed, which cannot be read as columns. "
+                "Summarise them first, for example by their mean over time."
+            )
+        return array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
 
-    def pointwise(self, codes: Sequence[np.ndarray]) -> np.ndarray:
-        """Estimated log density ratio of each row, in nats; a row's value does not depend on the other rows.
+    # -- streams -----------------------------------------------------------------------------------------------------
+
+    def partial_fit(self, X: Any, y: Any = None) -> DependencyEstimator:
+        """Read the dependency on a fresh batch, then make one update of the critics with it.
+
+        For streams, where no sample is seen twice: every value is one on new samples. The normaliser is an average over
+        the last batches. There is no calibration and no mixture; ``max_updates``, ``held_out_fraction``, ``cv`` and
+        ``scaling="rank"`` do not apply. Later calls go on from the critics as they are, also when the distribution
+        has changed.
 
         Parameters
         ----------
-        codes : sequence of arrays of shape (n_samples, k_j)
-            One code per modality.
+        X : dict, ModalityDict, data frame or array
+            Samples that were not passed before.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        self : DependencyEstimator
+            With ``dependency_`` the value on this batch and ``dependency_curve_`` those of all batches.
+        """
+        self._validate_params()
+        first = not hasattr(self, "dependency_curve_")
+        arrays, _ = self._read(X, reset=first)
+        if len(arrays[0]) < fewest_rows(len(arrays)):
+            raise ValueError(
+                f"n_samples={len(arrays[0])} with every modality observed is too few for an update; it needs at least "
+                f"{fewest_rows(len(arrays))}."
+            )
+        if first:
+            if not self._measure.density_ratio:
+                raise ValueError(f"partial_fit needs a measure of total correlation, not measure={self.measure!r}.")
+            if self.scaling == "rank":
+                raise ValueError('scaling="rank" needs all samples at once; use scaling="standardize" in partial_fit.')
+            for name in ("pointwise_", "held_out_"):
+                self.__dict__.pop(name, None)
+            self.critics_ = [self._critic(self._streamed)]
+            self.dependency_curve_, self.warnings_, self._seen = [], [], None
+        (critic,) = self.critics_
+        values, stds = zip(*(part.update(codes) for part, codes in critic.each(arrays)), strict=True)
+        self.dependency_, self.dependency_std_ = float(sum(values)), float(sum(stds))
+        self.dependency_curve_.append(self.dependency_)
+        return self
+
+    def _streamed(self) -> StreamedCritic:
+        return StreamedCritic(
+            self._measure,
+            kind=self._kind(),
+            hidden_dims=tuple(self.hidden_dims),
+            n_negatives=self.n_negatives,
+            lr=self.lr,
+            seed=self._seed,
+        )
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Value of the measure on these samples, in nats for measures of total correlation.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples that ``fit`` was not given, or the value is not a held-out one: see ``dependency_`` for that.
+        y : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        score : float
+            With ``cv``, the mean over the critics of all folds.
+        """
+        arrays, _ = self._new(X)
+        return float(np.mean([critic.score(arrays)[0] for critic in self.critics_]))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        r"""Estimated log density ratio :math:`\log r(x)` of each sample, in nats.
+
+        High values mark samples whose modalities agree, low ones samples where they are at odds. A sample's value does
+        not depend on the others.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples. Those passed to ``fit`` have out-of-fold values in ``pointwise_``.
 
         Returns
         -------
         values : array of shape (n_samples,)
+            NaN where a modality is missing.
+
+        Raises
+        ------
+        ValueError
+            If the measure says nothing about single samples.
         """
-        with torch.no_grad():
-            t = self.critic_([z.double() for z in self._standardized(codes)]).numpy()
-        return self.slope_ * t - self.log_normalizer_
+        check_is_fitted(self)
+        if not self._measure.pointwise:
+            raise ValueError(
+                f'measure={self.measure!r} says nothing about single samples. Use measure="kl", "f", "jsd" or "knife".'
+            )
+        arrays, complete = self._read(X, reset=False)
+        values = np.full(len(complete), np.nan)
+        if complete.any():
+            values[complete] = np.mean([critic.pointwise(arrays) for critic in self.critics_], axis=0)
+        return values
 
-    def score(self, codes: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Mean of :meth:`pointwise` over the rows, in nats, and its standard error."""
-        values = self.pointwise(codes)
-        spread = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return float(values.mean()), math.hypot(spread, self.log_normalizer_std_)
+    def decompose(self, X: Any) -> pd.DataFrame:
+        """Values of the parts whose sum is the total.
 
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples that ``fit`` was not given.
 
-def _logistic_loss(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    softplus = torch.nn.functional.softplus
-    return softplus(-t_joint).mean() + softplus(t_product).mean()
+        Returns
+        -------
+        parts : DataFrame
+            One row per part, such as "audio, visual; text", with columns "value" and "std" (its standard error).
 
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted without ``decomposition``.
+        """
+        check_is_fitted(self)
+        if self.decomposition is None:
+            raise ValueError('decompose needs a critic for each part. Fit with decomposition="line" or "tree".')
+        arrays, _ = self._new(X)
+        folds = [pd.DataFrame(c.scores_of_parts(arrays), index=["value", "std"]).T for c in self.critics_]
+        return sum(folds) / len(folds)
 
-def _held_out_rows(n: int, groups: Any, seed: int) -> np.ndarray:
-    if groups is not None and len(np.unique(groups)) < 2:
-        raise TooFewSamplesError(
-            "whole groups are held out to calibrate the critic, but all samples are in one group. Pass more groups, or "
-            "groups=None."
+    def permutation_test(self, X: Any, n_permutations: int = 199) -> PermutationTest:
+        r"""Test whether the modalities are independent of each other.
+
+        The mean log ratio of the samples is compared with those after permuting the modalities independently. The
+        critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
+        critic. Samples that ``fit`` trained on are left out.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            New samples, or those passed to ``fit``, of which the held-out ones are used then.
+        n_permutations : int, default=199
+            Number of permutations B. The smallest p-value is :math:`1 / (B + 1)`.
+
+        Returns
+        -------
+        test : PermutationTest
+            With ``statistic``, ``pvalue`` and ``null_distribution``.
+
+        Raises
+        ------
+        ValueError
+            If too few samples are left.
+        """
+        arrays, _ = self._new(X, leave_out_seen=True)
+        means = np.mean([c.permutation_means(arrays, n_permutations, self._seed) for c in self.critics_], axis=0)
+        statistic, null = means[0], means[1:]
+        # Sums in another order differ in their last digits; a tie must count as one.
+        tolerance = 1e-9 * max(1.0, float(np.abs(means).max()))
+        return PermutationTest(
+            float(statistic), float((1 + (null >= statistic - tolerance).sum()) / (1 + len(null))), null
         )
-    splitter = ShuffleSplit if groups is None else GroupShuffleSplit
-    _, rows = next(splitter(n_splits=1, test_size=1 / 3, random_state=seed).split(np.zeros(n), groups=groups))
-    held_out = np.zeros(n, dtype=bool)
-    held_out[rows] = True
-    return held_out
+
+    def _new(self, X: Any, *, leave_out_seen: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
+        """Complete rows of X, and which these are; rows that fit trained on are left out or warned of."""
+        check_is_fitted(self)
+        arrays, complete = self._read(X, reset=False)
+        left_out = int((~complete).sum())
+        if left_out:
+            warnings.warn(
+                f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=3
+            )
+        seen = np.zeros(len(arrays[0]), dtype=bool)
+        if self._seen is not None and len(seen):
+            seen = np.isin(_row_hashes(arrays), self._seen)
+        if leave_out_seen:
+            arrays = [a[~seen] for a in arrays]
+        elif seen.any():
+            warnings.warn(
+                f"{int(seen.sum())} of {len(seen)} samples were trained on in fit, and look more dependent than new "
+                "ones. dependency_ and pointwise_ hold the values of those that were not.",
+                SeenSamplesWarning,
+                stacklevel=3,
+            )
+        fewest = fewest_rows(len(arrays))
+        if len(arrays[0]) < fewest:
+            raise ValueError(
+                f"{len(arrays[0])} samples with every modality observed"
+                f"{' that fit did not train on' if leave_out_seen else ''} are too few; pass at least {fewest}."
+            )
+        return arrays, complete
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "critics_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True  # where a modality was not observed
+        tags.input_tags.three_d_array = True  # as a modality in a dict
+        return tags
+
+
+def _row_hashes(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return pd.util.hash_pandas_object(pd.DataFrame(np.concatenate(arrays, axis=1)), index=False).to_numpy()

@@ -44,8 +44,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
     encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
         What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
-    measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
-        Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
+    measure : str or Measure, default="kl"
+        Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
+        "knife", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
     lam : float, default=0.03
         Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
     unroll : int, default=1
@@ -134,7 +135,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         Task loss on the held-out samples; NaN without them.
     dependency_curve_ : list of float
         Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
-    reporting_critic_ : ReportingCritic
+    reporting_critic_ : object
         The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
 
     See Also
@@ -375,8 +376,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
     encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
         What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
-    measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
-        Dependency that is maximised; see :mod:`sklearn_mdm.measures`.
+    measure : str or Measure, default="kl"
+        Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
+        "knife", "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
     lam : float, default=0.03
         Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
     unroll : int, default=1
@@ -463,7 +465,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Task loss on the held-out samples; NaN without them.
     dependency_curve_ : list of float
         Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
-    reporting_critic_ : ReportingCritic
+    reporting_critic_ : object
         The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
 
     See Also

@@ -159,6 +159,11 @@ def observed_rows(array: np.ndarray) -> np.ndarray:
     return ~np.isnan(array).all(axis=tuple(range(1, array.ndim)))
 
 
+def complete_rows(arrays: Mapping[Hashable, np.ndarray]) -> np.ndarray:
+    """Samples with every modality observed: bool (n_samples,)."""
+    return np.logical_and.reduce([observed_rows(array) for array in arrays.values()])
+
+
 def width_of(value: Any) -> int:
     """Return the number of features; a text counts as one."""
     return 1 if value.ndim == 1 else int(value.shape[-1])

@@ -44,14 +44,15 @@ class MDMNet(NeuralNet):
         ``represent(X, mask)`` its representations, and ``code_dims`` maps their names to their widths.
     criterion : torch criterion (class), default=torch.nn.MSELoss
         Task loss. With ``criterion__reduction="none"`` sample weights are honoured.
-    measure : {"kl", "f", "nwj", "wasserstein"} or Measure, default="kl"
-        Dependency measure; see :mod:`sklearn_mdm.measures`.
+    measure : str or Measure, default="kl"
+        Dependency measure: "kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "wasserstein", "wpc", "knife", "tcmax"
+        (for classifiers), or an object of :mod:`sklearn_mdm.measures`.
     lam : float, default=0.03
         Weight of the dependency term. At 0 no critic step is made.
     unroll : int, default=1
         Critic updates before each model update.
     n_negatives : int, default=1
-        Re-paired rows per row of a batch.
+        Re-paired rows per row of a batch; "knife", and "infonce" with its own critic, do without.
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
@@ -71,15 +72,18 @@ class MDMNet(NeuralNet):
     train_split : callable or None, default=None
         skorch's split into training and validation data; None validates on nothing.
     **kwargs : dict
-        Further parameters of :class:`skorch.NeuralNet`; ``critic__hidden_dims`` sets the critic's layers. X is a
-        mapping of arrays, (n, d) or (n, T, d), with NaN rows or steps where nothing was observed.
+        Further parameters of :class:`skorch.NeuralNet`; ``critic__hidden_dims`` and ``critic__kind`` set the layers
+        and the form of the critic, see :meth:`sklearn_mdm.measures.Measure.build_critic`. X is a mapping of arrays,
+        (n, d) or (n, T, d), with NaN rows or steps where nothing was observed.
 
     Attributes
     ----------
     module_, critic_ : torch.nn.Module
-        The fusion module, and the critic (only with two or more modalities).
+        The fusion module, and the critic: only with two or more modalities, and if the measure has one.
+    measure_ : Measure
+        The dependency measure.
     optimizer_, optimizer_critic_ : torch.optim.Optimizer
-        Their optimizers.
+        Optimizers of the module and of the critic.
     history_ : skorch.history.History
         Per epoch: ``train_loss`` (the objective), ``train_task_loss`` and ``valid_task_loss`` (in the units of the
         targets), ``train_scaled_task_loss`` and ``valid_loss`` (as optimised), ``train_dependency`` (in the unit of
@@ -147,11 +151,16 @@ class MDMNet(NeuralNet):
     # -- construction ------------------------------------------------------------------------------------------------
 
     def initialize_module(self) -> MDMNet:
-        """Build the fusion module and the critic of the measure."""
+        """Build the fusion module and the critic of the measure, if it has one."""
         super().initialize_module()
         self.module_.to(self.dtype)
-        self.measure_ = resolve_component("measure", self.measure, MEASURES, "objective")
-        if len(self.module_.code_dims) > 1:
+        self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
+        if not self.measure_.trains_net:
+            raise ValueError(f"measure={self.measure!r} cannot train a network. Use one of {sorted(MEASURES)}.")
+        if len(self.module_.code_dims) == 1 or self.measure_.needs_y:
+            for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
+                delattr(self, name)
+        else:
             # The module's dropout must not depend on which critic was built.
             with torch.random.fork_rng(devices=[]):
                 critic = self.measure_.build_critic(
@@ -210,7 +219,7 @@ class MDMNet(NeuralNet):
         self.critic_rng_state_ = [
             torch.Generator(device).manual_seed(int(seeds[-1])).get_state() for device in self._rng_devices
         ]
-        self.critic_batches_ = self._critic_stream(dataset_train)
+        self._open_term(dataset_train)
         self.totals_ = {"train": _Totals(), "valid": _Totals()}
         self.terms_skipped_ = 0
 
@@ -220,7 +229,7 @@ class MDMNet(NeuralNet):
         train, valid = self.totals_["train"], self.totals_["valid"]
         self.history.record("train_task_loss", train.mean("logged"))
         self.history.record("train_scaled_task_loss", train.mean("task"))
-        if self.critic_batches_ is not None:
+        if self.term_active_:
             self.history.record("train_dependency", train.mean("dependency"))
             self.history.record("terms_skipped", self.terms_skipped_)
         if valid:
@@ -234,21 +243,24 @@ class MDMNet(NeuralNet):
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
         self._learn_critic(True)
-        for name in ("generators_", "critic_batches_", "critic_rng_state_", "critic_parameters_", "totals_"):
+        parts = ("generators_", "term_active_", "critic_batches_", "critic_rng_state_", "critic_parameters_", "totals_")
+        for name in parts:
             self.__dict__.pop(name, None)
 
-    def _critic_stream(self, dataset: Any) -> Iterator[Batch] | None:
-        """Batches of complete rows without end, reshuffled after every pass; None if there is no critic step."""
-        if not self.lam or not hasattr(self, "critic_"):
-            return None
+    def _open_term(self, dataset: Any) -> None:
+        """Decide whether there is a dependency term, and open the stream of the critic's batches."""
+        self.term_active_, self.critic_batches_ = False, None
+        if not self.lam or len(self.module_.code_dims) == 1:
+            return
         data, rows = _rows_of(dataset)
         if data.complete is not None:
             rows = rows[data.complete[rows]]
-        if len(rows) < self._fewest_rows:
-            return None
-        return self._shuffled(data.batch, rows)
+        self.term_active_ = len(rows) >= self._fewest_rows
+        if self.term_active_ and hasattr(self, "critic_"):
+            self.critic_batches_ = self._shuffled(data.batch, rows)
 
     def _shuffled(self, batch: Callable[[Tensor], Batch], rows: Tensor) -> Iterator[Batch]:
+        """Batches of these rows without end, reshuffled after every pass."""
         size = len(rows) if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), len(rows))
         generator = self.generators_["critic_batches"]
         while True:
@@ -281,7 +293,7 @@ class MDMNet(NeuralNet):
 
     @contextmanager
     def _critic_rng(self) -> Iterator[None]:
-        """Draw dropout from the critic's stream, so that the model's own dropout is the same with and without it."""
+        """Draw dropout from the critic's stream, so that that of predictions is the same with and without the term."""
         model_state = self._swap_rng_state(self.critic_rng_state_)
         try:
             yield
@@ -309,7 +321,7 @@ class MDMNet(NeuralNet):
         with torch.no_grad():
             codes = self.module_.represent(batch.X, batch.mask)
         self.optimizer_critic_.zero_grad(set_to_none=True)
-        (-self._objective(list(codes.values()))).backward()
+        (-self._critic_objective(list(codes.values()))).backward()
         self.optimizer_critic_.step()
 
     def _model_step(self, batch: Any) -> dict[str, Any]:
@@ -322,13 +334,9 @@ class MDMNet(NeuralNet):
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
-        if self.critic_batches_ is not None:
-            # The term reads what was observed, also where the prediction has to do without.
-            codes = output.representations
-            if mask is not Xi.mask:
-                with self._critic_rng():
-                    codes = self.module_.represent(Xi.X, Xi.mask)
-            dependency = self._dependency(list(codes.values()), Xi.complete)
+        if self.term_active_:
+            with self._critic_rng():
+                dependency = self._dependency(Xi, yi, output, mask)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
@@ -342,17 +350,48 @@ class MDMNet(NeuralNet):
         self.optimizer_.step()
         return {"loss": loss, "y_pred": output.prediction}
 
-    def _objective(self, codes: list[Tensor]) -> Tensor:
-        index = offset_indices(len(codes[0]), len(codes), self.n_negatives, self.generators_["negatives"])
-        return self.measure_.objective(*self.critic_(codes, index.to(codes[0].device)))
+    def _pairing(self, n: int) -> Tensor:
+        """Rows of each modality in the re-paired samples of n rows."""
+        index = offset_indices(n, len(self.module_.code_dims), self.n_negatives, self.generators_["negatives"])
+        return index.to(self.device)
 
-    def _dependency(self, codes: list[Tensor], complete: Tensor | None) -> Tensor | None:
-        if complete is not None:
-            codes = [code[complete] for code in codes]
-        if len(codes[0]) < self._fewest_rows:
+    def _critic_objective(self, codes: list[Tensor]) -> Tensor:
+        return self.measure_.critic_objective(self.critic_, codes, self._pairing(len(codes[0])))
+
+    def _value(self, codes: list[Tensor]) -> Tensor:
+        return self.measure_.value(self.critic_, codes, self._pairing(len(codes[0])))
+
+    def _dependency(self, batch: Batch, y: Tensor, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
+        """The dependency term of a batch that was predicted with this mask; None with too few complete rows."""
+        n_rows = len(batch) if batch.complete is None else int(batch.complete.sum())
+        if n_rows < self._fewest_rows:
             self.terms_skipped_ += 1
             return None
-        return self._objective(codes)
+        # The term reads what was observed, also where the prediction has to do without.
+        dropped = mask is not batch.mask
+        if self.measure_.needs_y:
+            return self._value_of_logits(batch, y, None if dropped else output.prediction)
+        codes = self.module_.represent(batch.X, batch.mask) if dropped else output.representations
+        if batch.complete is None:
+            return self._value(list(codes.values()))
+        return self._value([code[batch.complete] for code in codes.values()])
+
+    def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
+        """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
+        rows = torch.arange(len(batch), device=self.device)
+        if batch.complete is not None:
+            rows = rows[batch.complete]
+        pairing = rows[self._pairing(len(rows))]
+        joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
+        return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
+
+    def _logits(self, batch: Batch, index: Tensor) -> Tensor:
+        """Predictions on samples whose modalities come from different rows of the batch."""
+        X = {name: x.index_select(0, rows) for (name, x), rows in zip(batch.X.items(), index, strict=True)}
+        mask = batch.mask
+        if mask is not None:
+            mask = {name: mask[name].index_select(0, rows) for name, rows in zip(batch.X, index, strict=True)}
+        return self.module_(X, mask).prediction
 
     def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
         names = list(batch.X)

@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from .dependency import EVALUATION_SETS, ReportingCritic, TooFewSamplesError
 from .evaluation import represent
-from .modalities import ModalitySchema, SingleModalityWarning, observed_rows
+from .measures import KL
+from .modalities import ModalitySchema, SingleModalityWarning, complete_rows
 from .negatives import offset_indices
+from .ratio import EVALUATION_SETS, TrainedCritic
+from .splits import TooFewSamplesError, fewest_rows, held_out_rows, read_groups
 
 __all__: list[str] = []
 
 
+# Updates of a critic that fit_dependency trains.
+DEPENDENCY_UPDATES = 2000
+# Share of the rows that calibrate it, where none are given.
+CALIBRATION_FRACTION = 1 / 3
 # Fewer rows than these are too few to calibrate on; some that the net was trained on are better then.
 UNSEEN_ROWS = 30
 
 
-def complete_rows(arrays: Mapping[Hashable, np.ndarray]) -> np.ndarray:
-    """Samples with every modality observed: bool (n_samples,)."""
-    return np.logical_and.reduce([observed_rows(array) for array in arrays.values()])
+def train_reporting_critic(
+    codes: Sequence[np.ndarray],
+    *,
+    groups: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
+    n_updates: int,
+    seed: int,
+) -> TrainedCritic:
+    """Train a critic on one part of the rows, and calibrate it on the other.
 
+    Parameters
+    ----------
+    codes : sequence of arrays of shape (n_samples, k_j)
+        One code per modality.
+    groups : array of shape (n_samples,), default=None
+        Rows of one group are all used for training or all held out.
+    held_out : array of bool of shape (n_samples,), default=None
+        Rows to calibrate on, instead of a random third.
+    n_updates : int
+        Most updates.
+    seed : int
+        Seed of the split, of the critic and of its batches.
 
-def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:
-    """Validate groups as one label per sample."""
-    if groups is None:
-        return None
-    groups = column_or_1d(groups)
-    check_consistent_length(np.empty(n_samples), groups)
-    if pd.isna(groups).any():
-        raise ValueError(f"groups has {int(pd.isna(groups).sum())} missing labels; every sample needs one.")
-    return groups
+    Raises
+    ------
+    TooFewSamplesError
+        If either part has too few samples, or there is a single group.
+    """
+    n, fewest = len(codes[0]), 3 * fewest_rows(len(codes))
+    if n < fewest:
+        raise TooFewSamplesError(
+            f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
+        )
+    if held_out is None:
+        held_out = held_out_rows(n, CALIBRATION_FRACTION, seed, groups)
+    critic = TrainedCritic(
+        KL(), kind="encoded", hidden_dims=(64, 64, 64), n_updates=n_updates, n_negatives=4, n_components=4, seed=seed
+    ).fit(codes, held_out)
+    rest = [code[held_out] for code in codes]
+    return critic.normalize(rest, None if groups is None else groups[held_out])
 
 
 class DependencyMixin:
@@ -45,7 +76,7 @@ class DependencyMixin:
     _schema: ModalitySchema
     modalities_: list
     net_: Any
-    reporting_critic_: ReportingCritic
+    reporting_critic_: TrainedCritic
     dependency_curve_: list[float]
     lam: float
     _seed: int
@@ -77,7 +108,9 @@ class DependencyMixin:
         groups = read_groups(groups, len(complete))
         if groups is not None:
             groups = groups[complete]
-        self.reporting_critic_ = ReportingCritic(seed=self._seed).fit(codes, groups=groups)
+        self.reporting_critic_ = train_reporting_critic(
+            codes, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed
+        )
         return self
 
     def _fit_reporting_critic(
@@ -101,12 +134,12 @@ class DependencyMixin:
                 codes = [np.concatenate(pair) for pair in zip(codes, more, strict=True)]
                 if groups is not None:
                     groups = None if held_out_groups is None else np.r_[groups, held_out_groups[complete]]
-        critic = ReportingCritic(n_updates=max(1, n_updates), seed=self._seed)
         try:
-            critic.fit(codes, groups=groups, held_out=unseen)
+            self.reporting_critic_ = train_reporting_critic(
+                codes, groups=groups, held_out=unseen, n_updates=max(1, n_updates), seed=self._seed
+            )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
-        self.reporting_critic_ = critic
 
     def _codes(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         check_is_fitted(self, "net_")
@@ -203,7 +236,7 @@ class DependencyMixin:
             raise ValueError('return_std=True is not available with measure="training".')
         return self._training_measure(codes)
 
-    def _critic(self) -> ReportingCritic:
+    def _critic(self) -> TrainedCritic:
         if not hasattr(self, "reporting_critic_"):
             raise ValueError(
                 "no critic reports dependency here: fit trains one at lam > 0 and with enough samples that have every "
@@ -215,6 +248,11 @@ class DependencyMixin:
         net = self.net_
         if not np.isfinite(self.dependency_curve_).any():
             raise ValueError('measure="training" needs a fit with lam > 0: no critic was trained.')
+        if net.measure_.needs_y:
+            raise ValueError(
+                f"{type(net.measure_).__name__} reads class labels, which are not passed here; dependency_curve_ holds "
+                "its values in training."
+            )
         n, m = len(codes[0]), len(codes)
         if n < m:
             raise ValueError(f"{n} complete samples cannot re-pair {m} modalities; pass at least {m}.")
@@ -223,7 +261,9 @@ class DependencyMixin:
         with torch.no_grad():
             net.critic_.eval()
             values = [
-                net.measure_.objective(*net.critic_(tensors, offset_indices(n, m, 1, generator).to(net.device))).item()
+                net.measure_.value(
+                    net.critic_, tensors, offset_indices(n, m, net.n_negatives, generator).to(net.device)
+                ).item()
                 for _ in range(EVALUATION_SETS)
             ]
         return float(np.mean(values))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.dependency import ReportingCritic
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
+from sklearn_mdm.ratio import TrainedCritic
 
 N = 60
 
@@ -104,10 +104,10 @@ def same_parameters(parameters_of):
 @pytest.fixture
 def quick_reports(monkeypatch):
     """Reporting critics of a few updates, for tests in which their values need not be good."""
-    fit = ReportingCritic.fit
+    fit = TrainedCritic.fit
 
     def quick_fit(self, *args, **kwargs):
         self.n_updates = min(self.n_updates, 60)
         return fit(self, *args, **kwargs)
 
-    monkeypatch.setattr(ReportingCritic, "fit", quick_fit)
+    monkeypatch.setattr(TrainedCritic, "fit", quick_fit)

@@ -1,15 +1,23 @@
-"""scikit-learn's own checks, with default constructors and no exceptions."""
+"""scikit-learn's own checks, with no exceptions, and default constructors where a single array means something."""
 
 import pytest
 from sklearn.utils.estimator_checks import check_estimators_nan_inf, parametrize_with_checks
 
-from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
+from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
 
 # The checks pass plain arrays: a single modality, in which there is no dependency.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn_mdm.SingleModalityWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.SingleModalityWarning"),
+    # They also ask for an estimate from some twenty samples, which rightly warns.
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.diagnostics.DependencyWarning"),
+]
 
 
-@parametrize_with_checks([MDMFusionRegressor(), MDMFusionClassifier()])
+# Of a plain array the columns can be modalities. A few updates, since many checks fit.
+COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
+
+
+@parametrize_with_checks([MDMFusionRegressor(), MDMFusionClassifier(), COLUMNS])
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 

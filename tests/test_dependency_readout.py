@@ -9,8 +9,8 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sklearn_mdm.dependency import ReportingCritic
 from sklearn_mdm.measures import Wasserstein
+from sklearn_mdm.ratio import TrainedCritic
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -131,8 +131,8 @@ def test_reading__never_trains(fitted, X, same_parameters):
         old, new = (getattr(model.net_, part).state_dict() for model in (before, fitted))
         torch.testing.assert_close(old, new, rtol=0, atol=0)
     old, new = vars(before.reporting_critic_), vars(fitted.reporting_critic_)
-    assert old["slope_"] == new["slope_"] and old["log_normalizer_"] == new["log_normalizer_"]
-    torch.testing.assert_close(old["critic_"].state_dict(), new["critic_"].state_dict(), rtol=0, atol=0)
+    assert (old["weights_"] == new["weights_"]).all() and old["log_normalizer_"] == new["log_normalizer_"]
+    torch.testing.assert_close(old["network_"].state_dict(), new["network_"].state_dict(), rtol=0, atol=0)
 
 
 def test_fit_dependency__changes_the_report_only_and_repeats(fitted, X, same_parameters):
@@ -151,13 +151,13 @@ def test_fit_dependency__never_cuts_a_group(fitted, X, monkeypatch):
     X["text"][::4] = np.nan
     complete = ~np.isnan(X["text"]).any(1)
     seen = []
-    train = ReportingCritic._train
+    train = TrainedCritic._train
 
     def spy(self, training, valid):
         seen.append([z[0].numpy() for z in (training, valid)])
         return train(self, training, valid)
 
-    monkeypatch.setattr(ReportingCritic, "_train", spy)
+    monkeypatch.setattr(TrainedCritic, "_train", spy)
     fitted.fit_dependency(X, groups=groups)
     # Rows are told by their code of the first modality.
     codes = fitted.reporting_critic_._standardized(fitted._codes(X)[0])[0].numpy()

@@ -60,7 +60,7 @@ def test_gradient_of_the_term__reaches_every_parameter_of_every_encoder(measure)
         net = MDMNet(build(), measure=MEASURES[measure], critic__hidden_dims=(8,)).initialize()
     net.generators_ = {"negatives": torch.Generator().manual_seed(0)}
     codes = net.module_.represent(*batch(64)[:1])
-    (-net._objective(list(codes.values()))).backward()
+    (-net._value(list(codes.values()))).backward()
     for name, parameter in net.module_.named_parameters():
         if name.startswith("codes."):
             assert parameter.grad is not None and parameter.grad.abs().max() > 1e-8, name
@@ -103,7 +103,7 @@ def test_lam_0__makes_no_critic_step(estimator, X, y, monkeypatch, parameters_of
         raise AssertionError("a critic step at lam=0")
 
     monkeypatch.setattr(MDMNet, "_critic_step", forbidden)
-    monkeypatch.setattr(MDMNet, "_objective", forbidden)
+    monkeypatch.setattr(MDMNet, "_dependency", forbidden)
     start = parameters_of(estimator(lam=0, max_epochs=1, lr=1e-300, weight_decay=0).fit(X, y))
     end = parameters_of(estimator(lam=0, max_epochs=5).fit(X, y))
     critic = [name for name in start if name.startswith("critic")]
@@ -242,13 +242,10 @@ def test_the_critic__sees_complete_rows_only(estimator, X, y, monkeypatch):
 def test_the_term__reads_complete_rows_before_modality_dropout(estimator, X, y, monkeypatch):
     X["text"][::3] = np.nan
     rows = []
-    objective = MDMNet._objective
-
-    def spy(self, codes):
-        rows.append(len(codes[0]))
-        return objective(self, codes)
-
-    monkeypatch.setattr(MDMNet, "_objective", spy)
+    for name in ("_critic_objective", "_value"):
+        original = getattr(MDMNet, name)
+        spy = lambda self, codes, original=original: (rows.append(len(codes[0])), original(self, codes))[1]  # noqa: E731
+        monkeypatch.setattr(MDMNet, name, spy)
     estimator(lam=1.0, batch_size=60, max_epochs=2, modality_dropout=0.9).fit(X, y)
     assert rows == [40, 40] * 2  # critic, model
 

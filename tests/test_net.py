@@ -510,7 +510,7 @@ def test_classification__with_cross_entropy_and_indices(X, y):
 def test_an_unknown_measure__is_an_error():
     with pytest.raises(ValueError, match=r"measure='mine' is not known.*wasserstein"):
         make(measure="mine")
-    with pytest.raises(TypeError, match="objective"):
+    with pytest.raises(TypeError, match="value"):
         make(measure=KL)
 
 

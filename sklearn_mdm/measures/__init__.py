@@ -1,0 +1,39 @@
+"""Measures of multivariate dependency, as objectives of the statistical network T (the critic).
+
+P is the joint distribution of the modalities and Q the product of their marginals; T reads one code per modality.
+"""
+
+from .base import Measure
+from .contrastive import InfoNCE, WassersteinPredictiveCoding
+from .divergences import KL, SMILE, FDivergence, JensenShannon
+from .knife import KNIFE, MixtureCritic
+from .tcmax import TCMax
+from .wasserstein import Wasserstein
+
+__all__ = [
+    "KL",
+    "KNIFE",
+    "SMILE",
+    "FDivergence",
+    "InfoNCE",
+    "JensenShannon",
+    "Measure",
+    "MixtureCritic",
+    "TCMax",
+    "Wasserstein",
+    "WassersteinPredictiveCoding",
+]
+
+MEASURES: dict[str, type[Measure]] = {
+    "kl": KL,
+    "f": FDivergence,
+    "nwj": FDivergence,
+    "jsd": JensenShannon,
+    "smile": SMILE,
+    "infonce": InfoNCE,
+    "cpc": InfoNCE,
+    "wasserstein": Wasserstein,
+    "wpc": WassersteinPredictiveCoding,
+    "knife": KNIFE,
+    "tcmax": TCMax,
+}
