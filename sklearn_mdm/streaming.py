@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .critic import PairedCritic
+from .critic import EncodedCritic, PairedCritic
 from .measures import Measure
 from .negatives import offset_indices
 from .ratio import EVALUATION_SETS, average_weights, log_mean_exp, paired
@@ -101,6 +101,8 @@ class StreamedCritic:
         self.network_ = self.measure.build_critic(dims, self.hidden_dims, kind=self.kind, raw=True)
         if isinstance(self.network_, PairedCritic):
             self.network_.silence()
+        if isinstance(self.network_, EncodedCritic):
+            self.network_.noise = 0.0  # no sample comes twice: there is nothing to memorise
         self.network_.train()
         self.average_ = copy.deepcopy(self.network_).eval().requires_grad_(False)
         self.optimizer_ = torch.optim.Adam(self.network_.parameters(), lr=self.lr, fused=True)
