@@ -5,7 +5,7 @@ from .estimators import MDMFusionClassifier, MDMFusionRegressor
 from .modalities import SingleModalityWarning
 from .modality_dict import ModalityDict
 from .net import MDMNet
-from .padding import zero_padding_to_nan
+from .padding import pad_sequences, zero_padding_to_nan
 from .preprocessing import ModalityTransformer
 
 __version__ = "0.1.0.dev0"
@@ -18,5 +18,6 @@ __all__ = [
     "ModalityDict",
     "ModalityTransformer",
     "SingleModalityWarning",
+    "pad_sequences",
     "zero_padding_to_nan",
 ]

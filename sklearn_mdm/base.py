@@ -22,7 +22,7 @@ from skorch.helper import predefined_split
 
 from .batches import MaskedDataset
 from .callbacks import EarlyStopping, EpochProgress, ForgetBatches
-from .components import nested_name_error, resolve_component
+from .components import nested_name_error, resolve_component, users_names
 from .encoders import ENCODERS, per_modality
 from .evaluation import predict_and_fuse
 from .fusion import FUSIONS
@@ -305,7 +305,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             if "fused" in accepted:
                 options["optimizer__fused"] = True
         # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
-        return MDMNet(
+        net = MDMNet(
             fusion.build,
             self._criterion(),
             module__shapes={f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
@@ -324,7 +324,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             dtype=torch.float64 if double else torch.float32,
             device=device,
             **options,
-        ).initialize()
+        )
+        with users_names(schema.names):
+            return net.initialize()
 
     def _train(self, train: tuple, valid: tuple | None, *, one_epoch: bool) -> None:
         net = self.net_
@@ -440,7 +442,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         check_is_fitted(self, "net_")
         arrays = self._schema.read(self, X)
         dtype = next(iter(arrays.values())).dtype
-        prediction, fused = predict_and_fuse(self.net_, self._scaled(arrays))
+        scaled = self._scaled(arrays)
+        with users_names(self._schema.names):
+            prediction, fused = predict_and_fuse(self.net_, scaled)
         finite = np.isfinite(prediction).all(axis=1)
         if not finite.all():
             raise ValueError(

@@ -11,8 +11,9 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from .components import resolve_component
+from .sequence_encoders import GRUEncoder, LSTMEncoder, TransformerEncoder
 
-__all__ = ["MLPEncoder", "ModalityCodes"]
+__all__ = ["GRUEncoder", "LSTMEncoder", "MLPEncoder", "ModalityCodes", "TransformerEncoder"]
 
 
 class MLPEncoder(BaseEstimator):
@@ -92,7 +93,13 @@ def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)
 
 
-ENCODERS = {"mlp": MLPEncoder, "auto": MLPEncoder}
+ENCODERS = {
+    "auto": MLPEncoder,
+    "mlp": MLPEncoder,
+    "lstm": LSTMEncoder,
+    "gru": GRUEncoder,
+    "transformer": TransformerEncoder,
+}
 
 
 class ModalityCodes(nn.Module):
@@ -104,17 +111,26 @@ class ModalityCodes(nn.Module):
     ----------
     shapes : mapping of str to tuple
         Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
-    encoder : str, encoder object, or mapping of str to either, default="auto"
-        What turns a modality into its code; a mapping gives one per modality.
+    encoder : {"auto", "mlp", "lstm", "gru", "transformer"}, encoder object, or mapping of str to any, default="auto"
+        What turns a modality into its code; a mapping gives one per modality, and "auto" to those that it leaves out.
+        An encoder object has a ``build(shape)`` that returns a module whose ``forward(x, mask=None)`` gives codes
+        (B, out_dim); x is zero where the mask says that nothing was observed.
     missing : {"mean", "token"}, default="mean"
         Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
-        is zeros, for a sequence with a standard deviation of one. ``"token"``: a learned vector takes the place of its
-        code.
+        is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
+        ``"token"``: a learned vector takes the place of its code.
+    sequence_encoder : str, default="mlp"
+        What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
 
     Attributes
     ----------
     code_dims : dict of str to int
         Width of each code.
+
+    Raises
+    ------
+    ValueError
+        If an encoder is not known, or cannot read its modality; the modality is named.
 
     Examples
     --------
@@ -126,15 +142,26 @@ class ModalityCodes(nn.Module):
     torch.Size([2, 32])
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], encoder: Any = "auto", missing: str = "mean") -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        encoder: Any = "auto",
+        missing: str = "mean",
+        *,
+        sequence_encoder: str = "mlp",
+    ) -> None:
         super().__init__()
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
-        self.encoders = nn.ModuleDict(
-            {
-                name: resolve_component("encoder", chosen.get(name, "auto"), ENCODERS, "build").build(shape)
-                for name, shape in shapes.items()
-            }
-        )
+        self.encoders = nn.ModuleDict()
+        for name, shape in shapes.items():
+            choice = chosen.get(name, "auto")
+            if isinstance(choice, str) and choice == "auto" and len(shape) == 2:
+                choice = sequence_encoder
+            part = resolve_component("encoder", choice, ENCODERS, "build")
+            try:
+                self.encoders[name] = part.build(shape)
+            except ValueError as error:
+                raise ValueError(f"modality {name!r}: {error}") from error
         self.code_dims: dict[str, int] = {name: int(module.out_dim) for name, module in self.encoders.items()}  # type: ignore[arg-type]
         self.tokens = (
             nn.ParameterDict({name: nn.Parameter(torch.zeros(dim)) for name, dim in self.code_dims.items()})

@@ -39,11 +39,14 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
     Parameters
     ----------
-    fusion : {"concat"} or fusion object, default="concat"
-        System that fuses the modalities: a name, or a parameter object such as
-        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
-    encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
-        What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
+    fusion : str or fusion object, default="concat"
+        System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory",
+        "multi_attention", "misa" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
+        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
+        see :mod:`sklearn_mdm.fusion`.
+    encoder : str, encoder object, or dict of modality name to either, default="auto"
+        What turns each modality into its code: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
+        :mod:`sklearn_mdm.encoders`.
     measure : str or Measure, default="kl"
         Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
         "knife", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
@@ -371,11 +374,14 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     Parameters
     ----------
-    fusion : {"concat"} or fusion object, default="concat"
-        System that fuses the modalities: a name, or a parameter object such as
-        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``.
-    encoder : {"auto", "mlp"}, encoder object, or dict of modality name to either, default="auto"
-        What turns each modality into its code; see :mod:`sklearn_mdm.encoders`.
+    fusion : str or fusion object, default="concat"
+        System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory",
+        "multi_attention", "misa" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
+        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
+        see :mod:`sklearn_mdm.fusion`.
+    encoder : str, encoder object, or dict of modality name to either, default="auto"
+        What turns each modality into its code: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
+        :mod:`sklearn_mdm.encoders`.
     measure : str or Measure, default="kl"
         Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
         "knife", "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.

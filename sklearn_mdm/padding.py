@@ -1,16 +1,86 @@
-"""Zero padding of sequences, which is told from data by the user and not guessed at."""
+"""Padding of sequences with NaN, and zero padding, which is told from data by the user and not guessed at."""
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from .modalities import check_numbers
+from .modalities import _pad_ragged, check_numbers
 from .modality_dict import as_samples
 
-__all__ = ["zero_padding_to_nan"]
+__all__ = ["pad_sequences", "zero_padding_to_nan"]
+
+
+def pad_sequences(sequences: Any, *, n_steps: int | None = None) -> np.ndarray:
+    """Bring sequences to one number of steps, with NaN after their end.
+
+    Estimators take lists of sequences of unequal length as they are. What needs this is a system that reads several
+    modalities step by step, and so the same number of steps in each: the longest samples of one modality may be
+    missing in another, where its longest list is shorter.
+
+    Parameters
+    ----------
+    sequences : list of array-like of shape (n_steps_i, n_features), or array of shape (n_samples, n_steps, n_features)
+        One sequence per sample; None where it was not observed.
+    n_steps : int, default=None
+        Number of steps of the result; None takes that of the longest sequence.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_steps, n_features)
+        A copy, of type float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        If something is observed after ``n_steps``, the samples differ in their number of features, none of them is
+        observed, or they hold infinite values.
+    TypeError
+        If sequences are sparse.
+
+    See Also
+    --------
+    zero_padding_to_nan : Turns the zero padding of an array into NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import pad_sequences
+    >>> audio = [np.ones((2, 1)), None, np.ones((3, 1))]
+    >>> pad_sequences(audio, n_steps=4)[:, :, 0]
+    array([[ 1.,  1., nan, nan],
+           [nan, nan, nan, nan],
+           [ 1.,  1.,  1., nan]])
+    """
+    if sparse.issparse(sequences):
+        raise TypeError(f"sequences are sparse ({type(sequences).__name__}); expected dense arrays.")
+    sequences = as_samples(sequences)
+    ragged = getattr(sequences, "dtype", None) == object and sequences.ndim == 1
+    array = _pad_ragged("sequences", sequences) if ragged else sequences
+    if len(np.shape(array)) != 3:
+        raise ValueError(
+            f"sequences have shape {np.shape(array)}; expected a list of (n_steps_i, n_features) arrays or "
+            "(n_samples, n_steps, n_features)."
+        )
+    array = check_numbers("sequences", array)
+    if array.shape[2] == 0:
+        raise ValueError("sequences have no features: no sample is observed. Leave the modality out.")
+    if n_steps is None:
+        return np.array(array)
+    if not isinstance(n_steps, numbers.Integral) or n_steps < 1:
+        raise ValueError(f"n_steps must be a positive integer or None, got {n_steps!r}.")
+    late = np.argwhere(~np.isnan(array[:, n_steps:]).all(axis=2))
+    if len(late):
+        raise ValueError(
+            f"n_steps={n_steps}, but {len(np.unique(late[:, 0]))} of {len(array)} sequences are longer (first: sample "
+            f"{late[0, 0]}). Cut them, or pass a larger n_steps."
+        )
+    padded = np.full((len(array), n_steps, array.shape[2]), np.nan, dtype=array.dtype)
+    padded[:, : array.shape[1]] = array[:, :n_steps]
+    return padded
 
 
 def zero_padding_to_nan(sequences: Any, *, lengths: Any = None, where: str = "end") -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .components import users_names
 from .evaluation import represent
 from .measures import KL
 from .modalities import ModalitySchema, SingleModalityWarning, complete_rows
@@ -156,7 +157,8 @@ class DependencyMixin:
         if not complete.any():
             return [np.empty((0, dim)) for dim in self.net_.module_.code_dims.values()], complete
         scaled = self._scaled({name: array[complete] for name, array in arrays.items()})  # type: ignore[attr-defined]
-        codes = represent(self.net_, scaled)
+        with users_names(self.modalities_):
+            codes = represent(self.net_, scaled)
         for name, code in zip(self.modalities_, codes, strict=True):
             if not np.isfinite(code).all():
                 raise ValueError(

@@ -2,7 +2,40 @@
 
 from .base import FusionOutput
 from .concat import ConcatFusion
+from .ef_lstm import EarlyFusionLSTM
+from .late import LateFusion
+from .low_rank import LowRankFusion
+from .memory import MemoryFusion
+from .misa import MISAFusion
+from .multi_attention import MultiAttentionFusion
+from .tensor import TensorFusion
 
-__all__ = ["ConcatFusion", "FusionOutput"]
+__all__ = [
+    "ConcatFusion",
+    "EarlyFusionLSTM",
+    "FusionOutput",
+    "LateFusion",
+    "LowRankFusion",
+    "MISAFusion",
+    "MemoryFusion",
+    "MultiAttentionFusion",
+    "TensorFusion",
+]
 
-FUSIONS = {"concat": ConcatFusion}
+# By what they do, and by the names that papers give them.
+FUSIONS = {
+    "concat": ConcatFusion,
+    "ef_lstm": EarlyFusionLSTM,
+    "ef-lstm": EarlyFusionLSTM,
+    "late": LateFusion,
+    "tensor": TensorFusion,
+    "tfn": TensorFusion,
+    "low_rank": LowRankFusion,
+    "lfn": LowRankFusion,
+    "lmf": LowRankFusion,
+    "memory": MemoryFusion,
+    "mfn": MemoryFusion,
+    "multi_attention": MultiAttentionFusion,
+    "marn": MultiAttentionFusion,
+    "misa": MISAFusion,
+}

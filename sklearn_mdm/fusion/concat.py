@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from ..encoders import ModalityCodes, mlp
+from ..sizes import check_sizes
 from .base import FusionOutput
 
 __all__ = ["ConcatFusion"]
@@ -69,9 +70,8 @@ class ConcatFusion(BaseEstimator):
         module : nn.Module
             Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
         """
+        check_sizes(self, "hidden_dims")
         hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
-        if any(width < 1 for width in hidden_dims):
-            raise ValueError(f"ConcatFusion needs positive hidden_dims, got {self.hidden_dims}.")
         return _Concat(ModalityCodes(shapes, encoder, missing), hidden_dims, n_outputs, self.dropout)
 
 
