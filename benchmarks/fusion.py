@@ -3,9 +3,10 @@
 Steps of training are timed on three modalities of 74, 47 and 300 features and 50 steps (float32, one thread): with
 ``lam=0``, with the dependency term at ``unroll=1``, and for the systems that PyPI's ``mmsa`` (2.2.1) has too, its class
 of the same widths in its plain loop. The three take turns by the epoch, so that a busy machine slows all alike; medians
-are reported. What is timed of ours is ``net.partial_fit``: batches, history and callbacks included. Of mmsa it is the
-loop of its trainers: a ``DataLoader`` that collates samples, forward, backward, Adam, ``loss.item()``. Peak memory is
-the largest resident set of a fresh process that trains for one epoch, beyond what it held before.
+are reported. What is timed of ours is the pass over the training batches in ``MDMNet``, of mmsa the loop of its
+trainers: a ``DataLoader`` that collates samples, forward, backward, Adam, ``loss.item()``. Peak memory is the largest
+resident set of a fresh process that trains for one epoch, beyond that of the libraries; it includes the data, of which
+an estimator makes a standardised copy.
 
 ``--lengths mosi`` draws the lengths of sequences as in CMU-MOSI (12 words on average) instead of 50 for all: steps
 beyond are NaN for ours, and zeros for mmsa, which has no other way to say so.
@@ -178,7 +179,7 @@ def make_data(system, lengths, n, seed=0):
     if lengths == "mosi":
         # Median 10, mean 12 words, as in the transcripts of the training part.
         n_steps = np.clip(rng.lognormal(2.3, 0.6, size=n).round().astype(int), 1, N_STEPS)
-    X = {name: rng.normal(size=(n, N_STEPS, dim)).astype(np.float32) for name, dim in DIMS.items()}
+    X = {name: rng.standard_normal((n, N_STEPS, dim), dtype=np.float32) for name, dim in DIMS.items()}
     y = sum(x[:, 0, 0] for x in X.values()) + rng.normal(size=n)
     for x in X.values():
         x[np.arange(N_STEPS) >= n_steps[:, None]] = np.nan
@@ -186,7 +187,7 @@ def make_data(system, lengths, n, seed=0):
         X[name] = np.nanmean(X[name], axis=1)
     if system.mmsa == "MISA":
         # An average of word vectors, such as BERT's.
-        X["text"] = rng.normal(size=(n, BERT_DIM)).astype(np.float32)
+        X["text"] = rng.standard_normal((n, BERT_DIM), dtype=np.float32)
     return X, y.astype(np.float32), n_steps
 
 
@@ -194,7 +195,7 @@ def make_data(system, lengths, n, seed=0):
 
 
 def ours(system, X, y, batch_size, lam):
-    """Return a function that trains for one epoch and returns its seconds, those inside net.partial_fit."""
+    """Return a function that trains for one epoch and returns its seconds, and the peak memory up to its end."""
     model = MDMFusionRegressor(
         fusion=system.fusion,
         encoder=system.encoder,
@@ -205,19 +206,20 @@ def ours(system, X, y, batch_size, lam):
         device="cpu",
         random_state=0,
     )
-    seconds = []
-    partial_fit = MDMNet.partial_fit
+    figures = []
+    run_single_epoch = MDMNet.run_single_epoch
 
-    def timed(self, *args, **kwargs):
+    def timed(self, iterator, training, **kwargs):
         start = clock()
-        partial_fit(self, *args, **kwargs)
-        seconds.append(clock() - start)
-        return self
+        run_single_epoch(self, iterator, training, **kwargs)
+        if training:
+            figures.append((clock() - start, peak_so_far()))
 
     def epoch():
-        with mock.patch.object(MDMNet, "partial_fit", timed):
+        # partial_fit runs one epoch; what it does around it, such as copying X, fit does once.
+        with mock.patch.object(MDMNet, "run_single_epoch", timed):
             model.partial_fit(X, y)
-        return seconds.pop()
+        return figures.pop()
 
     return epoch
 
@@ -271,7 +273,7 @@ class Samples(Dataset):
 
 
 def mmsa(system, X, y, n_steps, batch_size):
-    """Return a function that trains mmsa's model in the loop of its trainers for one epoch and returns its seconds."""
+    """Return a function like that of ``ours`` that trains mmsa's model in the loop of its trainers."""
     args = types.SimpleNamespace(
         feature_dims=tuple(DIMS[name] for name in ("text", "audio", "visual")),
         train_mode="regression",
@@ -311,7 +313,7 @@ def mmsa(system, X, y, n_steps, batch_size):
             loss.backward()
             optimizer.step()
             loss.item()
-        return clock() - start
+        return clock() - start, peak_so_far()
 
     return epoch
 
@@ -333,17 +335,17 @@ def contender(name, label, batch_size, lengths, n):
 
 
 def peak_memory(*arguments):
-    """Megabytes that one epoch takes in a fresh process, beyond those held before it."""
+    """Megabytes that one epoch takes in a fresh process, data and model included."""
     command = [sys.executable, __file__, "--worker", json.dumps(arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(result.stdout.splitlines()[-1])
 
 
 def worker(arguments):
-    epoch = contender(*arguments)
+    contender("concat", "kl", 4, "full", 8)()  # whatever is loaded at first use
     before = peak_so_far()
-    epoch()
-    print(peak_so_far() - before)
+    _, peak = contender(*arguments)()
+    print(peak - before)
 
 
 def peak_so_far():
@@ -367,7 +369,7 @@ def measure(name, batch_size, lengths, args):
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
     for repeat in range(args.repeats + 1):
         for label, epoch in epochs.items():
-            value = epoch()
+            value, _ = epoch()
             if repeat:  # after a warm-up
                 seconds[label].append(value / steps)
     result = {

@@ -83,13 +83,17 @@ def cost(task, seed=0):
     return total, sum(spent) / total
 
 
-def fresh_value(estimator, judge, seed):
-    """Dependency of the same representations, from critics of its own, cross-fitted."""
-    codes, complete = estimator._codes(judge.X)
-    groups = None if judge.groups is None else judge.groups[complete]
+def fresh_value(estimator, parts, judge, seed):
+    """Dependency of the same representations, from a DependencyEstimator fitted to the parts that are not judged."""
     names = [str(name) for name in estimator.modalities_]
-    fresh = DependencyEstimator(cv=2, random_state=seed).fit(dict(zip(names, codes, strict=True)), groups=groups)
-    return fresh.dependency_, fresh.dependency_std_
+
+    def codes_of(part):
+        return dict(zip(names, estimator._codes(part.X)[0], strict=True))
+
+    known = [codes_of(part) for part in parts]
+    fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed)
+    fresh.fit({name: np.concatenate([codes[name] for codes in known]) for name in names})
+    return fresh.critics_[0].score(list(codes_of(judge).values()))
 
 
 def on_task(name, task, seeds, *, compare, lams):
@@ -105,7 +109,8 @@ def on_task(name, task, seeds, *, compare, lams):
                 estimator.fit_dependency(fit.X, groups=fit.groups)
             kept[lam].append(estimator.dependency_score(judge.X, return_std=True))
             if compare and lam == 0.03 and seed == 0:
-                agreement = (*kept[lam][-1], *fresh_value(estimator, judge, seed))
+                parts = [part for part in (fit, stop) if part is not None]
+                agreement = (*kept[lam][-1], *fresh_value(estimator, parts, judge, seed))
     pairs = [(lam, value) for lam, scores in kept.items() for value, _ in scores]
     rho = spearmanr(*zip(*pairs, strict=True)).statistic if len(lams) > 1 else float("nan")
     lowest = min(value / std if std else 0.0 for scores in kept.values() for value, std in scores)

@@ -13,10 +13,10 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from .components import resolve_component
+from .components import nested_name_error, resolve_component
 from .critic import MultilinearCritic
 from .diagnostics import SeenSamplesWarning, find_warnings, warn_all
 from .measures import MEASURES, Measure
@@ -28,6 +28,18 @@ from .streaming import StreamedCritic
 
 __all__ = ["DependencyEstimator", "PermutationTest"]
 
+FITTED = (
+    "critics_",
+    "dependency_",
+    "dependency_std_",
+    "pointwise_",
+    "held_out_",
+    "dependency_curve_",
+    "warnings_",
+    "modalities_",
+    "_schema",
+    "_n_columns",
+)
 # Of the samples that a critic is given, those that it is not trained on but that stop and calibrate it.
 STOPPING_FRACTION = 0.2
 # Training rows that are looked at for the gap between them and held-out ones.
@@ -35,7 +47,7 @@ GAP_ROWS = 2000
 
 
 class PermutationTest(NamedTuple):
-    """Result of :meth:`DependencyEstimator.permutation_test`.
+    """Result of :meth:`sklearn_mdm.DependencyEstimator.permutation_test`.
 
     Parameters
     ----------
@@ -98,7 +110,7 @@ class DependencyEstimator(BaseEstimator):
     n_components : int, default=32
         Most components of the Gaussian mixture; 0 leaves it out.
     max_updates : int, default=3000
-        Most updates of each critic; small data get no more than 100 passes.
+        Most updates of each critic; small data get no more than 200 passes.
     batch_size : int, default=128
         Samples per update.
     n_negatives : int, default=16
@@ -121,8 +133,8 @@ class DependencyEstimator(BaseEstimator):
     dependency_std_ : float
         Its standard error, which takes samples (or groups) to be independent.
     pointwise_ : array of shape (n_samples,)
-        Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing or the sample
-        was trained on.
+        Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing, the sample was
+        trained on, or the measure says nothing about single samples.
     held_out_ : array of int
         Samples on which ``dependency_`` was read.
     critics_ : list
@@ -137,7 +149,7 @@ class DependencyEstimator(BaseEstimator):
         Number of columns of all modalities.
     n_features_per_modality_ : dict
         Number of columns of each.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (n_features,)
         Column names, if X is a flat data frame.
 
     See Also
@@ -174,7 +186,7 @@ class DependencyEstimator(BaseEstimator):
         "hidden_dims": ["array-like"],
         "scaling": [StrOptions({"standardize", "rank"})],
         "held_out_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "cv": [Interval(Integral, 2, None, closed="left"), HasMethods(["split", "get_n_splits"]), None],
+        "cv": ["cv_object"],
         "decomposition": [StrOptions({"line", "tree"}), None],
         "n_components": [Interval(Integral, 0, None, closed="left")],
         "max_updates": [Interval(Integral, 1, None, closed="left")],
@@ -197,6 +209,7 @@ class DependencyEstimator(BaseEstimator):
     modalities_: list[Hashable]
     n_features_in_: int
     n_features_per_modality_: dict[Hashable, int]
+    _n_columns: dict[Hashable, int]
 
     def __init__(
         self,
@@ -233,6 +246,20 @@ class DependencyEstimator(BaseEstimator):
         self.modalities = modalities
         self.random_state = random_state
 
+    def set_params(self, **params: Any) -> DependencyEstimator:
+        """Set parameters; ``measure__...`` reaches into a measure object.
+
+        Raises
+        ------
+        ValueError
+            If ``measure__...`` is set while the measure is a name; the message says which object to pass.
+        """
+        value = params.get("measure", self.measure)
+        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith("measure__")}
+        if nested and not hasattr(value, "set_params"):
+            raise ValueError(nested_name_error("measure", value, nested, MEASURES))
+        return super().set_params(**params)
+
     # -- fitting -----------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> DependencyEstimator:
@@ -259,8 +286,7 @@ class DependencyEstimator(BaseEstimator):
             measure does not support.
         """
         self._validate_params()
-        for name in ("critics_", "dependency_", "dependency_std_", "dependency_curve_"):
-            self.__dict__.pop(name, None)  # a fit that fails must not leave what belongs to other data
+        self._forget()
         arrays, complete = self._read(X, reset=True)
         groups = read_groups(groups, len(complete))
         if groups is not None:
@@ -273,55 +299,63 @@ class DependencyEstimator(BaseEstimator):
         self._fit_folds(arrays, complete, groups)
         return self
 
+    def _forget(self) -> None:
+        """Let go of an earlier fit: one that fails must not leave what belongs to other data."""
+        for name in FITTED:
+            self.__dict__.pop(name, None)
+
     def _fit_folds(self, arrays: list[np.ndarray], complete: np.ndarray, groups: np.ndarray | None) -> None:
-        n, rows = len(arrays[0]), np.flatnonzero(complete)
+        n, rows, fewest = len(arrays[0]), np.flatnonzero(complete), fewest_rows(len(arrays))
         critics, pointwise, folds = [], np.full(len(complete), np.nan), []
+        found: dict = {}
         splits = self._split(n, groups)
+        for train, held_out in splits:
+            if len(train) < 2 * fewest or len(held_out) < fewest:
+                raise TooFewSamplesError(
+                    f"{len(train)} samples are there to train and calibrate on and {len(held_out)} are held out; at "
+                    f"least {2 * fewest} and {fewest} are needed. Change held_out_fraction or cv, or pass more samples."
+                )
         for train, held_out in splits:
             used, rest = [a[train] for a in arrays], [a[held_out] for a in arrays]
             used_groups, rest_groups = (None, None) if groups is None else (groups[train], groups[held_out])
-            fraction = max(STOPPING_FRACTION, fewest_rows(len(arrays)) / len(train))
+            fraction = max(STOPPING_FRACTION, fewest / len(train))
             stopping = held_out_rows(len(train), fraction, self._seed, used_groups)
             critic = self._critic(self._trained).fit(used, stopping).normalize(rest, rest_groups)
             if self._measure.pointwise:
                 pointwise[rows[held_out]] = critic.pointwise(rest)
             gap_rows = np.random.default_rng(self._seed).permutation(np.flatnonzero(~stopping))[:GAP_ROWS]
-            train_value, _ = critic.score([a[gap_rows] for a in used])
-            folds.append((held_out, *critic.score(rest), train_value))
+            parts = critic.scores_of_parts(rest, rest_groups)
+            train_parts = critic.scores_of_parts([a[gap_rows] for a in used])
+            for name, part in critic.critics.items():
+                found |= find_warnings(
+                    parts[name][0],
+                    train_parts[name][0],
+                    len(held_out),
+                    part.curve_,
+                    in_nats=self._measure.total_correlation,
+                    limit=self._limit(part, len(critic.parts[name]), len(held_out)),
+                )
+            # Parts share their rows: their errors are added as if they went together.
+            folds.append([len(held_out), *np.sum(list(parts.values()), axis=0)])
             critics.append(critic)
-        held_out_parts, values, stds, train_values = zip(*folds, strict=True)
-        weights = np.array([len(rows) for rows in held_out_parts]) / sum(map(len, held_out_parts))
+        sizes, values, stds = np.transpose(folds)
+        weights = sizes / sizes.sum()
         self.critics_, self.pointwise_ = critics, pointwise
-        self.held_out_ = rows[np.concatenate(held_out_parts)]
+        self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
         self.dependency_ = float(weights @ values)
         self.dependency_std_ = float(np.linalg.norm(weights * stds))
-        hashes = _row_hashes(arrays)
-        trained = np.unique(np.concatenate([train for train, _ in splits]))
-        # Where rows repeat, a hash cannot tell which of them is meant.
-        self._seen = hashes[trained] if len(np.unique(hashes)) == n else None
-        self._warn(float(weights @ train_values), min(map(len, held_out_parts)))
-
-    def _warn(self, train_value: float, n_held_out: int) -> None:
-        found: dict = {}
-        for critic in (part for fold in self.critics_ for part in fold.critics.values()):
-            found |= find_warnings(
-                self.dependency_,
-                train_value,
-                n_held_out,
-                critic.curve_,
-                in_nats=self._measure.density_ratio and self.decomposition is None,
-                limit=self._limit(critic),
-            )
+        self._trained_rows = np.unique(np.concatenate([train for train, _ in splits]))
+        self._fit_hashes = _row_hashes(arrays)
+        self._grouped = groups is not None
         self.warnings_ = [category.__name__ for category in found]
-        warn_all(found, stacklevel=4)
+        warn_all(found, stacklevel=3)
 
-    def _limit(self, critic: TrainedCritic) -> float | None:
-        """Largest total that the measure can say."""
+    def _limit(self, critic: TrainedCritic, n_modalities: int, n_held_out: int) -> float | None:
+        """Largest value that the measure can take."""
         if not hasattr(self._measure, "limit"):
             return None
         n_negatives = None if isinstance(critic.network_, MultilinearCritic) else EVALUATION_SETS
-        m = len(self.modalities_) if self.decomposition is None else 2
-        return len(self.critics_[0].parts) * self._measure.limit(self.batch_size, m, n_negatives)
+        return self._measure.limit(min(self.batch_size, n_held_out), n_modalities, n_negatives)
 
     def _critic(self, make: Any) -> SummedCritic:
         return SummedCritic(make, self.modalities_, self.decomposition, rank=self.scaling == "rank")
@@ -353,22 +387,38 @@ class DependencyEstimator(BaseEstimator):
         cv = self.cv
         if isinstance(cv, Integral):
             cv = KFold(cv, shuffle=True, random_state=self._seed) if groups is None else GroupKFold(cv)
-        return list(check_cv(cv).split(np.zeros((n, 1)), groups=groups))
+        splits = list(check_cv(cv).split(np.zeros((n, 1)), groups=groups))
+        if np.bincount(np.concatenate([held_out for _, held_out in splits]), minlength=n).max() > 1:
+            raise ValueError("cv holds out some samples more than once; use a splitter whose folds do not overlap.")
+        if groups is not None and any(np.isin(groups[train], groups[held_out]).any() for train, held_out in splits):
+            raise ValueError("cv cuts groups. Use a splitter that keeps them together, such as GroupKFold.")
+        return splits
 
     def _read(self, X: Any, *, reset: bool) -> tuple[list[np.ndarray], np.ndarray]:
         """Complete rows of each modality as columns, and which rows these are."""
         if reset:
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            self._measure: Measure = resolve_component("measure", self.measure, MEASURES, "objective")
+            self._measure: Measure = resolve_component("measure", self.measure, MEASURES, "value")
             if self._measure.needs_y or not self._measure.stands_alone:
                 raise ValueError(
                     f"measure={self.measure!r} reads the predictions of a classifier and cannot stand alone. Use it in "
                     "MDMFusionClassifier, or take another measure here."
                 )
+            if self.decomposition is not None and not self._measure.total_correlation:
+                raise ValueError(
+                    f"decomposition={self.decomposition!r} adds parts of the total correlation, which "
+                    f'measure={self.measure!r} is not. Use decomposition=None, or a measure such as "kl".'
+                )
+            widths: Any = np.atleast_1d(np.asarray(self.hidden_dims, dtype=object))
+            if not all(isinstance(width, (int, np.integer)) and width >= 1 for width in widths):
+                raise ValueError(f"hidden_dims must be positive integers, got {self.hidden_dims!r}.")
             schema = ModalitySchema()
             modalities = self.modalities
             if isinstance(modalities, str):
-                modalities = {j: [j] for j in range(np.shape(X)[1])} if np.ndim(X) == 2 and np.shape(X)[1] else None
+                modalities = None
+                if np.ndim(X) == 2 and np.shape(X)[1]:
+                    names = getattr(X, "columns", range(np.shape(X)[1]))
+                    modalities = {name: [j] for j, name in enumerate(names)}
             arrays = schema.fit_read(self, X, modalities)
             if len(schema.names) < 2:
                 raise ValueError(
@@ -376,7 +426,7 @@ class DependencyEstimator(BaseEstimator):
                     f"(n_features={self.n_features_in_}). Pass a dict of arrays, modalities={{name: columns}} for a "
                     '2-D X, or modalities="columns" to make every column a modality.'
                 )
-            self._schema = schema
+            self._schema, self._n_columns = schema, {}
             self.modalities_ = list(schema.names)
         else:
             check_is_fitted(self)
@@ -390,7 +440,14 @@ class DependencyEstimator(BaseEstimator):
                 f"modality {name!r} has sequences with steps that were not observed, which cannot be read as columns. "
                 "Summarise them first, for example by their mean over time."
             )
-        return array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
+        array = array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
+        expected = self._n_columns.setdefault(name, array.shape[1])
+        if array.shape[1] != expected:
+            raise ValueError(
+                f"modality {name!r} has {array.shape[1]} values per sample in all its steps, but fit saw {expected}. "
+                "Pass sequences of the same number of steps."
+            )
+        return array
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
@@ -398,9 +455,9 @@ class DependencyEstimator(BaseEstimator):
         """Read the dependency on a fresh batch, then make one update of the critics with it.
 
         For streams, where no sample is seen twice: every value is one on new samples. The normaliser is an average over
-        the last batches. There is no calibration and no mixture; ``max_updates``, ``held_out_fraction``, ``cv`` and
-        ``scaling="rank"`` do not apply. Later calls go on from the critics as they are, also when the distribution
-        has changed.
+        the last batches, and the value that of Donsker and Varadhan. There is no calibration and no mixture:
+        ``max_updates``, ``held_out_fraction``, ``cv``, ``batch_size``, ``weight_decay`` and ``scaling="rank"`` do not
+        apply. Later calls go on from the critics as they are, also when the distribution has changed.
 
         Parameters
         ----------
@@ -416,6 +473,8 @@ class DependencyEstimator(BaseEstimator):
         """
         self._validate_params()
         first = not hasattr(self, "dependency_curve_")
+        if first:
+            self._forget()
         arrays, _ = self._read(X, reset=first)
         if len(arrays[0]) < fewest_rows(len(arrays)):
             raise ValueError(
@@ -423,16 +482,17 @@ class DependencyEstimator(BaseEstimator):
                 f"{fewest_rows(len(arrays))}."
             )
         if first:
-            if not self._measure.density_ratio:
-                raise ValueError(f"partial_fit needs a measure of total correlation, not measure={self.measure!r}.")
+            if not (self._measure.density_ratio and self._measure.total_correlation):
+                raise ValueError(
+                    f'partial_fit needs a measure such as "kl", "f" or "jsd", not measure={self.measure!r}.'
+                )
             if self.scaling == "rank":
                 raise ValueError('scaling="rank" needs all samples at once; use scaling="standardize" in partial_fit.')
-            for name in ("pointwise_", "held_out_"):
-                self.__dict__.pop(name, None)
-            self.critics_ = [self._critic(self._streamed)]
-            self.dependency_curve_, self.warnings_, self._seen = [], [], None
-        (critic,) = self.critics_
+        critic = self._critic(self._streamed) if first else self.critics_[0]
         values, stds = zip(*(part.update(codes) for part, codes in critic.each(arrays)), strict=True)
+        if first:  # the update went well
+            self.critics_, self.dependency_curve_, self.warnings_ = [critic], [], []
+            self._trained_rows, self._fit_hashes, self._grouped = np.empty(0, dtype=int), np.empty(0), False
         self.dependency_, self.dependency_std_ = float(sum(values)), float(sum(stds))
         self.dependency_curve_.append(self.dependency_)
         return self
@@ -465,7 +525,7 @@ class DependencyEstimator(BaseEstimator):
             With ``cv``, the mean over the critics of all folds.
         """
         arrays, _ = self._new(X)
-        return float(np.mean([critic.score(arrays)[0] for critic in self.critics_]))
+        return float(np.mean([critic.score(arrays) for critic in self.critics_]))
 
     def score_samples(self, X: Any) -> np.ndarray:
         r"""Estimated log density ratio :math:`\log r(x)` of each sample, in nats.
@@ -491,7 +551,8 @@ class DependencyEstimator(BaseEstimator):
         check_is_fitted(self)
         if not self._measure.pointwise:
             raise ValueError(
-                f'measure={self.measure!r} says nothing about single samples. Use measure="kl", "f", "jsd" or "knife".'
+                f"measure={self.measure!r} says nothing about single samples. Use "
+                'measure="kl", "f", "jsd", "smile" or "knife".'
             )
         arrays, complete = self._read(X, reset=False)
         values = np.full(len(complete), np.nan)
@@ -518,25 +579,29 @@ class DependencyEstimator(BaseEstimator):
             If the estimator was fitted without ``decomposition``.
         """
         check_is_fitted(self)
-        if self.decomposition is None:
+        if len(self.critics_[0].parts) == 1 and len(self.modalities_) > 2:
             raise ValueError('decompose needs a critic for each part. Fit with decomposition="line" or "tree".')
         arrays, _ = self._new(X)
         folds = [pd.DataFrame(c.scores_of_parts(arrays), index=["value", "std"]).T for c in self.critics_]
         return sum(folds) / len(folds)
 
+    @validate_params(
+        {"n_permutations": [Interval(Integral, 1, None, closed="left")]}, prefer_skip_nested_validation=True
+    )
     def permutation_test(self, X: Any, n_permutations: int = 199) -> PermutationTest:
         r"""Test whether the modalities are independent of each other.
 
         The mean log ratio of the samples is compared with those after permuting the modalities independently. The
         critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
-        critic. Samples that ``fit`` trained on are left out.
+        critic, as long as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on
+        are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
 
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
             New samples, or those passed to ``fit``, of which the held-out ones are used then.
         n_permutations : int, default=199
-            Number of permutations B. The smallest p-value is :math:`1 / (B + 1)`.
+            Number of permutations B, at least 1. The smallest p-value is :math:`1 / (B + 1)`.
 
         Returns
         -------
@@ -549,6 +614,12 @@ class DependencyEstimator(BaseEstimator):
             If too few samples are left.
         """
         arrays, _ = self._new(X, leave_out_seen=True)
+        if self._grouped:
+            warnings.warn(
+                "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
+                UserWarning,
+                stacklevel=2,
+            )
         means = np.mean([c.permutation_means(arrays, n_permutations, self._seed) for c in self.critics_], axis=0)
         statistic, null = means[0], means[1:]
         # Sums in another order differ in their last digits; a tie must count as one.
@@ -566,9 +637,7 @@ class DependencyEstimator(BaseEstimator):
             warnings.warn(
                 f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=3
             )
-        seen = np.zeros(len(arrays[0]), dtype=bool)
-        if self._seen is not None and len(seen):
-            seen = np.isin(_row_hashes(arrays), self._seen)
+        seen = self._seen_rows(arrays)
         if leave_out_seen:
             arrays = [a[~seen] for a in arrays]
         elif seen.any():
@@ -580,11 +649,23 @@ class DependencyEstimator(BaseEstimator):
             )
         fewest = fewest_rows(len(arrays))
         if len(arrays[0]) < fewest:
+            remedy = " With cv, every sample was trained on in some fold: pass new ones." if seen.all() else ""
             raise ValueError(
                 f"{len(arrays[0])} samples with every modality observed"
-                f"{' that fit did not train on' if leave_out_seen else ''} are too few; pass at least {fewest}."
+                f"{' that fit did not train on' if leave_out_seen else ''} are too few; pass at least {fewest}.{remedy}"
             )
         return arrays, complete
+
+    def _seen_rows(self, arrays: list[np.ndarray]) -> np.ndarray:
+        """Rows that fit trained on: bool (n_samples,)."""
+        hashes = _row_hashes(arrays)
+        if np.array_equal(hashes, self._fit_hashes):
+            seen = np.zeros(len(hashes), dtype=bool)
+            seen[self._trained_rows] = True
+            return seen
+        if len(np.unique(self._fit_hashes)) < len(self._fit_hashes):
+            return np.zeros(len(hashes), dtype=bool)  # where rows repeat, equal ones need not be the same
+        return np.isin(hashes, self._fit_hashes[self._trained_rows])
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "critics_")

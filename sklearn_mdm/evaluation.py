@@ -17,6 +17,8 @@ __all__: list[str] = []
 
 # Large enough to keep matrix products busy, small enough for the activations of wide systems.
 ROWS_PER_BATCH = 1024
+# The same for sequences, of which recurrent systems keep every step.
+STEPS_PER_BATCH = 16_384
 
 
 def predict_and_fuse(net: Any, X: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -41,9 +43,11 @@ def _batches(net: Any, X: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, Batch
     if on_cpu and dtype != torch.float64:
         module, dtype = copy.deepcopy(module).double(), torch.float64
     module.eval()
-    n_rows = max(min(len(array), ROWS_PER_BATCH) * math.prod(array.shape[1:-1]) for array in X.values())
+    longest = max(math.prod(array.shape[1:-1]) for array in X.values())
+    size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(longest, 1)))
+    n_rows = max(min(len(array), size) * math.prod(array.shape[1:-1]) for array in X.values())
     with torch.no_grad(), one_thread_if_small([module], n_rows):
-        for batch, _ in BatchIterator(MaskedDataset(X, dtype=dtype), batch_size=ROWS_PER_BATCH):
+        for batch, _ in BatchIterator(MaskedDataset(X, dtype=dtype), batch_size=size):
             yield module, batch if on_cpu else batch.to(net.device)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ MOST_EPOCHS = 200
 AVERAGING = 0.995
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
 NOISE = 4.0
-# Rows times re-pairings that a permutation test looks at: more would sharpen a p-value that is already small.
-TEST_ROWS = 400_000
+# Rows that a permutation test looks at, which bounds its time.
+TEST_ROWS = 2000
 
 
 class TrainedCritic:
@@ -61,7 +62,7 @@ class TrainedCritic:
     hidden_dims : sequence of int, default=(128, 128, 64)
         Widths of its hidden layers.
     n_updates : int, default=3000
-        Most updates of the critic; no more than 100 passes over the rows are made in any case.
+        Most updates of the critic; no more than 200 passes over the rows are made in any case.
     batch_size : int, default=128
         Rows per update.
     n_negatives : int, default=16
@@ -71,7 +72,10 @@ class TrainedCritic:
     weight_decay : float, default=0.3
         Decoupled weight decay of the critic's matrices.
     n_components : int, default=32
-        Most components of the mixture; 0 leaves it out.
+        Most components of the mixture, up to 32; 0 leaves it out.
+    refit : bool, default=True
+        Whether the mixture learns from the stopping rows too, once it is weighted. Values must then be read on rows
+        that are in neither part.
     seed : int, default=0
         Seed of the critic and of its batches.
 
@@ -101,6 +105,7 @@ class TrainedCritic:
         lr: float = 4e-3,
         weight_decay: float = 0.3,
         n_components: int = 32,
+        refit: bool = True,
         seed: int = 0,
     ) -> None:
         self.measure = measure
@@ -112,6 +117,7 @@ class TrainedCritic:
         self.lr = lr
         self.weight_decay = weight_decay
         self.n_components = n_components
+        self.refit = refit
         self.seed = seed
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -152,26 +158,25 @@ class TrainedCritic:
         train = [z[torch.from_numpy(train_rows)] for z in tensors]
         stop = [z[torch.from_numpy(stopping_rows)] for z in tensors]
         dims = [z.shape[1] for z in tensors]
-        with one_thread_if_small([], self.batch_size * (1 + self.n_negatives)), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)  # initial weights, dropout and noise
+        with torch.random.fork_rng(devices=[]), ExitStack() as threads:
+            torch.default_generator.manual_seed(self.seed)  # initial weights and noise
             self.network_ = self.measure.build_critic(dims, self.hidden_dims, kind=self.kind, raw=True)
             if isinstance(self.network_, PairedCritic) and self.measure.density_ratio:
                 self.network_.silence()
+            threads.enter_context(one_thread_if_small([self.network_], self.batch_size * (1 + self.n_negatives)))
             self._train(train, stop)
             self.network_.requires_grad_(False).double().eval()
             mixture = self._choose_mixture(train, stop, dims)
             self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
             self._calibrate([z.double() for z in stop])
-            if mixture is not None and self.weights_[-1]:
+            if self.refit and mixture is not None and self.weights_[-1]:
                 # Weighted as on rows that are new to it, the mixture may learn from them too.
                 rows = torch.cat([torch.cat(train, 1), torch.cat(stop, 1)]).double().numpy()
                 self.mixture_ = MixtureRatio(refit_mixture(mixture, rows), dims)
         return self
 
     def _set_scale(self, codes: Sequence[np.ndarray], rows: np.ndarray) -> None:
-        stacked = np.concatenate([z[rows] for z in codes], axis=1)
-        self.mean_, scale = stacked.mean(0), stacked.std(0)
-        self.scale_ = np.where(scale > 1e-12 * np.abs(self.mean_) + 1e-300, scale, 1.0)
+        self.mean_, self.scale_ = mean_and_scale(np.concatenate([z[rows] for z in codes], axis=1))
 
     def _standardized(self, codes: Sequence[np.ndarray]) -> list[Tensor]:
         z = (np.concatenate(codes, axis=1) - self.mean_) / self.scale_
@@ -328,16 +333,15 @@ class TrainedCritic:
         """
         return self.log_ratio(codes) - self.log_normalizer_
 
-    def score(self, codes: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Value of the measure on these rows, and its standard error.
+    def score(self, codes: Sequence[np.ndarray], groups: np.ndarray | None = None) -> tuple[float, float]:
+        """Value of the measure on these rows, and its standard error, for which groups are independent units.
 
         For measures of total correlation, the mean of :meth:`pointwise`; for others, their value on these rows and on
-        re-pairings of them.
+        re-pairings of them. The errors of both means are added as if they were independent, which is conservative.
         """
         if not self.measure.density_ratio:
             values = self._batch_values(codes)
-            spread = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-            return float(values.mean()), spread
+            return float(values.mean()), _standard_error(values, None)
         values = self.pointwise(codes)
         value = float(values.mean())
         if type(self.measure).estimate is not Measure.estimate:
@@ -347,32 +351,32 @@ class TrainedCritic:
         if not any(self.weights_):
             # Nothing was found. How well that is known follows from what was looked for.
             values = self._parts(self._double(codes))[-1]
-        spread = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        spread = _standard_error(values, groups) if self.measure.total_correlation else math.nan
         return value, math.hypot(spread, self.log_normalizer_std_)
 
     def _batch_values(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         z = self._double(codes)
         generator = torch.Generator().manual_seed(self.seed + 1)
-        size = min(self.batch_size, len(z[0]))
-        order = torch.randperm(len(z[0]), generator=generator)
+        n_batches = max(2, len(z[0]) // self.batch_size)
+        if len(z[0]) < n_batches * fewest_rows(len(z)):
+            n_batches = 1
         values = []
         with torch.no_grad():
-            for start in range(0, len(z[0]) - size + 1, size):
-                batch = [code[order[start : start + size]] for code in z]
-                index = offset_indices(size, len(z), EVALUATION_SETS, generator)
+            for rows in torch.randperm(len(z[0]), generator=generator).tensor_split(n_batches):
+                batch = [code[rows] for code in z]
+                index = offset_indices(len(rows), len(z), EVALUATION_SETS, generator)
                 values.append(self.measure.value(self.network_, batch, index).item())
         return np.asarray(values)
 
     def permutation_means(self, codes: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
-        """Mean log ratio of the rows, then of rows whose modalities are permuted independently, for a test.
+        """Mean log ratio of (at most 2,000 of) the rows, then of those with modalities permuted independently.
 
         Returns
         -------
         means : array of shape (1 + n_permutations,)
         """
         random = np.random.default_rng(seed)
-        most = max(TEST_ROWS // (1 + n_permutations), 4)
-        rows = random.permutation(len(codes[0]))[:most]
+        rows = random.permutation(len(codes[0]))[:TEST_ROWS]
         z = self._double([code[rows] for code in codes])
         n, m = len(rows), len(codes)
         orders = [np.arange(n)] * m
@@ -384,10 +388,32 @@ class TrainedCritic:
             network = copy.deepcopy(self.network_).float()
             with torch.no_grad():
                 return np.array([network(paired(features, index)).mean().item() for index in pairings])
-        parts = self._parts(z, pairings)
-        # A critic that was weighted down for want of evidence still ranks: a test may use what an estimate must not.
-        values = self._calibrated(parts) if any(self.weights_) else parts[-1]
-        return values.reshape(1 + n_permutations, n).mean(1)
+        return self._evidence(self._parts(z, pairings)).reshape(1 + n_permutations, n).mean(1)
+
+    def evidence(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        """Log ratio of each row for a test of independence, before it is normalised, (n_samples,)."""
+        return self._evidence(self._parts(self._double(codes)))
+
+    def _evidence(self, parts: np.ndarray) -> np.ndarray:
+        # What was weighted down for want of evidence still ranks: a test may use what an estimate must not.
+        return self._calibrated(parts) if any(self.weights_) else parts[-1]
+
+
+def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of columns, the latter 1 where all values are equal up to rounding."""
+    top = np.abs(rows).max(0)
+    top[top == 0] = 1.0  # squares of very large or small values would leave the range of numbers
+    mean, std = (rows / top).mean(0), (rows / top).std(0)
+    return mean * top, np.where(std > 10 * np.finfo(float).eps * np.abs(mean), std * top, 1.0)
+
+
+def _standard_error(values: np.ndarray, groups: np.ndarray | None) -> float:
+    """Of the mean of values, whose groups are independent units."""
+    if groups is not None:
+        units = np.unique(groups, return_inverse=True)[1]
+        sums = np.bincount(units, weights=values - values.mean())
+        return math.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / len(values)
+    return values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def paired(features: Sequence[Tensor], index: Tensor) -> list[Tensor]:
@@ -427,8 +453,12 @@ def _logistic_weights(joint: np.ndarray, product: np.ndarray) -> np.ndarray:
 
 
 def average_weights(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the parameters of one network towards those of another."""
+    """Move the parameters of one network towards those of another, and copy its buffers."""
+    if getattr(network, "constraint", None) == "spectral_norm":
+        decay = 0.0  # the singular vectors in its buffers belong to the parameters as they are
     get_ema_multi_avg_fn(decay)(list(average.parameters()), list(network.parameters()), None)
+    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(new)
 
 
 def log_mean_exp(values: np.ndarray) -> float:

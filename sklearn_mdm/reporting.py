@@ -65,7 +65,14 @@ def train_reporting_critic(
     if held_out is None:
         held_out = held_out_rows(n, CALIBRATION_FRACTION, seed, groups)
     critic = TrainedCritic(
-        KL(), kind="encoded", hidden_dims=(64, 64, 64), n_updates=n_updates, n_negatives=4, n_components=4, seed=seed
+        KL(),
+        kind="encoded",
+        hidden_dims=(64, 64, 64),
+        n_updates=n_updates,
+        n_negatives=4,
+        n_components=4,
+        refit=False,
+        seed=seed,
     ).fit(codes, held_out)
     rest = [code[held_out] for code in codes]
     return critic.normalize(rest, None if groups is None else groups[held_out])

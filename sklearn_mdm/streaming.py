@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from .threads import one_thread_if_small
 __all__: list[str] = []
 
 # Decay of the moving average of the weights, which is what is evaluated.
-AVERAGING = 0.99
+AVERAGING = 0.998
 # Decay of the moving average of the normaliser: one batch has too few re-paired rows for large dependencies.
 NORMALIZER_AVERAGING = 0.98
 
@@ -75,10 +76,11 @@ class StreamedCritic:
 
     def update(self, codes: Sequence[np.ndarray]) -> tuple[float, float]:
         """Return the value of a batch and its standard error, then learn from it."""
-        with torch.random.fork_rng(devices=[]), one_thread_if_small([], len(codes[0]) * (1 + EVALUATION_SETS)):
+        with torch.random.fork_rng(devices=[]), ExitStack() as threads:
             torch.default_generator.manual_seed(self.seed + self.n_updates_)
             if not self.n_updates_:
                 self._begin(codes)
+            threads.enter_context(one_thread_if_small([self.network_], len(codes[0]) * (1 + EVALUATION_SETS)))
             self._track(codes)
             z = self._standardized(codes)
             value, std = self._read(z)
@@ -146,11 +148,13 @@ class StreamedCritic:
         with torch.no_grad():
             return self.average_(self._standardized(codes)).double().numpy()
 
+    evidence = log_ratio  # for a test of independence
+
     def pointwise(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         """Log density ratio of each row in nats, (n_samples,)."""
         return self.log_ratio(codes) - self.log_normalizer_
 
-    def score(self, codes: Sequence[np.ndarray]) -> tuple[float, float]:
-        """Mean of :meth:`pointwise` and its standard error."""
+    def score(self, codes: Sequence[np.ndarray], groups: None = None) -> tuple[float, float]:
+        """Mean of :meth:`pointwise` and its standard error; a stream has no groups."""
         values = self.pointwise(codes)
         return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))

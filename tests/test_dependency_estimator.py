@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, cross_val_score
 
 from sklearn_mdm import DependencyEstimator, ModalityDict
 from sklearn_mdm.datasets import (
@@ -236,6 +236,31 @@ def test_groups__are_never_cut(gaussians):
         quick().fit(copies, groups=np.zeros(600))
 
 
+def test_standard_error__of_grouped_samples_is_that_of_groups():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(100, 1))
+    one, other = base + rng.normal(size=base.shape), base + rng.normal(size=base.shape)
+    X = {"a": np.repeat(one, 10, axis=0), "b": np.repeat(other, 10, axis=0)}
+    groups = np.repeat(np.arange(100), 10)
+    estimator = quick().fit(X, groups=groups)
+    rows = {name: value[estimator.held_out_] for name, value in X.items()}
+    (critic,) = estimator.critics_[0].critics.values()
+    assert estimator.dependency_std_ > 2 * critic.score(list(rows.values()))[1]
+    with pytest.warns(UserWarning, match="was given groups"):
+        estimator.permutation_test(X, n_permutations=19)
+
+
+def test_cv__that_repeats_or_cuts_is_an_error(gaussians):
+    X, _ = gaussians
+    with pytest.raises(ValueError, match="more than once"):
+        quick(cv=RepeatedKFold(n_splits=3, n_repeats=2)).fit(X)
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="cuts groups"):
+        warnings.simplefilter("ignore")
+        quick(cv=KFold(3)).fit(X, groups=np.repeat(np.arange(500), 3))
+    with pytest.raises(ValueError, match="3 are held out"):
+        quick(held_out_fraction=0.002).fit(X)
+
+
 # --- permutation test ------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +296,33 @@ def test_permutation_test__of_samples_that_were_all_trained_on_is_an_error(gauss
         fitted.score(X)
 
 
+def test_permutation_test__of_repeated_rows_uses_the_held_out_positions():
+    # Discrete rows repeat: which of them were trained on is told by their place, or cannot be told.
+    rng = np.random.default_rng(0)
+    pvalues = []
+    for seed in range(12):
+        X = {name: rng.integers(0, 3, size=(120, 2)).astype(float) for name in ("a", "b")}
+        pvalues.append(quick(random_state=seed).fit(X).permutation_test(X, n_permutations=19).pvalue)
+    assert np.mean(np.array(pvalues) <= 0.05) < 0.35
+
+
+def test_permutation_test__loses_no_power_to_permutations_and_rejects_bad_numbers(gaussians, fitted):
+    new, _ = make_correlated_gaussians(400, rho=0.3, random_state=3)
+    assert fitted.permutation_test(new, n_permutations=499).pvalue == 1 / 500
+    for bad in (0, -1, 19.5):
+        with pytest.raises(ValueError, match="n_permutations"):
+            fitted.permutation_test(new, n_permutations=bad)
+
+
+def test_permutation_test__works_where_weights_are_zero(gaussians):
+    X, _ = gaussians
+    estimator = quick(decomposition="line").fit(X)
+    for critic in estimator.critics_[0].critics.values():
+        critic.weights_ = 0 * critic.weights_
+    assert estimator.permutation_test(X, n_permutations=19).pvalue == 1 / 20
+    assert quick(n_components=0).partial_fit(X).permutation_test(X, n_permutations=19).pvalue <= 1
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +344,7 @@ def test_partial_fit__reads_every_batch_before_it_learns_from_it():
 
 def test_partial_fit__says_what_a_stream_cannot_have(gaussians):
     X, _ = gaussians
-    with pytest.raises(ValueError, match="measure of total correlation"):
+    with pytest.raises(ValueError, match="partial_fit needs a measure"):
         quick("wasserstein").partial_fit(X)
     with pytest.raises(ValueError, match='scaling="rank" needs all samples'):
         quick(scaling="rank").partial_fit(X)
@@ -342,6 +394,8 @@ def test_diagnostics__name_what_is_wrong():
         ({"measure": Wasserstein(), "critic": "encoded"}, "1-Lipschitz"),
         ({"measure": KL(bound=-1)}, "bound"),
         ({"held_out_fraction": 1.5}, "held_out_fraction"),
+        ({"measure": "wasserstein", "decomposition": "line"}, "adds parts of the total correlation"),
+        ({"hidden_dims": (8, 0)}, "hidden_dims"),
         ({"decomposition": "star"}, "decomposition"),
         ({"critic": "deep"}, "critic"),
     ],
@@ -364,12 +418,58 @@ def test_input__that_has_no_dependency_to_measure_is_an_error(gaussians):
         quick().fit(X).score({**X, "speech": X["audio"]})
 
 
+def test_fit_and_partial_fit__forget_each_other_also_when_they_fail(gaussians):
+    X, _ = gaussians
+    other = {"u": X["audio"][:3], "v": X["text"][:3]}
+    estimator = quick().fit(X)
+    with pytest.raises(ValueError, match="too few for an update"):
+        estimator.partial_fit(other)
+    assert not hasattr(estimator, "dependency_") and not hasattr(estimator, "critics_")
+    estimator.partial_fit(X)
+    assert not hasattr(estimator, "pointwise_") and estimator.dependency_curve_ == [estimator.dependency_]
+    assert not hasattr(estimator.fit(X), "dependency_curve_")
+    broken = quick(KL(bound=-1))
+    with pytest.raises(ValueError, match="bound"):
+        broken.partial_fit(X)
+    assert np.isfinite(broken.set_params(measure__bound=5.0).partial_fit(X).dependency_)
+    with pytest.raises(ValueError, match=r"KL\(bound=\.\.\.\)"):
+        quick().set_params(measure__bound=3)
+
+
+@pytest.mark.parametrize("factor", [1e160, 1e-200])
+def test_extreme_units__change_nothing(gaussians, fitted, factor):
+    X, _ = gaussians
+    scaled = quick().fit({name: value * factor for name, value in X.items()})
+    assert scaled.dependency_ == pytest.approx(fitted.dependency_, abs=1e-3)
+    shifted = quick().fit({name: value * 1e-3 + 1e6 for name, value in X.items()})
+    assert shifted.dependency_ == pytest.approx(fitted.dependency_, abs=0.05)
+
+
+def test_spectral_norm__is_one_lipschitz_after_a_fit_too(gaussians):
+    estimator = quick(Wasserstein(constraint="spectral_norm"), hidden_dims=(32, 32)).fit(gaussians[0])
+    (critic,) = estimator.critics_[0].critics.values()
+    z = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (slope,) = torch.autograd.grad(critic.network_([z[:, :1], z[:, 1:2], z[:, 2:]]).sum(), z)
+    assert slope.norm(dim=1).max() < 1.05  # up to the error of the power iteration
+    assert estimator.dependency_ < 0.586
+
+
+def test_sequences__need_the_steps_they_had_in_fit(gaussians):
+    X, _ = gaussians
+    steps = {"a": np.stack([X["audio"], X["text"]], axis=1), "b": X["visual"]}
+    estimator = quick().fit(steps)
+    with pytest.raises(ValueError, match="modality 'a' has 1 values per sample"):
+        estimator.score_samples({**steps, "a": steps["a"][:, :1]})
+
+
 def test_a_fit_that_fails__leaves_nothing_behind(gaussians):
     X, _ = gaussians
     estimator = quick().fit(X)
     with pytest.raises(ValueError, match="infinity"):
         estimator.fit({**X, "audio": np.where(X["audio"] > 2, np.inf, X["audio"])})
-    assert not hasattr(estimator, "critics_") and not hasattr(estimator, "dependency_")
+    assert not any(
+        name.endswith("_") and not name.startswith("_") for name in vars(estimator) if "features" not in name
+    )
 
 
 def test_constant_columns__are_no_dependency():

@@ -37,6 +37,8 @@ class Measure(BaseEstimator):
         Whether it can enter the training of a network.
     stands_alone : bool
         Whether it can be estimated on data, without a network.
+    total_correlation : bool
+        Whether the value is one of total correlation in nats, so that parts of it add up.
     own_critic : bool
         Whether it brings a critic of its own, so that there is no form of T to choose.
     needs_y : bool
@@ -62,6 +64,7 @@ class Measure(BaseEstimator):
     pointwise = False
     trains_net = True
     stands_alone = True
+    total_correlation = False
     own_critic = False
     needs_y = False
     lower_bound = False

@@ -15,7 +15,7 @@ from .wasserstein import check_lipschitz
 __all__ = ["InfoNCE", "WassersteinPredictiveCoding"]
 
 # Most combinations of rows whose T is held at a time.
-MOST_TUPLES = 2**21
+MOST_TUPLES = 2**18
 
 
 class InfoNCE(Measure):
@@ -56,6 +56,8 @@ class InfoNCE(Measure):
     >>> round(InfoNCE().limit(64, 3), 3)  # 2 * log(64)
     8.318
     """
+
+    total_correlation = True
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
@@ -154,6 +156,7 @@ class WassersteinPredictiveCoding(InfoNCE):
 
     unit = "distance between bounded codes"
     own_critic = lower_bound = True
+    total_correlation = False
 
     def __init__(self, constraint: str = "orthogonal") -> None:
         self.constraint = constraint

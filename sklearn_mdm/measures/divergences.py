@@ -53,7 +53,7 @@ class KL(Measure):
     tensor(0.)
     """
 
-    density_ratio = pointwise = lower_bound = True
+    density_ratio = pointwise = lower_bound = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0, moving_average: float | None = 0.9) -> None:
         self.bound = bound
@@ -158,6 +158,11 @@ class FDivergence(Measure):
         self.divergence = divergence
 
     @property
+    def total_correlation(self) -> bool:  # type: ignore[override]
+        """Whether the value is one of total correlation in nats."""
+        return self.divergence == "kl"
+
+    @property
     def unit(self) -> str:  # type: ignore[override]
         """Unit of the value."""
         return "squared Hellinger distance" if self.divergence == "squared_hellinger" else "nats"
@@ -256,7 +261,7 @@ class JensenShannon(Measure):
     tensor(0.)
     """
 
-    density_ratio = pointwise = lower_bound = True
+    density_ratio = pointwise = lower_bound = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
@@ -299,7 +304,7 @@ class SMILE(Measure):
     2.566...
     """
 
-    density_ratio = pointwise = True
+    density_ratio = pointwise = total_correlation = True
 
     def __init__(self, clip: float = 5.0, bound: float | None = 10.0) -> None:
         self.clip = clip

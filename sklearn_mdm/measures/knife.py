@@ -59,7 +59,7 @@ class KNIFE(Measure):
     True
     """
 
-    density_ratio = pointwise = own_critic = True
+    density_ratio = pointwise = total_correlation = own_critic = True
 
     def __init__(self, n_kernels: int = 8) -> None:
         self.n_kernels = n_kernels
