@@ -300,7 +300,9 @@ BATCH, LAST = 64, 500
 def stream_run(decomposition, seed, steps):
     """Mean value of the last steps at each level; the critic is carried from level to level."""
     torch.set_num_threads(1)
-    estimator = DependencyEstimator(decomposition=decomposition, random_state=seed)
+    # No batch comes twice, so that more can be learned from each, and the learning rate does not fall.
+    settings = {"lr": 1e-3, "n_negatives": 32, "hidden_dims": (128, 128, 128)}
+    estimator = DependencyEstimator(decomposition=decomposition, random_state=seed, **settings)
     levels = []
     for level in STREAM:
         X, _ = datasets.make_paired_gaussians(steps * BATCH, total_correlation=level, random_state=seed)

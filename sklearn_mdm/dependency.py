@@ -116,7 +116,7 @@ class DependencyEstimator(BaseEstimator):
     n_negatives : int, default=16
         Re-paired samples per sample of a batch.
     lr : float, default=4e-3
-        Learning rate.
+        Learning rate, annealed in ``fit`` and constant in ``partial_fit``, where a smaller one such as 1e-3 is better.
     weight_decay : float, default=0.3
         Decoupled weight decay.
     modalities : dict or "columns", default=None
