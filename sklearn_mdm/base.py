@@ -22,7 +22,7 @@ from skorch.helper import predefined_split
 
 from .batches import MaskedDataset
 from .callbacks import EarlyStopping, EpochProgress, ForgetBatches
-from .components import nested_name_error, resolve_component, users_names
+from .components import check_nested, resolve_component, users_names
 from .encoders import ENCODERS, per_modality
 from .evaluation import predict_and_fuse
 from .fusion import FUSIONS
@@ -112,11 +112,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         ValueError
             If a nested parameter is set while its parent is a name; the message says which object to pass.
         """
-        for parent, registry in REGISTRIES.items():
-            value = params.get(parent, getattr(self, parent))
-            nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
-            if nested and not hasattr(value, "set_params"):
-                raise ValueError(nested_name_error(parent, value, nested, registry))
+        check_nested(self, params, REGISTRIES)
         return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Any:

@@ -41,7 +41,26 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
     return clone(value, safe=False)
 
 
-def nested_name_error(
+def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]) -> None:
+    """Raise if ``parameter__...`` is to be set while the parameter is a name and not an object.
+
+    Parameters
+    ----------
+    estimator : object
+        Holds the current values.
+    params : mapping of str to object
+        What ``set_params`` was given.
+    registries : mapping of str to mapping
+        For each parameter that takes a name or an object, the names that are understood.
+    """
+    for parent, registry in registries.items():
+        value = params.get(parent, getattr(estimator, parent))
+        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
+        if nested and not hasattr(value, "set_params"):
+            raise ValueError(_nested_name_error(parent, value, nested, registry))
+
+
+def _nested_name_error(
     parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
 ) -> str:
     """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from .components import nested_name_error, resolve_component
+from .components import check_nested, resolve_component
 from .critic import MultilinearCritic
 from .diagnostics import SeenSamplesWarning, find_warnings, warn_all
 from .measures import MEASURES, Measure
@@ -254,10 +254,7 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If ``measure__...`` is set while the measure is a name; the message says which object to pass.
         """
-        value = params.get("measure", self.measure)
-        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith("measure__")}
-        if nested and not hasattr(value, "set_params"):
-            raise ValueError(nested_name_error("measure", value, nested, MEASURES))
+        check_nested(self, params, {"measure": MEASURES})
         return super().set_params(**params)
 
     # -- fitting -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from .components import resolve_component
 from .encoders import observed
 from .measures import MEASURES
 from .negatives import offset_indices
+from .splits import fewest_rows
 
 __all__ = ["MDMNet"]
 
@@ -272,7 +273,7 @@ class MDMNet(NeuralNet):
     @property
     def _fewest_rows(self) -> int:
         """Fewest rows on which re-pairing says anything."""
-        return max(len(self.module_.code_dims), 4)
+        return fewest_rows(len(self.module_.code_dims))
 
     # -- steps -------------------------------------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ class TrainedCritic:
         train_rows = np.flatnonzero(~stopping)
         # In random order: data often come sorted.
         stopping_rows = np.random.default_rng(self.seed).permutation(np.flatnonzero(stopping))[:STOPPING_ROWS]
-        self._set_scale(codes, train_rows)
+        self.mean_, self.scale_ = mean_and_scale(np.concatenate([z[train_rows] for z in codes], axis=1))
         tensors = self._standardized(codes)
         train = [z[torch.from_numpy(train_rows)] for z in tensors]
         stop = [z[torch.from_numpy(stopping_rows)] for z in tensors]
@@ -174,9 +174,6 @@ class TrainedCritic:
                 rows = torch.cat([torch.cat(train, 1), torch.cat(stop, 1)]).double().numpy()
                 self.mixture_ = MixtureRatio(refit_mixture(mixture, rows), dims)
         return self
-
-    def _set_scale(self, codes: Sequence[np.ndarray], rows: np.ndarray) -> None:
-        self.mean_, self.scale_ = mean_and_scale(np.concatenate([z[rows] for z in codes], axis=1))
 
     def _standardized(self, codes: Sequence[np.ndarray]) -> list[Tensor]:
         z = (np.concatenate(codes, axis=1) - self.mean_) / self.scale_

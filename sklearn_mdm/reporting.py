@@ -285,7 +285,7 @@ class DependencyMixin:
             or np.isfinite(self.dependency_curve_[-self._epochs_run :]).any()
         ):
             return
-        complete, fewest = int(complete_rows(arrays).sum()), max(len(self.modalities_), 4)
+        complete, fewest = int(complete_rows(arrays).sum()), fewest_rows(len(self.modalities_))
         warnings.warn(
             f"lam={self.lam} had no effect: no batch had the {fewest} samples with every modality observed that the "
             f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
