@@ -1,4 +1,4 @@
-"""Speed and memory of the fusion systems at the size of CMU-MOSI, beside mmsa; with ``--quality``, how good they are.
+"""Speed and memory of the fusion systems at the size of CMU-MOSI, beside mmsa.
 
 Steps of training are timed on three modalities of 74, 47 and 300 features and 50 steps (float32, one thread): with
 ``lam=0``, with the dependency term at ``unroll=1``, and for the systems that PyPI's ``mmsa`` (2.2.1) has too, its class
@@ -17,11 +17,7 @@ mmsa is optional; install it without its dependencies, which its models do not n
     PYTHONPATH=DIR python benchmarks/fusion.py
     python benchmarks/fusion.py --only memory --batch-size 32
 
-With ``--quality``, each system at its defaults with ``lam=0`` and with each measure is trained and judged on real data:
-``mosi_bclstm`` for systems that read vectors, ``mosi_text_audio`` for all; see ``quality.py`` for the files, the
-figures, ``--validate``, and the log of every look at a test part.
-
-    python benchmarks/fusion.py --quality --data DIR
+How good they are is for ``fusion_quality.py``.
 """
 
 from __future__ import annotations
@@ -423,56 +419,6 @@ def speed(args):
     write_json(args.out or "results/fusion.json", content)
 
 
-# -- quality ---------------------------------------------------------------------------------------------------------
-
-TERMS = {"lam=0": {"lam": 0}, **{measure: {"measure": measure} for measure in ("kl", "f", "wasserstein")}}
-# On utterance vectors; systems of sequences would see a single step.
-VECTOR_SYSTEMS = ("concat", "late", "tensor", "low_rank", "misa")
-STEP_BY_STEP = ("ef_lstm", "memory", "multi_attention")
-
-
-def repeat_vectors(task):
-    """Put vectors to every word, for the systems that read all modalities word by word."""
-
-    def repeat(part):
-        if part is not None:
-            words = ~np.isnan(part.X["text"]).all(axis=2, keepdims=True)
-            part.X = {n: np.where(words, x[:, None], np.nan) if x.ndim == 2 else x for n, x in part.X.items()}
-        return part
-
-    folds = task.folds
-    task.folds = lambda seed: ((repeat(fit), repeat(stop), repeat(judge)) for fit, stop, judge in folds(seed))
-    return task
-
-
-def quality(args):
-    import quality as q
-
-    out = Path(args.out or f"results/fusion_{'validation' if args.validate else 'quality'}.json")
-    log = None if args.validate else out.parent / "test_evaluations.jsonl"
-    results, rows = {}, []
-    for data, systems in (("mosi_bclstm", VECTOR_SYSTEMS), ("mosi_text_audio", SYSTEMS)):
-        file, make_task = q.TASKS[data]
-        for name in [name for name in args.only if name in systems]:
-            with np.load(args.data / f"{file}.npz") as arrays:
-                task = make_task(arrays, args.validate)
-            if task is None:
-                print(f"{data}: left out, it has nothing to validate on")
-                break
-            task = repeat_vectors(task) if name in STEP_BY_STEP else task
-            models = {f"{name} {term}": q.Ours({"fusion": name, **params}) for term, params in TERMS.items()}
-            found = q.run_task(data, task, models, args.seeds, log)
-            results.setdefault(data, {}).update(found)
-            for label, runs in found.items():
-                figures = [[run[figure] for run in runs] for figure in ("acc7", "acc2", "mae", "pearson", "seconds")]
-                spread = [f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else "" for values in figures]
-                means = [f"{np.mean(values):.3f}{sd}" for values, sd in zip(figures, spread, strict=True)]
-                rows.append([data, *label.rsplit(" ", 1), *means])
-    print(f"\nMean ± standard deviation over {args.seeds} seeds")
-    table(["data", "system", "term", "Acc7", "Acc2", "MAE", "Corr", "seconds"], rows)
-    write_json(out, {"environment": environment(), "validate": args.validate, "results": results})
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -485,22 +431,14 @@ def main():
     parser.add_argument("--steps", type=int, help="steps per epoch, if fewer than the 1284 samples make")
     parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave out the peak memory")
     parser.add_argument("--cpu-time", action="store_true", help="processor instead of wall time, on a busy machine")
-    parser.add_argument("--quality", action="store_true", help="quality on real data instead of speed")
-    parser.add_argument("--data", type=Path, help="with --quality, folder of the .npz files")
-    parser.add_argument("--seeds", type=int, default=3, help="with --quality, seeds of each model (%(default)s)")
-    parser.add_argument("--validate", action="store_true", help="with --quality, use no test part")
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.quality and args.data is None:
-        parser.error("--quality needs --data")
 
     global clock
     clock = time.process_time if args.cpu_time else time.perf_counter
     torch.set_num_threads(1)
     if args.worker:
         worker(args.worker)
-    elif args.quality:
-        quality(args)
     else:
         speed(args)
 
