@@ -114,6 +114,20 @@ def test_tensor__dropout__acts_on_the_products_in_training_only():
     assert torch.equal(module(X).prediction, module(X).prediction)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.999])
+def test_tensor__dropout__keeps_the_scale_and_drops_its_share(p):
+    module = built(TensorFusion(dropout=p)).train()
+    products = torch.ones(4, 250_001, dtype=torch.float64, requires_grad=True)
+    dropped = module._drop(products)
+    kept = dropped != 0
+    # Four standard deviations of a million draws.
+    assert abs(kept.double().mean() - (1 - p)) < 4 * (p * (1 - p) / 1e6) ** 0.5
+    assert torch.unique(dropped[kept]).tolist() == pytest.approx([1 / (1 - p)])
+    assert not torch.equal(kept[0], kept[1])
+    dropped.sum().backward()
+    equal(products.grad, dropped.detach())
+
+
 def test_low_rank__is_a_linear_map_of_the_tensor_of_low_rank():
     rank, n_outputs = 3, 2
     module, X = built(LowRankFusion(rank=rank), n_outputs=n_outputs), batch()
