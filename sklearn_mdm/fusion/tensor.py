@@ -145,7 +145,7 @@ class _TensorFusion(nn.Module):
         p = self.dropout.p
         if not self.training or not 0 < p < 1 or products.device.type != "cpu":
             return self.dropout(products)
-        # On the CPU torch draws a double for every product, which costs more than the layer that reads them; 16 bits do.
+        # On the CPU torch draws a double for every product, and that takes longer than the layer that reads them.
         draws = torch.empty(-(-products.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         draws = draws.view(torch.int16)[: products.numel()].view_as(products)
         kept = draws >= round(p * 2**16) - 2**15
