@@ -192,7 +192,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self._warn_single_modality(schema)
         before = None if reset else self._net_state()
         try:
-            self._train(train, valid, one_epoch=one_epoch)
+            with users_names(schema.names):
+                self._train(train, valid, one_epoch=one_epoch)
         except BaseException as error:
             if before is None:
                 self.__dict__.pop("net_", None)

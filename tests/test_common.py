@@ -19,7 +19,25 @@ pytestmark = [
 COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 
 
-@parametrize_with_checks([MDMFusionRegressor(), MDMFusionClassifier(), COLUMNS])
+# Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
+# single one of them; the others pass the same checks more slowly.
+FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
+FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+OTHERS = [
+    cls(fusion=fusion, max_epochs=20)
+    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", "misa")
+    for cls in (MDMFusionRegressor, MDMFusionClassifier)
+    if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
+]
+
+
+@pytest.mark.slow
+@parametrize_with_checks(OTHERS)
+def test_scikit_learn_check__of_every_fusion_system(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(FEW)
 def test_scikit_learn_check(estimator, check):
     name = getattr(check, "func", check).__name__
     old = parse_version(sklearn.__version__) < parse_version("1.7")

@@ -431,6 +431,8 @@ def test_no_common_time_axis__estimator__calls_modalities_by_their_names():
     for method in (model.predict, model.transform, model.fit_dependency):
         with pytest.raises(ValueError, match=r"'audio' 5 steps, 'text' 4 steps"):
             method({"text": text, "audio": audio})
+    with pytest.raises(ValueError, match=r"'audio' 5 steps, 'text' 4 steps"):
+        model.fit({"text": text, "audio": audio[:, :4]}, range(6), X_val={"text": text, "audio": audio}, y_val=range(6))
 
 
 @pytest.mark.parametrize("encoder", ["mlp", MLPEncoder(), {"m0": "mlp"}])

@@ -46,7 +46,7 @@ class MISAFusion(BaseEstimator):
     * difference: with the parts of a batch as matrices, a row per sample, centred and scaled to rows of length one, the
       mean square of the entries of :math:`c_j^\top p_j`, summed over modalities, plus that of :math:`p_i^\top p_j`,
       summed over pairs;
-    * reconstruction: the mean square of :math:`z_j - D_j (c_j + p_j) - d_j`, averaged over modalities.
+    * reconstruction: the mean square of :math:`z_j - D_j (c_j + p_j) - d_j` over what was observed of all modalities.
 
     Of a batch, only rows in which a modality was observed enter its terms. A single modality has no similarity.
     See Section 3 of [1]_, and [2]_ for the discrepancy.

@@ -68,7 +68,8 @@ class MultiAttentionFusion(BaseEstimator):
 
     Notes
     -----
-    Not verified against a reference implementation.
+    Not verified against a reference implementation, as no complete one is public; the tests compare it with a loop over
+    the equations above.
 
     Departures from the paper: the embeddings :math:`W_j`, without bias and nonlinearity, are an addition. They factor
     the input weights of the LSTM so that a part of the network reads one modality only. The paper leaves the depth of
