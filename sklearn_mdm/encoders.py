@@ -119,7 +119,7 @@ class ModalityCodes(nn.Module):
         Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
         is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
         ``"token"``: a learned vector takes the place of its code.
-    sequence_encoder : str, default="mlp"
+    sequence_encoder : str, default="gru"
         What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
 
     Attributes
@@ -148,7 +148,7 @@ class ModalityCodes(nn.Module):
         encoder: Any = "auto",
         missing: str = "mean",
         *,
-        sequence_encoder: str = "mlp",
+        sequence_encoder: str = "gru",
     ) -> None:
         super().__init__()
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)

@@ -265,13 +265,14 @@ def test_name__gives_an_encoder_of_32_features(name):
 
 def test_mapping__sets_the_encoder_of_each_modality_and_leaves_the_others_to_auto():
     shapes = {"m0": (6, 2), "m1": (3,), "m2": (6, 2)}
-    codes = ModalityCodes(shapes, {"m0": LSTMEncoder(4, 7)}, sequence_encoder="gru")
+    codes = ModalityCodes(shapes, {"m0": LSTMEncoder(4, 7)})
     kinds = {name: type(encoder) for name, encoder in codes.encoders.items()}
-    pooled, vector = ModalityCodes(shapes).encoders["m0"], MLPEncoder().build((3,))
+    vector = MLPEncoder().build((3,))
     assert kinds == {"m0": type(LSTMEncoder().build((6, 2))), "m1": type(vector), "m2": kinds["m0"]}
     assert isinstance(codes.encoders["m0"].network, nn.LSTM) and isinstance(codes.encoders["m2"].network, nn.GRU)
     assert codes.code_dims == {"m0": 7, "m1": 32, "m2": 32}
-    assert pooled.pool and not codes.encoders["m1"].pool
+    pooled = ModalityCodes(shapes, sequence_encoder="mlp").encoders
+    assert pooled["m0"].pool and not pooled["m1"].pool
 
 
 @pytest.mark.parametrize("name", STEPWISE)

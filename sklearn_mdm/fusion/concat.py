@@ -22,8 +22,8 @@ class ConcatFusion(BaseEstimator):
 
     .. math:: \hat y = \mathrm{MLP}([z_1; \dots; z_m])
 
-    The dependency term reads the codes :math:`z_j`, the outputs of the encoders. Time and memory are linear in the
-    number of samples and features.
+    The dependency term reads the codes :math:`z_j`, the outputs of the encoders. ``encoder="auto"`` is a multilayer
+    perceptron for a vector and a GRU for a sequence. Time and memory are linear in samples, steps and features.
 
     Parameters
     ----------

@@ -28,9 +28,8 @@ class LateFusion(BaseEstimator):
     another.
 
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders. The fused representation holds the
-    weighted predictions side by side, which add up to :math:`\hat y`. ``encoder="auto"`` is a multilayer perceptron;
-    a sequence is first summarised by the mean and the standard deviation over its steps. Time and memory are linear in
-    samples, steps and features.
+    weighted predictions side by side, which add up to :math:`\hat y`. ``encoder="auto"`` is a multilayer perceptron
+    for a vector and a GRU for a sequence. Time and memory are linear in samples, steps and features.
 
     Parameters
     ----------
