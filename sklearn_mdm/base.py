@@ -51,7 +51,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         "lam": [Interval(Real, 0, None, closed="left")],
         "unroll": [Interval(Integral, 1, None, closed="left")],
         "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token"})],
+        "missing": [StrOptions({"mean", "token", "skip"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],

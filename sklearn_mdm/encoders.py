@@ -101,6 +101,9 @@ ENCODERS = {
     "transformer": TransformerEncoder,
 }
 
+# What a fusion module can put in place of a modality that was not observed.
+MISSING = ("mean", "token", "skip")
+
 
 class ModalityCodes(nn.Module):
     """The encoders of all modalities, and what stands in for the code of a missing one.
@@ -115,10 +118,11 @@ class ModalityCodes(nn.Module):
         What turns a modality into its code; a mapping gives one per modality, and "auto" to those that it leaves out.
         An encoder object has a ``build(shape)`` that returns a module whose ``forward(x, mask=None)`` gives codes
         (B, out_dim); x is zero where the mask says that nothing was observed.
-    missing : {"mean", "token"}, default="mean"
+    missing : {"mean", "token", "skip"}, default="mean"
         Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
         is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
-        ``"token"``: a learned vector takes the place of its code.
+        ``"token"``: a learned vector takes the place of its code. ``"skip"``: zeros do, which a layer that reads the
+        codes adds nothing for.
     sequence_encoder : str, default="mlp"
         What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
 
@@ -130,7 +134,7 @@ class ModalityCodes(nn.Module):
     Raises
     ------
     ValueError
-        If an encoder is not known, or cannot read its modality; the modality is named.
+        If an encoder is not known, or cannot read its modality; the modality is named. If ``missing`` is not known.
 
     Examples
     --------
@@ -151,6 +155,8 @@ class ModalityCodes(nn.Module):
         sequence_encoder: str = "mlp",
     ) -> None:
         super().__init__()
+        check_missing(missing)
+        self.missing = missing
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         self.encoders = nn.ModuleDict()
         for name, shape in shapes.items():
@@ -180,12 +186,23 @@ class ModalityCodes(nn.Module):
 
     def fill(self, codes: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """Put the stand-in where a modality was not observed."""
-        if mask is None or self.tokens is None:
+        if mask is None or self.missing == "mean":
             return dict(codes)
         return {
-            name: torch.where(observed(mask[name]).unsqueeze(1), code, self.tokens[name])
+            name: torch.where(observed(mask[name]).unsqueeze(1), code, 0 if self.tokens is None else self.tokens[name])
             for name, code in codes.items()
         }
+
+
+def check_missing(missing: str) -> None:
+    """Reject what no fusion module can do about a modality that was not observed."""
+    if missing == "critic":
+        raise ValueError(
+            'missing="critic" imputes with the critic of a fitted estimator; a fusion module is built with '
+            f"{', '.join(map(repr, MISSING))}."
+        )
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}.")
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

@@ -22,8 +22,9 @@ class ConcatFusion(BaseEstimator):
 
     .. math:: \hat y = \mathrm{MLP}([z_1; \dots; z_m])
 
-    The dependency term reads the codes :math:`z_j`, the outputs of the encoders. Time and memory are linear in the
-    number of samples and features.
+    The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
+    replaced as ``missing`` says, with ``"skip"`` by zeros, so that they add nothing to the first layer. Time and memory
+    are linear in the number of samples and features.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class ConcatFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
 
         Returns
