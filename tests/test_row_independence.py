@@ -36,7 +36,9 @@ def cuts(n):
     }
 
 
-@pytest.mark.parametrize(("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip")])
+@pytest.mark.parametrize(
+    ("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+)
 def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, dtype, missing):
     data = ModalityDict({name: value.astype(dtype) for name, value in data.items()})
     fitted = estimator(max_epochs=10, lr=0.01, lam=1.0, missing=missing).fit(data, y)

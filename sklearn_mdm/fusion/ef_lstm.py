@@ -32,9 +32,9 @@ class EarlyFusionLSTM(BaseEstimator):
 
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. A modality that was not observed at a step reads as the mean of standardised data, zero, or with
-    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so ``"mean"``
-    and ``"skip"`` are the same. The state rests at steps at which no modality was observed. ``encoder`` must stay
-    ``"auto"``.
+    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so
+    ``"mean"`` and ``"skip"`` are the same. The state rests at steps at which no modality was observed. ``encoder`` must
+    stay ``"auto"``.
 
     Time is linear in samples, steps and features, without a Python loop over steps.
 

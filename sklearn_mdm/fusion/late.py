@@ -22,10 +22,10 @@ class LateFusion(BaseEstimator):
 
     .. math:: \hat y = \sum_j w_j \, \mathrm{MLP}_j(z_j), \qquad w = \mathrm{softmax}(a)
 
-    Numbers are averaged in regression and logits in classification. The weights, one per modality, are learned or
-    even; only modalities that were observed have a say, whichever of ``"mean"``, ``"token"`` and ``"skip"`` ``missing``
-    is, and the weights of the others go to them in proportion. Effects of modalities add up: late fusion cannot learn what one modality means in the light of
-    another.
+    Numbers are averaged in regression and logits in classification. The weights, one per modality, are learned or even;
+    only modalities that were observed have a say, whichever of ``"mean"``, ``"token"`` and ``"skip"`` ``missing`` is,
+    and the weights of the others go to them in proportion. Effects of modalities add up: late fusion cannot learn what
+    one modality means in the light of another.
 
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders. The fused representation holds the
     weighted predictions side by side, which add up to :math:`\hat y`. ``encoder="auto"`` is a multilayer perceptron;

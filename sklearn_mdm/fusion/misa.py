@@ -52,9 +52,9 @@ class MISAFusion(BaseEstimator):
     See Section 3 of [1]_, and [2]_ for the discrepancy.
 
     The dependency term reads :math:`z_j`, the projected utterance vectors; those of missing modalities come from what
-    ``missing`` puts in place of :math:`u_j`. With ``"skip"`` nothing attends to the parts of a missing modality, and the
-    hidden layer reads zeros in place of :math:`\tilde p_j` and :math:`\tilde c_j`. The fused representation is the hidden
-    layer, :math:`\mathrm{relu}(U [\tilde p_1; \dots; \tilde c_m] + u)`.
+    ``missing`` puts in place of :math:`u_j`. With ``"skip"`` nothing attends to the parts of a missing modality, and
+    the hidden layer reads zeros in place of :math:`\tilde p_j` and :math:`\tilde c_j`. The fused representation is the
+    hidden layer, :math:`\mathrm{relu}(U [\tilde p_1; \dots; \tilde c_m] + u)`.
 
     The utterance vector of a vector is the vector itself; that of a sequence, with ``encoder="auto"``, holds the last
     states of two bidirectional LSTM layers with a LayerNorm between them, each as wide as the features, which read the

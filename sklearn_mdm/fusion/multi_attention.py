@@ -43,9 +43,9 @@ class MultiAttentionFusion(BaseEstimator):
 
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. A modality that was not observed at a step reads as the mean of standardised data, zero, or with
-    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so ``"mean"``
-    and ``"skip"`` are the same. Everything rests at steps at which no modality was observed. ``encoder`` must stay
-    ``"auto"``.
+    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so
+    ``"mean"`` and ``"skip"`` are the same. Everything rests at steps at which no modality was observed. ``encoder``
+    must stay ``"auto"``.
 
     Time and memory are linear in samples, observed steps and features, and in K times the square of the joint width of
     the states. Everything but the embeddings :math:`W_j x_{j,t}` goes from step to step, in a Python loop.
