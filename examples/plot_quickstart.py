@@ -112,8 +112,8 @@ print(f"digits, dependency of the three views: {score:.2f} +- {std:.2f} nats")
 # %%
 # Predicting without a modality
 # -----------------------------
-# Leave its key out, set it to None, or its rows to NaN. ``missing="critic"`` averages the prediction over training images
-# whose bands fit to those that are there, as the critic sees it; ``missing="mean"`` lets the network read the mean band.
+# Leave its key out, set it to None, or its rows to NaN. ``missing="mean"`` lets the network read the mean band;
+# ``missing="critic"`` averages the prediction over bands of training images that the critic finds likely here.
 
 without = {}
 for missing in ("mean", "critic"):
@@ -135,7 +135,7 @@ for offset, color, (missing, accuracies) in zip((-0.2, 0.2), ("0.75", "0.35"), w
     axes[0].barh(np.arange(4) + offset, accuracies.values(), height=0.4, color=color, label=f'missing="{missing}"')
 axes[0].set_yticks(np.arange(4), without["mean"])
 axes[0].invert_yaxis()
-axes[0].legend(loc="lower left", framealpha=1)
+axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
 axes[0].set(xlabel="test accuracy", ylabel="left out", title="Digits without one view", xlim=(0, 1))
 axes[1].hist(pointwise, bins=40, color="0.45")
 axes[1].axvline(score, color="black", linestyle="--", label=f"mean: {score:.2f} nats")

@@ -128,14 +128,8 @@ class CriticImputer:
 
     def log_weights(self, codes: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
         """Weights of all candidates for each sample, (n_samples, n_candidates), as logarithms up to a constant."""
-        log_weights = np.concatenate(
-            [
-                self._log_ratio(
-                    [z[start : start + SAMPLES_AT_ONCE] for z in codes], seen[start : start + SAMPLES_AT_ONCE]
-                )
-                for start in range(0, len(seen), SAMPLES_AT_ONCE)
-            ]
-        )
+        groups = [slice(start, start + SAMPLES_AT_ONCE) for start in range(0, len(seen), SAMPLES_AT_ONCE)]
+        log_weights = np.concatenate([self._log_ratio([z[group] for z in codes], seen[group]) for group in groups])
         for pattern in np.unique(seen, axis=0):
             if (~pattern).sum() > 1:
                 log_weights[(seen == pattern).all(axis=1)] -= self._log_ratio_among_missing(pattern)
