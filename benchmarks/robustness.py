@@ -376,7 +376,7 @@ def main():
     ranked = {name: by_model for name, by_model in results.items() if name in RANKED}
     labels = list(next(iter(results.values())))
     ranks = print_ranks(ranked, labels) if ranked and len(labels) > 2 else None
-    gains = print_losses(results, kinds, labels) if REFERENCE in labels else None
+    gains = print_losses(results, kinds, labels) if REFERENCE in labels and args.seeds > 1 else None
     print(f"{time.perf_counter() - start:.0f} s in all, {worked / 60:.1f} core minutes of fits and predictions")
     content = {"environment": environment(), "validate": args.validate, "seeds": args.seeds, "views": orders}
     content |= {"fits": fits, "results": results, "ranks": ranks, "gains": gains, "core_minutes": worked / 60}

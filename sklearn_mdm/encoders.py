@@ -103,6 +103,8 @@ ENCODERS = {
 
 # What a fusion module can put in place of a modality that was not observed.
 MISSING = ("mean", "token", "skip")
+# Where learned codes start. At zero a ReLU would pass them no gradient, and they would stay there.
+TOKEN = 0.1
 
 
 class ModalityCodes(nn.Module):
@@ -170,7 +172,7 @@ class ModalityCodes(nn.Module):
                 raise ValueError(f"modality {name!r}: {error}") from error
         self.code_dims: dict[str, int] = {name: int(module.out_dim) for name, module in self.encoders.items()}  # type: ignore[arg-type]
         self.tokens = (
-            nn.ParameterDict({name: nn.Parameter(torch.zeros(dim)) for name, dim in self.code_dims.items()})
+            nn.ParameterDict({name: nn.Parameter(torch.full((dim,), TOKEN)) for name, dim in self.code_dims.items()})
             if missing == "token"
             else None
         )

@@ -127,6 +127,18 @@ def test_gradients__reach_what_was_observed_only(system, missing):
     assert X["m1"].grad.any() and X["m2"].grad.any()
 
 
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "late"])
+@pytest.mark.usefixtures("quick_reports")
+def test_token__with_modality_dropout__is_learned(system):
+    X, y = vectors()
+    trained, fresh = (
+        model(system, "token", modality_dropout=0.3, lr=lr, weight_decay=0.0).fit(X, y) for lr in (0.01, 1e-12)
+    )
+    pairs = zip(trained.net_.module_.named_parameters(), fresh.net_.module_.parameters(), strict=True)
+    moved = {name: bool((a != b).all()) for (name, a), b in pairs if "token" in name}
+    assert len(moved) == 3 and all(moved.values()), moved
+
+
 # --- skip ------------------------------------------------------------------------------------------------------------
 
 
