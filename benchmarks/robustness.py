@@ -99,14 +99,14 @@ def digits(validate):
     return Task("classes", folds, splits_vary=True)
 
 
-FILES = {"mfeat": "mfeat", "rosmap": "rosmap", "mosi": "mosi_bclstm_cv", "paper": "mosi_bclstm"}
+TASK_NAMES = {"mfeat": "mfeat", "rosmap": "rosmap", "mosi": "mosi_bclstm_cv", "paper": "mosi_bclstm"}
 
 
 def load(name, folder, validate):
     """The task of a data set; None where there is nothing to validate on."""
     if name == "digits":
         return digits(validate)
-    file, make_task = TASKS[FILES[name]]
+    file, make_task = TASKS[TASK_NAMES[name]]
     with np.load(folder / f"{file}.npz") as data:
         return make_task(data, validate)
 

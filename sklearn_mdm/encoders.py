@@ -123,8 +123,8 @@ class ModalityCodes(nn.Module):
     missing : {"mean", "token", "skip"}, default="mean"
         Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
         is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
-        ``"token"``: a learned vector takes the place of its code. ``"skip"``: zeros do, which a layer that reads the
-        codes adds nothing for.
+        ``"token"``: a learned vector takes the place of its code. ``"skip"``: zeros do, which add nothing to a linear
+        layer.
     sequence_encoder : str, default="mlp"
         What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
 

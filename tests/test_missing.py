@@ -220,6 +220,16 @@ def test_skip__misa__no_weight_of_the_missing_modality_matters_but_those_that_re
     assert not torch.equal(module(X).prediction, expected.prediction)
 
 
+def test_skip__misa__without_gradients__is_the_same():
+    module, X = build("misa", "skip"), batch()
+    expected = module(X, LACKS_M1)
+    with torch.no_grad():  # where torch has another way to compute attention
+        found = module(X, LACKS_M1)
+    equal(found.prediction, expected.prediction)
+    nothing = {name: torch.zeros(2).bool() for name in X}
+    assert torch.isfinite(module(X, nothing).prediction).all()
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_module__of_unknown_option_or_of_critic__error(system):
     with pytest.raises(ValueError, match="missing must be one of 'mean', 'token', 'skip', got 'zero'"):
