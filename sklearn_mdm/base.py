@@ -26,8 +26,9 @@ from .components import check_nested, resolve_component, users_names
 from .encoders import ENCODERS, per_modality
 from .evaluation import predict_and_fuse
 from .fusion import FUSIONS
+from .imputation import CriticImputer
 from .measures import MEASURES
-from .modalities import ModalitySchema, observed_rows
+from .modalities import ModalitySchema, complete_rows, observed_rows
 from .net import MDMNet
 from .reporting import DependencyMixin, read_groups
 from .splits import stopping_split
@@ -51,7 +52,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         "lam": [Interval(Real, 0, None, closed="left")],
         "unroll": [Interval(Integral, 1, None, closed="left")],
         "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token"})],
+        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
@@ -93,6 +94,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         raise NotImplementedError
 
     def _n_net_outputs(self) -> int:
+        raise NotImplementedError
+
+    def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
         raise NotImplementedError
 
     def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
@@ -140,7 +145,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self._validate_params()
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "reporting_critic_", "_n_features_out"):
+            for name in ("net_", "reporting_critic_", "imputer_", "_n_features_out"):
                 self.__dict__.pop(name, None)
             schema = ModalitySchema()
             arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
@@ -204,6 +209,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             self._warn_idle_term(train[0])
         # The critic of an earlier net reads codes that are no longer made. One epoch on a batch pays for no new one.
         self.__dict__.pop("reporting_critic_", None)
+        self.__dict__.pop("imputer_", None)
         if self.lam > 0 and len(self.modalities_) > 1 and not one_epoch:
             updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
             # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
@@ -308,7 +314,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             module__shapes={f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
             module__n_outputs=self._n_net_outputs(),
             module__encoder=per_modality(self.encoder, schema.names),
-            module__missing=self.missing,
+            module__missing="mean" if self.missing == "critic" else self.missing,
             measure=measure,
             lam=self.lam,
             unroll=self.unroll,
@@ -441,7 +447,11 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         dtype = next(iter(arrays.values())).dtype
         scaled = self._scaled(arrays)
         with users_names(self._schema.names):
-            prediction, fused = predict_and_fuse(self.net_, scaled)
+            if self.missing == "critic" and not (complete := complete_rows(arrays)).all():
+                imputer = self._imputer(complete)
+                prediction, fused = imputer.predict_and_fuse(self.net_, scaled, complete, self._average_outputs)
+            else:
+                prediction, fused = predict_and_fuse(self.net_, scaled)
         finite = np.isfinite(prediction).all(axis=1)
         if not finite.all():
             raise ValueError(
@@ -449,6 +459,16 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                 f"{int(np.argmin(finite))}): their values are too far from those of the data passed to fit."
             )
         return prediction, fused, dtype
+
+    def _imputer(self, complete: np.ndarray) -> CriticImputer:
+        if not hasattr(self, "imputer_"):
+            raise ValueError(
+                f"{int((~complete).sum())} of {len(complete)} samples lack a modality, and there is no critic, or no "
+                'training sample, for missing="critic" to complete them with. fit provides both with this setting, '
+                "lam > 0 and enough samples that have every modality; partial_fit never does. Call fit_dependency(X) "
+                'with training data first, or set_params(missing="mean").'
+            )
+        return self.imputer_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

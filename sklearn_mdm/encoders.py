@@ -101,6 +101,11 @@ ENCODERS = {
     "transformer": TransformerEncoder,
 }
 
+# What a fusion module can put in place of a modality that was not observed.
+MISSING = ("mean", "token", "skip")
+# Where learned codes start. At zero a ReLU would pass them no gradient, and they would stay there.
+TOKEN = 0.1
+
 
 class ModalityCodes(nn.Module):
     """The encoders of all modalities, and what stands in for the code of a missing one.
@@ -115,10 +120,11 @@ class ModalityCodes(nn.Module):
         What turns a modality into its code; a mapping gives one per modality, and "auto" to those that it leaves out.
         An encoder object has a ``build(shape)`` that returns a module whose ``forward(x, mask=None)`` gives codes
         (B, out_dim); x is zero where the mask says that nothing was observed.
-    missing : {"mean", "token"}, default="mean"
+    missing : {"mean", "token", "skip"}, default="mean"
         Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
         is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
-        ``"token"``: a learned vector takes the place of its code.
+        ``"token"``: a learned vector takes the place of its code. ``"skip"``: zeros do, which add nothing to a linear
+        layer.
     sequence_encoder : str, default="gru"
         What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
 
@@ -130,7 +136,7 @@ class ModalityCodes(nn.Module):
     Raises
     ------
     ValueError
-        If an encoder is not known, or cannot read its modality; the modality is named.
+        If an encoder is not known, or cannot read its modality; the modality is named. If ``missing`` is not known.
 
     Examples
     --------
@@ -151,6 +157,8 @@ class ModalityCodes(nn.Module):
         sequence_encoder: str = "gru",
     ) -> None:
         super().__init__()
+        check_missing(missing)
+        self.missing = missing
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         self.encoders = nn.ModuleDict()
         for name, shape in shapes.items():
@@ -164,7 +172,7 @@ class ModalityCodes(nn.Module):
                 raise ValueError(f"modality {name!r}: {error}") from error
         self.code_dims: dict[str, int] = {name: int(module.out_dim) for name, module in self.encoders.items()}  # type: ignore[arg-type]
         self.tokens = (
-            nn.ParameterDict({name: nn.Parameter(torch.zeros(dim)) for name, dim in self.code_dims.items()})
+            nn.ParameterDict({name: nn.Parameter(torch.full((dim,), TOKEN)) for name, dim in self.code_dims.items()})
             if missing == "token"
             else None
         )
@@ -180,12 +188,23 @@ class ModalityCodes(nn.Module):
 
     def fill(self, codes: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """Put the stand-in where a modality was not observed."""
-        if mask is None or self.tokens is None:
+        if mask is None or self.missing == "mean":
             return dict(codes)
         return {
-            name: torch.where(observed(mask[name]).unsqueeze(1), code, self.tokens[name])
+            name: torch.where(observed(mask[name]).unsqueeze(1), code, 0 if self.tokens is None else self.tokens[name])
             for name, code in codes.items()
         }
+
+
+def check_missing(missing: str) -> None:
+    """Reject what no fusion module can do about a modality that was not observed."""
+    if missing == "critic":
+        raise ValueError(
+            'missing="critic" imputes with the critic of a fitted estimator; a fusion module is built with '
+            f"{', '.join(map(repr, MISSING))}."
+        )
+    if missing not in MISSING:
+        raise ValueError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}.")
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

@@ -57,9 +57,12 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     modalities : dict of name to column selector, default=None
         For a 2-D X: which columns belong to which modality. Selectors are those of
         :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
-    missing : {"mean", "token"}, default="mean"
-        What stands in for a modality that was not observed: the training mean of its features (zeros, with
-        ``standardize=False``), or a learned code, which takes missing modalities or ``modality_dropout`` in training.
+    missing : {"mean", "token", "skip", "critic"}, default="mean"
+        What stands in for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
+        ``standardize=False``). ``"token"``: a learned code, which takes missing modalities or ``modality_dropout`` in
+        training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction, training samples that
+        the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in training, the mean.
+        Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
     modality_dropout : float, default=0.0
         Probability that a training prediction is made without a modality, per sample and modality; at least one is
         kept. Makes predictions with missing modalities better.
@@ -140,6 +143,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
     reporting_critic_ : object
         The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
+    imputer_ : object
+        The training samples, 256 at most, that ``missing="critic"`` completes others with; absent without that, and
+        wherever there is no ``reporting_critic_``.
 
     See Also
     --------
@@ -361,6 +367,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _n_net_outputs(self) -> int:
         return self.n_outputs_
 
+    def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(weights * outputs, starts)
+
 
 class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     r"""Classification on several modalities, by maximising their mutual dependency.
@@ -392,9 +401,12 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     modalities : dict of name to column selector, default=None
         For a 2-D X: which columns belong to which modality. Selectors are those of
         :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
-    missing : {"mean", "token"}, default="mean"
-        What stands in for a modality that was not observed: the training mean of its features (zeros, with
-        ``standardize=False``), or a learned code, which takes missing modalities or ``modality_dropout`` in training.
+    missing : {"mean", "token", "skip", "critic"}, default="mean"
+        What stands in for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
+        ``standardize=False``). ``"token"``: a learned code, which takes missing modalities or ``modality_dropout`` in
+        training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction, training samples that
+        the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in training, the mean.
+        Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
     modality_dropout : float, default=0.0
         Probability that a training prediction is made without a modality, per sample and modality; at least one is
         kept. Makes predictions with missing modalities better.
@@ -473,6 +485,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
     reporting_critic_ : object
         The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
+    imputer_ : object
+        The training samples, 256 at most, that ``missing="critic"`` completes others with; absent without that, and
+        wherever there is no ``reporting_critic_``.
 
     See Also
     --------
@@ -743,6 +758,10 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     def _n_net_outputs(self) -> int:
         return len(self.classes_)
+
+    def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        # Of probabilities, whose logarithms are logits again.
+        return np.logaddexp.reduceat(log_softmax(outputs, axis=1) + np.log(weights), starts)
 
     def _stratify(self, y: np.ndarray) -> np.ndarray:
         return y

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .components import users_names
 from .evaluation import represent
+from .imputation import CANDIDATES, CriticImputer
 from .measures import KL
 from .modalities import ModalitySchema, SingleModalityWarning, complete_rows
 from .negatives import offset_indices
@@ -85,15 +86,18 @@ class DependencyMixin:
     modalities_: list
     net_: Any
     reporting_critic_: TrainedCritic
+    imputer_: CriticImputer
     dependency_curve_: list[float]
     lam: float
+    missing: str
     _seed: int
     _epochs_run: int
 
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
         """Train, or replace, the critic that reports dependency; the net stays as it is.
 
-        ``fit`` does this at ``lam > 0``. Call it after a fit at ``lam=0``, or to report on other data.
+        ``fit`` does this at ``lam > 0``. Call it after a fit at ``lam=0``, or to report on other data. With
+        ``missing="critic"``, predictions draw what a sample lacks from this data from then on.
 
         Parameters
         ----------
@@ -112,13 +116,15 @@ class DependencyMixin:
         ValueError
             If there are too few samples with every modality, or too few groups.
         """
-        codes, complete = self._codes(X)
+        arrays = self._read(X)
+        codes, complete = self._codes_of(arrays)
         groups = read_groups(groups, len(complete))
         if groups is not None:
             groups = groups[complete]
         self.reporting_critic_ = train_reporting_critic(
             codes, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed
         )
+        self._keep_candidates(arrays, codes, complete)
         return self
 
     def _fit_reporting_critic(
@@ -131,7 +137,7 @@ class DependencyMixin:
         n_updates: int,
     ) -> None:
         """Train the reporting critic on what the net was fitted on, if that is enough."""
-        codes, complete = self._codes_of(train)
+        codes, complete = train_codes, train_complete = self._codes_of(train)
         groups = None if train_groups is None else train_groups[complete]
         unseen = None
         if held_out is not None:
@@ -148,15 +154,31 @@ class DependencyMixin:
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
+        self._keep_candidates(train, train_codes, train_complete)
+
+    def _keep_candidates(
+        self, arrays: Mapping[Hashable, np.ndarray], codes: list[np.ndarray], complete: np.ndarray
+    ) -> None:
+        """Keep some of the complete rows for ``missing="critic"``."""
+        self.__dict__.pop("imputer_", None)
+        if self.missing != "critic":
+            return
+        chosen = np.random.default_rng(self._seed).permutation(len(codes[0]))[:CANDIDATES]
+        rows = np.flatnonzero(complete)[chosen]
+        X = self._scaled({name: array[rows] for name, array in arrays.items()})  # type: ignore[attr-defined]
+        self.imputer_ = CriticImputer(self.reporting_critic_, [z[chosen] for z in codes], X, seed=self._seed)
 
     def _codes(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        return self._codes_of(self._read(X))
+
+    def _read(self, X: Any) -> dict[Hashable, np.ndarray]:
         check_is_fitted(self, "net_")
         if len(self.modalities_) < 2:
             raise ValueError(
                 f"dependency is undefined for the single modality {self.modalities_[0]!r}. Fit on two or more: a dict "
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
-        return self._codes_of(self._schema.read(self, X))
+        return self._schema.read(self, X)
 
     def _codes_of(self, arrays: Mapping[Hashable, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Codes of the complete rows, and which rows these are."""

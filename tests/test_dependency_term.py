@@ -33,7 +33,7 @@ def batch(n=12):
     return X, mask
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_code__is_a_function_of_its_own_modality_only(name, masked, missing):

@@ -140,7 +140,7 @@ def test_constructor__stores_its_parameters_and_nothing_else(system):
     assert cls(**SMALL[system]).get_params().items() >= SMALL[system].items()
 
 
-@pytest.mark.parametrize(("n_outputs", "missing"), [(1, "mean"), (3, "token")])
+@pytest.mark.parametrize(("n_outputs", "missing"), [(1, "mean"), (3, "token"), (2, "skip")])
 @pytest.mark.parametrize("masked", [False, True])
 def test_output__shapes__are_those_of_the_contract(system, shapes, n_outputs, missing, masked):
     module = build(system, shapes, n_outputs, missing)
@@ -229,7 +229,7 @@ def test_representation__own_modality_changes__follows(system, shapes):
 # --- what was not observed -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 def test_garbage_under_the_mask__changes_neither_outputs_nor_gradients(system, shapes, missing):
     module, mask = build(system, shapes, missing=missing), mask_of(shapes)
 
@@ -263,7 +263,7 @@ def longer(X, mask, n, value=nan):
     return X, mask
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 def test_appended_steps__change_nothing(system, shapes, missing):
     module, X, mask = build(system, shapes, missing=missing), batch(shapes), mask_of(shapes)
     expected = module(X, mask)
@@ -291,7 +291,7 @@ def test_batch_mates__change_nothing(system, shapes):
             torch.testing.assert_close(code, together.representations[name][[i]], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 def test_a_modality_that_no_sample_has__leaves_a_finite_prediction(system, shapes, missing):
     module, X = build(system, shapes, 2, missing), batch(shapes)
     ones = {name: torch.ones_like(seen) for name, seen in mask_of(shapes).items()}
@@ -334,7 +334,7 @@ def test_gradients__are_those_of_finite_differences(system, shapes, masked):
     assert torch.autograd.gradcheck(run, (*inputs, *values), fast_mode=True)
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 def test_training_step__moves_every_parameter(system, shapes, missing):
     module = build(system, shapes, missing=missing)
     X, mask = batch(shapes, n=6), mask_of(shapes)

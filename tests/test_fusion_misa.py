@@ -232,7 +232,7 @@ def test_encoder__takes_the_place_of_the_lstms():
         build(encoder=LSTMEncoder())
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 def test_masks__garbage_and_appended_steps__change_nothing(missing):
     module, X, mask = build(missing=missing), batch(), masks()
 

@@ -63,7 +63,7 @@ def by_hand(module, X, mask):
     return torch.cat(predictions)
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip"])
 @pytest.mark.parametrize("hidden_dims", [4, (2, 5, 1)])
 def test_prediction__is_that_of_a_loop_over_the_steps(missing, hidden_dims):
     module, X = build(n_outputs=2, missing=missing, hidden_dims=hidden_dims), batch()

@@ -120,7 +120,7 @@ def test_a_gap_inside_a_sequence__is_not_a_zero(regressor, sequences, y):
     assert not np.allclose(fitted.predict(zeroed), fitted.predict(sequences))
 
 
-@pytest.mark.parametrize("missing", ["mean", "token"])
+@pytest.mark.parametrize("missing", ["mean", "token", "skip", "critic"])
 def test_missing_modality__whether_nan_none_or_absent__is_the_same_at_predict(estimator, X, y, missing):
     X["text"][:20] = nan
     fitted = estimator(missing=missing).fit(X, y)

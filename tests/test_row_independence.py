@@ -36,7 +36,9 @@ def cuts(n):
     }
 
 
-@pytest.mark.parametrize(("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token")])
+@pytest.mark.parametrize(
+    ("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+)
 def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, dtype, missing):
     data = ModalityDict({name: value.astype(dtype) for name, value in data.items()})
     fitted = estimator(max_epochs=10, lr=0.01, lam=1.0, missing=missing).fit(data, y)
@@ -76,7 +78,7 @@ def under_mask(X, value):
     return {name: torch.where(MASK[name].unsqueeze(-1), x, value) for name, x in X.items()}
 
 
-@pytest.fixture(params=["mean", "token"])
+@pytest.fixture(params=["mean", "token", "skip"])
 def module(request):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..encoders import check_missing
+
 __all__: list[str] = []
 
 
-def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: Any) -> None:
-    """Reject modalities without a common time axis, and encoders that ``owner`` would not use.
+def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: Any, missing: str) -> None:
+    """Reject modalities without a common time axis, and options that ``owner`` would not use.
 
     Parameters
     ----------
@@ -24,7 +26,10 @@ def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: An
         with the same n_steps.
     encoder : str or object
         The ``encoder`` parameter; only "auto" is accepted.
+    missing : str
+        The ``missing`` parameter.
     """
+    check_missing(missing)
     if not (isinstance(encoder, str) and encoder == "auto"):
         raise ValueError(
             f'{owner} reads the modalities itself, step by step, and takes no encoder: leave encoder="auto", got '

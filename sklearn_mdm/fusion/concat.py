@@ -22,8 +22,10 @@ class ConcatFusion(BaseEstimator):
 
     .. math:: \hat y = \mathrm{MLP}([z_1; \dots; z_m])
 
-    The dependency term reads the codes :math:`z_j`, the outputs of the encoders. ``encoder="auto"`` is a multilayer
-    perceptron for a vector and a GRU for a sequence. Time and memory are linear in samples, steps and features.
+    The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
+    replaced as ``missing`` says, with ``"skip"`` by zeros, so that they add nothing to the first layer.
+    ``encoder="auto"`` is a multilayer perceptron for a vector and a GRU for a sequence. Time and memory are linear in
+    samples, steps and features.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ class ConcatFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
 
         Returns

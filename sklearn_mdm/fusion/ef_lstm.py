@@ -32,8 +32,9 @@ class EarlyFusionLSTM(BaseEstimator):
 
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. A modality that was not observed at a step reads as the mean of standardised data, zero, or with
-    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`; the state rests at steps at which no
-    modality was observed. ``encoder`` must stay ``"auto"``.
+    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so
+    ``"mean"`` and ``"skip"`` are the same. The state rests at steps at which no modality was observed. ``encoder`` must
+    stay ``"auto"``.
 
     Time is linear in samples, steps and features, without a Python loop over steps.
 
@@ -92,7 +93,7 @@ class EarlyFusionLSTM(BaseEstimator):
             Number of targets or classes.
         encoder : {"auto"}, default="auto"
             The system embeds the modalities itself.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             What stands in for a modality at steps where it was not observed.
 
         Returns
@@ -106,7 +107,7 @@ class EarlyFusionLSTM(BaseEstimator):
             If the modalities differ in their number of steps, or an encoder is given.
         """
         check_sizes(self, "embed_dim", "hidden_dim", "n_layers")
-        check_aligned("EarlyFusionLSTM", shapes, encoder)
+        check_aligned("EarlyFusionLSTM", shapes, encoder, missing)
         return _EarlyFusion(
             shapes, n_outputs, self.embed_dim, self.hidden_dim, self.n_layers, self.dropout, missing == "token"
         )

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from ..encoders import ModalityCodes, mlp, observed
+from ..encoders import ModalityCodes, check_missing, mlp, observed
 from ..sizes import check_sizes
 from .base import FusionOutput
 
@@ -22,10 +22,10 @@ class LateFusion(BaseEstimator):
 
     .. math:: \hat y = \sum_j w_j \, \mathrm{MLP}_j(z_j), \qquad w = \mathrm{softmax}(a)
 
-    Numbers are averaged in regression and logits in classification. The weights, one per modality, are learned or
-    even; only modalities that were observed have a say, whatever ``missing`` is, and the weights of the others go to
-    them in proportion. Effects of modalities add up: late fusion cannot learn what one modality means in the light of
-    another.
+    Numbers are averaged in regression and logits in classification. The weights, one per modality, are learned or even;
+    only modalities that were observed have a say, whichever of ``"mean"``, ``"token"`` and ``"skip"`` ``missing`` is,
+    and the weights of the others go to them in proportion. Effects of modalities add up: late fusion cannot learn what
+    one modality means in the light of another.
 
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders. The fused representation holds the
     weighted predictions side by side, which add up to :math:`\hat y`. ``encoder="auto"`` is a multilayer perceptron
@@ -81,7 +81,7 @@ class LateFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             Makes no difference: a missing modality is left out of the average.
 
         Returns
@@ -93,6 +93,7 @@ class LateFusion(BaseEstimator):
         if self.weights not in ("learned", "even"):
             raise ValueError(f"LateFusion has weights 'learned' or 'even', got weights={self.weights!r}.")
         hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
+        check_missing(missing)
         codes = ModalityCodes(shapes, encoder)
         return _Late(codes, hidden_dims, n_outputs, self.weights == "learned", self.dropout)
 

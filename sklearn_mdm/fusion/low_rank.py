@@ -30,8 +30,9 @@ class LowRankFusion(BaseEstimator):
     that tensor.
 
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
-    replaced as ``missing`` says. The fused representation holds the R products side by side. ``encoder="auto"`` is an
-    LSTM for a sequence and a multilayer perceptron for a vector, as in the paper.
+    replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`F_j^{(r)} [0; 1]`, a
+    learned constant, as in the tensor that is not formed. The fused representation holds the R products side by side.
+    ``encoder="auto"`` is an LSTM for a sequence and a multilayer perceptron for a vector, as in the paper.
 
     Beside the encoders, time and memory are linear in the number of samples, of modalities, of outputs, in the width
     of the codes and in the rank.
@@ -81,7 +82,7 @@ class LowRankFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             See :class:`sklearn_mdm.encoders.ModalityCodes`; "auto" is "lstm" for a sequence.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
 
         Returns

@@ -43,7 +43,7 @@ class MemoryFusion(BaseEstimator):
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. The state of a modality rests at steps at which it was not observed, the memory at steps at which none
     was; a modality without any step has a state of zeros, in place of which the last MLP reads a learned vector with
-    ``missing="token"``. ``encoder`` must stay ``"auto"``.
+    ``missing="token"``. ``"mean"`` and ``"skip"`` are the same: nothing is read. ``encoder`` must stay ``"auto"``.
 
     Time is linear in samples and observed steps, and for states of width h in h times the number of features plus
     :math:`h^2`. Memory in training is linear in samples, observed steps and widths.
@@ -120,8 +120,8 @@ class MemoryFusion(BaseEstimator):
             Number of targets or classes.
         encoder : {"auto"}, default="auto"
             The system encodes the modalities itself.
-        missing : {"mean", "token"}, default="mean"
-            What the last MLP reads of a modality that was not observed at all: zeros, or a learned vector.
+        missing : {"mean", "token", "skip"}, default="mean"
+            What the last MLP reads of a modality that was not observed at all: zeros, or with "token" a learned vector.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class MemoryFusion(BaseEstimator):
         """
         widths = ("memory_dim", "attention_dim", "candidate_dim", "retain_dim", "update_dim", "head_dim")
         check_sizes(self, "hidden_dims", *widths)
-        check_aligned("MemoryFusion", shapes, encoder)
+        check_aligned("MemoryFusion", shapes, encoder, missing)
         return _MemoryFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing == "token")
 
 

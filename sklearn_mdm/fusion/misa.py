@@ -52,8 +52,9 @@ class MISAFusion(BaseEstimator):
     See Section 3 of [1]_, and [2]_ for the discrepancy.
 
     The dependency term reads :math:`z_j`, the projected utterance vectors; those of missing modalities come from what
-    ``missing`` puts in place of :math:`u_j`. The fused representation is the hidden layer,
-    :math:`\mathrm{relu}(U [\tilde p_1; \dots; \tilde c_m] + u)`.
+    ``missing`` puts in place of :math:`u_j`. With ``"skip"`` nothing attends to the parts of a missing modality, and
+    the hidden layer reads zeros in place of :math:`\tilde p_j` and :math:`\tilde c_j`. The fused representation is the
+    hidden layer, :math:`\mathrm{relu}(U [\tilde p_1; \dots; \tilde c_m] + u)`.
 
     The utterance vector of a vector is the vector itself; that of a sequence, with ``encoder="auto"``, holds the last
     states of two bidirectional LSTM layers with a LayerNorm between them, each as wide as the features, which read the
@@ -133,7 +134,7 @@ class MISAFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             What turns a modality into its utterance vector; see :class:`sklearn_mdm.encoders.ModalityCodes`.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
 
         Returns
@@ -204,17 +205,25 @@ class _MISA(nn.Module):
         z = torch.stack(list(codes.values()))  # (m, B, h)
         shared = self.shared(z).sigmoid()
         private = torch.stack([self.private[name](code) for name, code in codes.items()]).sigmoid()
-        fused = self.fuse(self.attend(torch.cat([private, shared]).transpose(0, 1)).flatten(1))
+        seen = None if mask is None else torch.stack([observed(mask[name]) for name in codes])  # (m, B)
+        fused = self.fuse(self._attend(torch.cat([private, shared]).transpose(0, 1), seen).flatten(1))
         penalty = None
         if self.training:
-            seen = z.new_ones(z.shape[:2])
-            if mask is not None:
-                seen = torch.stack([observed(mask[name]) for name in codes]).to(z.dtype)
+            seen = z.new_ones(z.shape[:2]) if seen is None else seen.to(z.dtype)
             decoded = torch.stack([self.decode[name](both) for name, both in zip(codes, shared + private, strict=True)])
             sim_weight, diff_weight, recon_weight = self.weights
             penalty = sim_weight * similarity(shared, seen) + diff_weight * difference(shared, private, seen)
             penalty = penalty + recon_weight * mean_of((decoded - z).square().mean(2), seen)
         return FusionOutput(self.out(fused), fused, codes, penalty)
+
+    def _attend(self, parts: Tensor, seen: Tensor | None) -> Tensor:
+        """Attention over the parts (B, 2 m, h); with ``missing="skip"`` over those of observed modalities."""
+        if seen is None or self.codes.missing != "skip":
+            return self.attend(parts)
+        kept = seen.t().repeat(1, 2)
+        # Attention to nothing is undefined: a sample without anything attends to all, and counts for nothing.
+        padding = ~kept & kept.any(1, keepdim=True)
+        return torch.where(kept.unsqueeze(2), self.attend(parts, src_key_padding_mask=padding), 0)
 
 
 def similarity(shared: Tensor, seen: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ class MultiAttentionFusion(BaseEstimator):
 
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. A modality that was not observed at a step reads as the mean of standardised data, zero, or with
-    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`; everything rests at steps at which no
-    modality was observed. ``encoder`` must stay ``"auto"``.
+    ``missing="token"`` as a learned vector in place of :math:`W_j x_{j,t}`. Zero adds nothing to the gates, so
+    ``"mean"`` and ``"skip"`` are the same. Everything rests at steps at which no modality was observed. ``encoder``
+    must stay ``"auto"``.
 
     Time and memory are linear in samples, observed steps and features, and in K times the square of the joint width of
     the states. Everything but the embeddings :math:`W_j x_{j,t}` goes from step to step, in a Python loop.
@@ -124,7 +125,7 @@ class MultiAttentionFusion(BaseEstimator):
             Number of targets or classes.
         encoder : {"auto"}, default="auto"
             The system embeds the modalities itself.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             What stands in for a modality at steps where it was not observed.
 
         Returns
@@ -139,7 +140,7 @@ class MultiAttentionFusion(BaseEstimator):
             one per modality.
         """
         check_sizes(self, "embed_dim", "hidden_dims", "n_attentions", "reduced_dim", "cross_dim", "head_dim")
-        check_aligned("MultiAttentionFusion", shapes, encoder)
+        check_aligned("MultiAttentionFusion", shapes, encoder, missing)
         hidden_dims = widths_per_modality(self, shapes)
         return _MultiAttentionFusion(self, shapes, hidden_dims, n_outputs, missing == "token")
 

@@ -34,9 +34,10 @@ class TensorFusion(BaseEstimator):
     The appended ones keep the products of every subset of the modalities beside those of all (Section 4.2 of [1]_).
 
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
-    replaced as ``missing`` says. The fused representation is the last hidden layer, since the tensor itself is too
-    wide to be kept for every sample. ``encoder="auto"`` is an LSTM for a sequence and a multilayer perceptron for a
-    vector, as in the paper.
+    replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`[0; 1]`, which leaves the
+    products of the others. The fused representation is the last hidden layer, since the tensor itself is too wide to
+    be kept for every sample. ``encoder="auto"`` is an LSTM for a sequence and a multilayer perceptron for a vector, as
+    in the paper.
 
     Beside the encoders, time and memory are linear in the number of samples and in :math:`\prod_j (k_j + 1)`, for codes
     of width :math:`k_j`: 35,937 for three codes of 32. From four modalities on, take narrower codes or
@@ -91,7 +92,7 @@ class TensorFusion(BaseEstimator):
             Number of targets or classes.
         encoder : str, encoder object, or mapping of str to either, default="auto"
             See :class:`sklearn_mdm.encoders.ModalityCodes`; "auto" is "lstm" for a sequence.
-        missing : {"mean", "token"}, default="mean"
+        missing : {"mean", "token", "skip"}, default="mean"
             See :class:`sklearn_mdm.encoders.ModalityCodes`.
 
         Returns
