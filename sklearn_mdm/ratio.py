@@ -286,9 +286,13 @@ class TrainedCritic:
         generator = torch.Generator().manual_seed(self.seed + 1)
         return [offset_indices(len(z[0]), len(z), 1, generator) for _ in range(EVALUATION_SETS)]
 
-    def log_ratio(self, codes: Sequence[np.ndarray]) -> np.ndarray:
-        """Return s, the calibrated log ratio of each row before it is normalised, (n_samples,)."""
-        return self._calibrated(self._parts(self._double(codes)))
+    def log_ratio(self, codes: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:
+        """Return s, the calibrated log ratio before it is normalised, of each row, (n_samples,).
+
+        With an index (n_modalities, n), of samples that are put together from row ``index[j, i]`` of modality j, (n,).
+        """
+        pairings = None if index is None else [torch.from_numpy(index)]
+        return self._calibrated(self._parts(self._double(codes), pairings))
 
     def _double(self, codes: Sequence[np.ndarray]) -> list[Tensor]:
         return [z.double() for z in self._standardized(codes)]
