@@ -177,6 +177,12 @@ def test_load_mmsa__other_layouts__are_an_error(write, what):
         load_mmsa(write(what))
 
 
+def _of_one_shape():
+    array = np.empty(2, dtype=object)
+    array[0], array[1] = np.zeros((2, 3)), np.ones((2, 3))
+    return array
+
+
 # -- pickles -----------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +199,7 @@ def test_load_mmsa__other_layouts__are_an_error(write, what):
         np.array([1 + 2j]),
         np.array([["x", 1], [None, 2.5]], dtype=object),
         np.array([np.arange(3), np.arange(2.0)], dtype=object),
+        _of_one_shape(),
         np.empty((0, 4), dtype=np.float32),
         np.array(3.0),
         np.float32(1.5),

@@ -78,7 +78,8 @@ class _Array:
             if not isinstance(self.content, list):
                 raise pickle.UnpicklingError("it has an array of objects without a list of them.")
             flat = np.empty(len(self.content), dtype=object)
-            flat[:] = [_materialize(item, done) for item in self.content]
+            for i, item in enumerate(self.content):  # one by one, or NumPy would look into arrays of one shape
+                flat[i] = _materialize(item, done)
         else:
             flat = np.frombuffer(_as_bytes(self.content), dtype=dtype)
         if not isinstance(self.shape, tuple) or any(not isinstance(n, int) or n < 0 for n in self.shape):
