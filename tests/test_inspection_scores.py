@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
-from sklearn.metrics import r2_score
+from sklearn.metrics import check_scoring, r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -307,6 +307,41 @@ def test_subset_scores__search_and_pipeline__are_those_of_what_is_inside(trained
     scorer = GridSearchCV(search.estimator, search.param_grid, cv=2, scoring="neg_mean_absolute_error").fit(X, y)
     expected = modality_drop(search, X, y, scoring="neg_mean_absolute_error", n_repeats=3, random_state=0)
     pd.testing.assert_frame_equal(modality_drop(scorer, X, y, n_repeats=3, random_state=0), expected)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc_ovr", "neg_log_loss", "f1_macro", None])
+def test_modality_drop__scorers__read_the_predictions_without_the_modality(scoring):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(300, 3)), np.array(["a", "b", "c"])
+    y = labels[X[:, :2].argmax(axis=1) + (X[:, 2] > 1)]
+    model = HistGradientBoostingClassifier(max_iter=5).fit(X, y)
+    table = modality_drop(model, X, y, scoring=scoring, modalities=COLUMNS, n_repeats=3, random_state=0)
+    without = X.copy()
+    without[:, 0] = np.nan
+    score = check_scoring(model, scoring=scoring)
+    assert table["score"][0] == pytest.approx(score(model, X, y))
+    assert table["score"][1] == pytest.approx(score(model, without, y))
+    assert table["dropped"][1] == ("left",) and (table["score_std"] > 0).all()
+
+
+def test_modality_drop__scorer_of_ones_own__is_passed_estimator_and_samples(known):
+    model, X, y = known
+    seen = []
+
+    def scoring(estimator, X, y):
+        seen.append(X)
+        return -np.mean(np.abs(estimator.predict(X) - y))
+
+    expected = modality_drop(model, X, y, scoring="neg_mean_absolute_error", n_repeats=2, random_state=0)
+    pd.testing.assert_frame_equal(modality_drop(model, X, y, scoring=scoring, n_repeats=2, random_state=0), expected)
+    assert all(isinstance(each, ModalityDict) for each in seen)
+
+
+def test_modality_drop__search_without_refit__is_an_error():
+    X, y = draw(50, 0)
+    search = GridSearchCV(LinearRegression(), {"fit_intercept": [True]}, cv=2, refit=False).fit(flat(X), y)
+    with pytest.raises(ValueError, match=r"holds no fitted estimator. Fit it with refit=True"):
+        modality_drop(search, flat(X), y, modalities=COLUMNS)
 
 
 def test_modality_drop__baseline_that_imputes__works():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ._unwrap import fitted_estimator
 from ._views import ModalityViews, complete_views, partners
 
 
@@ -50,7 +51,7 @@ class SubsetScores:
         modalities: Mapping[Hashable, Any] | None,
         random_state: Any,
     ) -> None:
-        check_is_fitted(estimator)
+        check_is_fitted(fitted_estimator(estimator))
         views = ModalityViews(X, modalities, estimator)
         if y is not None:
             check_consistent_length(np.empty(views.n_samples), y)
@@ -90,13 +91,13 @@ class SubsetScores:
         everything = np.arange(self.views.n_samples)
         if not kept:
             # With nothing observed there is no prediction: every sample is given that of another one.
-            predicted = Predicted(self.estimator, self.views.take(everything))
-            pairs = list(zip(self.partners, self.samples, strict=True))
-            whole = [self._score(predicted, partner, self.y) for partner, _ in pairs]
-            return np.array([np.mean(whole), *(self._score(predicted, p[rows], self._y(rows)) for p, rows in pairs)])
+            score = self._score_of_rows(self.views.take(everything))
+            whole = [score(partner, everything) for partner in self.partners]
+            parts = [score(partner[rows], rows) for partner, rows in zip(self.partners, self.samples, strict=True)]
+            return np.array([np.mean(whole), *parts])
         try:
-            predicted = Predicted(self.estimator, self.views.without(missing))
-            scores = [self._score(predicted, rows, self._y(rows)) for rows in (everything, *self.samples)]
+            score = self._score_of_rows(self.views.without(missing))
+            scores = [score(rows, rows) for rows in (everything, *self.samples)]
         except (TypeError, ValueError) as error:
             if not missing:
                 raise
@@ -112,8 +113,17 @@ class SubsetScores:
             )
         return np.array(scores)
 
-    def _y(self, rows: np.ndarray) -> Any:
-        return None if self.y is None else _safe_indexing(self.y, rows)
+    def _score_of_rows(self, X: Any) -> Callable[[np.ndarray, np.ndarray], float]:
+        """Return the score of rows of X for the targets of rows of y, as a function."""
+        # A scorer of scikit-learn reads predictions only, which are made once; any other may look at X.
+        reads_predictions = hasattr(self.scorer, "_score_func")
+        predicted = Predicted(self.estimator, X) if reads_predictions else self.estimator
+
+        def score(rows: np.ndarray, y_rows: np.ndarray) -> float:
+            y = None if self.y is None else _safe_indexing(self.y, y_rows)
+            return self._score(predicted, rows if reads_predictions else _safe_indexing(X, rows), y)
+
+        return score
 
     def _score(self, estimator: Any, X: Any, y: Any) -> float:
         score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
@@ -141,10 +151,6 @@ class Predicted:
 
         rows_of_output.__name__ = name  # scorers ask for it
         return rows_of_output
-
-    def score(self, rows: np.ndarray, *y: Any) -> Any:
-        """Return the estimator's own score, which may be of more than its predictions."""
-        return self._estimator.score(_safe_indexing(self._X, rows), *y)
 
 
 def default_scoring(estimator: Any) -> str | None:

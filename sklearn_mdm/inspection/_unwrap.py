@@ -12,8 +12,8 @@ def fitted_estimator(estimator: Any) -> Any:
     """Return the refitted estimator of a search, however nested, or the estimator itself."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
-    if hasattr(estimator, "cv_results_") or (hasattr(estimator, "refit") and hasattr(estimator, "param_grid")):
-        raise ValueError(f"this {type(estimator).__name__} holds no fitted estimator. Fit it, with refit=True.")
+    if hasattr(estimator, "cv_results_"):
+        raise ValueError(f"this {type(estimator).__name__} holds no fitted estimator. Fit it with refit=True.")
     return estimator
 
 
