@@ -29,6 +29,7 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from _common import commit, environment, now, table, write_json
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -47,26 +49,9 @@ from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
 from sklearn_mdm.encoders import ENCODERS
 from sklearn_mdm.fusion import FUSIONS
 from sklearn_mdm.measures import MEASURES
+from sklearn_mdm.metrics import acc2_score, acc7_score, pearson_score
 
 # -- metrics ---------------------------------------------------------------------------------------------------------
-
-
-def mae(y, p):
-    return float(np.abs(y - p).mean())
-
-
-def pearson(y, p):
-    return float(np.corrcoef(y, p)[0, 1]) if np.ptp(p) > 0 else 0.0
-
-
-def acc7(y, p):
-    """Agreement of the seven integer degrees of sentiment; halves are rounded to even."""
-    return float((np.round(np.clip(y, -3, 3)) == np.round(np.clip(p, -3, 3))).mean())
-
-
-def acc2(y, p):
-    """Agreement in sign; samples with y = 0 are left out."""
-    return float((np.sign(y) == np.sign(p))[y != 0].mean())
 
 
 def binary(y, p):
@@ -82,8 +67,13 @@ def log_loss(y, p):
 
 
 METRICS = {
-    "sentiment": {"mae": mae, "pearson": pearson, "acc7": acc7, "acc2": acc2},
-    "review": {"mae": mae, "pearson": pearson, "binary": binary},
+    "sentiment": {
+        "mae": mean_absolute_error,
+        "pearson": pearson_score,
+        "acc7": acc7_score,
+        "acc2": partial(acc2_score, zeros="non0"),
+    },
+    "review": {"mae": mean_absolute_error, "pearson": pearson_score, "binary": binary},
     "classes": {"accuracy": accuracy, "log_loss": log_loss},  # of probabilities; classes are 0, 1, ...
 }
 
@@ -92,7 +82,7 @@ def skill(kind, y, figures):
     """Share of the error of the best constant that is gone: 1 is perfect, 0 no better than the constant."""
     if kind == "classes":
         return 1 - (1 - figures["accuracy"]) / (1 - np.unique(y, return_counts=True)[1].max() / len(y))
-    return 1 - figures["mae"] / mae(y, np.median(y))
+    return 1 - figures["mae"] / mean_absolute_error(y, np.full(len(y), np.median(y)))
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

@@ -546,16 +546,19 @@ class DependencyEstimator(BaseEstimator):
             If the measure says nothing about single samples.
         """
         check_is_fitted(self)
-        if not self._measure.pointwise:
-            raise ValueError(
-                f"measure={self.measure!r} says nothing about single samples. Use "
-                'measure="kl", "f", "jsd", "smile" or "knife".'
-            )
+        self._check_pointwise()
         arrays, complete = self._read(X, reset=False)
         values = np.full(len(complete), np.nan)
         if complete.any():
             values[complete] = np.mean([critic.pointwise(arrays) for critic in self.critics_], axis=0)
         return values
+
+    def _check_pointwise(self) -> None:
+        if not self._measure.pointwise:
+            raise ValueError(
+                f"measure={self.measure!r} says nothing about single samples. Use "
+                'measure="kl", "f", "jsd", "smile" or "knife".'
+            )
 
     def decompose(self, X: Any) -> pd.DataFrame:
         """Values of the parts whose sum is the total.

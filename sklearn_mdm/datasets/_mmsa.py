@@ -1,0 +1,250 @@
+"""Reader of files in the layout that users of multimodal sentiment data exchange."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from ..modality_dict import ModalityDict, as_samples
+from ..padding import zero_padding_to_nan
+from ._safe_pickle import load_plain_pickle
+
+SPLITS = ("train", "valid", "test")
+MODALITIES = ("text", "audio", "vision")
+TARGETS = ("regression_labels", "classification_labels", "y")
+# Between the video and the clip in an id.
+ID_SEPARATOR = "$_$"
+
+
+def load_mmsa(
+    path: str | os.PathLike,
+    *,
+    modalities: Sequence[str] | None = None,
+    target: str | None = None,
+    zero_padding: str | None = None,
+    infinite: float | None = None,
+) -> Bunch:
+    """Load multimodal sentiment data in the layout of the package MMSA, or the same as npz.
+
+    The pickle is a dict of the splits "train", "valid" and "test", each of them a dict with "text", "audio" and
+    "vision", arrays of shape (n_samples, n_steps, n_features); where they are not aligned, "audio_lengths" and
+    "vision_lengths"; "regression_labels" or "classification_labels"; "id"; and "raw_text" [1]_. It is read without
+    running anything in it: only NumPy arrays and plain containers are known. An npz file has the keys
+    ``<split>_<modality>``, ``<split>_y``, ``<split>_id``, ``<split>_group`` and ``<split>_<modality>_length``.
+
+    Parameters
+    ----------
+    path : str or path
+        File; npz if its name ends on ".npz", else a pickle.
+    modalities : sequence of str, default=None
+        Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
+        there, or all numerical ones of an npz file.
+    target : str, default=None
+        Key of the target. None takes the first one there is of "regression_labels", "classification_labels" and "y".
+    zero_padding : {"end", "anywhere"}, default=None
+        Which steps of zeros become NaN in sequences whose lengths are not given; see
+        :func:`~sklearn_mdm.zero_padding_to_nan`. None leaves them as they are.
+    infinite : float, default=None
+        What takes the place of infinite values, which audio features of this field may have; MMSA puts 0 there. None
+        makes them an error.
+
+    Returns
+    -------
+    data : Bunch
+        A Bunch for each split that the file has, with
+
+        X : ModalityDict
+            The modalities. Steps beyond the given length of a sequence are NaN, at whichever end the padding is.
+        y : array of shape (n_samples,)
+            Target.
+        ids : array of str of shape (n_samples,), or None
+            Names of the samples.
+        groups : array of str of shape (n_samples,), or None
+            Their videos, which :class:`~sklearn.model_selection.GroupKFold` should not cut: what comes before "$_$" in
+            an id, or the group of an npz file.
+        raw_text : array of str of shape (n_samples,), or None
+            What was said: "raw_text", or "transcript" in an npz file.
+
+    Raises
+    ------
+    ValueError
+        If the file holds anything else than arrays and plain containers, has another layout, or a modality does not fit
+        its lengths.
+
+    References
+    ----------
+    .. [1] Mao, Yuan, Xu, Yu, Liu, Gao, "M-SENA: An Integrated Platform for Multimodal Sentiment Analysis", ACL 2022.
+
+    Examples
+    --------
+    >>> import pickle, tempfile
+    >>> import numpy as np
+    >>> from sklearn_mdm.datasets import load_mmsa
+    >>> split = {
+    ...     "text": np.ones((2, 3, 4), dtype=np.float32),
+    ...     "audio": np.array([[[1.0], [2.0]], [[3.0], [0.0]]]),
+    ...     "audio_lengths": [2, 1],
+    ...     "regression_labels": np.array([-1.0, 2.4]),
+    ...     "id": ["film$_$1", "film$_$2"],
+    ... }
+    >>> with tempfile.NamedTemporaryFile(suffix=".pkl") as file:
+    ...     pickle.dump({"train": split}, file)
+    ...     file.flush()
+    ...     train = load_mmsa(file.name).train
+    >>> train.X, train.groups.tolist()
+    (ModalityDict(text: array (2, 3, 4), audio: array (2, 2, 1)), ['film', 'film'])
+    >>> train.X["audio"][1, :, 0]
+    array([ 3., nan])
+    """
+    path = Path(path)
+    if zero_padding not in (None, "end", "anywhere"):
+        raise ValueError(f"zero_padding must be None, 'end' or 'anywhere', got {zero_padding!r}.")
+    is_npz = path.suffix == ".npz"
+    content = _read_npz(path) if is_npz else _read_pickle(path)
+    splits = [split for split in SPLITS if split in content]
+    if not splits:
+        raise ValueError(f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}.")
+    data = Bunch()
+    for split in splits:
+        found = content[split]
+        names = modalities
+        if names is None:
+            names = [name for name in MODALITIES if name in found]
+            names += [name for name, value in found.items() if is_npz and name not in names and _has_features(value)]
+        data[split] = _as_bunch(split, found, names, target, zero_padding, infinite)
+    return data
+
+
+def _read_pickle(path: Path) -> dict:
+    try:
+        with path.open("rb") as file:
+            content = load_plain_pickle(file)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path.name} is not a pickle of plain arrays: {error} A pickle can run any code when it is loaded; "
+            "load_mmsa reads NumPy arrays, dicts, lists, numbers and strings, and nothing else. If you trust the file, "
+            "load it with pickle where its packages are installed, and save it as arrays: numpy.savez('data.npz', "
+            "train_text=..., train_audio=..., train_y=..., train_id=...); load_mmsa reads that."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(split, {}), dict) for split in SPLITS):
+        raise ValueError(
+            f"{path.name} holds a {type(content).__name__}; expected a dict of splits, each of them a dict."
+        )
+    return content
+
+
+def _read_npz(path: Path) -> dict:
+    """Bring the flat keys of an npz file into the layout of the pickle."""
+    content: dict[str, dict] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            split, _, name = key.partition("_")
+            if split not in SPLITS or not name:
+                continue
+            try:
+                content.setdefault(split, {})[name] = arrays[key]
+            except ValueError as error:
+                raise ValueError(
+                    f"{path.name}: {key!r} holds Python objects, which are not read. Save it as an array of numbers or "
+                    "of strings."
+                ) from error
+    for arrays in content.values():
+        for name in [name for name in arrays if name == "length" or name.endswith("_length")]:
+            arrays[f"{name}s"] = arrays.pop(name)
+        for new, old in (("raw_text", "transcript"), ("groups", "group")):
+            if old in arrays:
+                arrays[new] = arrays.pop(old)
+    return content
+
+
+def _as_bunch(
+    split: str,
+    content: dict,
+    modalities: Sequence[str],
+    target: str | None,
+    zero_padding: str | None,
+    infinite: float | None,
+) -> Bunch:
+    absent = [name for name in modalities if name not in content]
+    if absent or not modalities:
+        raise ValueError(f"{split} has no modalities {absent or list(MODALITIES)}; found {sorted(map(str, content))}.")
+    values: dict[Hashable, Any] = {}
+    for name in modalities:
+        lengths = content.get(f"{name}_lengths", content.get("lengths"))
+        values[name] = _read_modality(f"{split}, {name!r}", content[name], lengths, zero_padding, infinite)
+    X = ModalityDict(values)
+    ids, groups = _names(content.get("id"), content.get("groups"))
+    raw_text = content.get("raw_text")
+    return Bunch(
+        X=X,
+        y=_read_target(split, content, target, len(X)),
+        ids=ids,
+        groups=groups,
+        raw_text=None if raw_text is None else as_samples(raw_text),
+    )
+
+
+def _has_features(value: np.ndarray) -> bool:
+    return value.ndim in (2, 3) and value.dtype.kind in "fiu"
+
+
+def _read_modality(label: str, value: Any, lengths: Any, zero_padding: str | None, infinite: float | None) -> Any:
+    value = as_samples(value)
+    if value.dtype.kind not in "fiub":  # texts, or sequences of unequal length
+        return value
+    value = value.astype(value.dtype if value.dtype in (np.float32, np.float64) else np.float32)
+    where = np.isinf(value)
+    if where.any():
+        if infinite is None:
+            raise ValueError(
+                f"{label}: {int(where.sum())} of {where.size} values are infinite. Pass infinite=0 to put zeros there, "
+                "as MMSA does."
+            )
+        value[where] = infinite
+    if value.ndim != 3:
+        return value
+    if lengths is None:
+        return value if zero_padding is None else zero_padding_to_nan(value, where=zero_padding)
+    # Of a sequence that was cut, the length may be that before.
+    lengths = np.minimum(np.asarray(lengths).ravel().astype(int), value.shape[1])
+    if lengths.shape != (len(value),) or (lengths < 0).any():
+        raise ValueError(f"{label} has {len(value)} samples, but there are lengths {lengths} for it.")
+    step, used = np.arange(value.shape[1]), (value != 0).any(axis=2)
+    if not (used & (step >= lengths[:, None])).any():
+        return zero_padding_to_nan(value, lengths=lengths)
+    first = value.shape[1] - lengths[:, None]
+    if (used & (step < first)).any():
+        raise ValueError(
+            f"{label} has more steps that are not zero than its lengths say, at either end. Are they those of another "
+            "modality? Remove them to go without."
+        )
+    value[step < first] = np.nan
+    return value
+
+
+def _read_target(split: str, content: dict, target: str | None, n_samples: int) -> np.ndarray:
+    target = next((name for name in TARGETS if name in content), "") if target is None else target
+    if target not in content:
+        raise ValueError(
+            f"{split} has no target {target!r}; found {sorted(map(str, content))}. Pass target= to name one."
+        )
+    y = np.asarray(content[target])
+    if y.size != n_samples:
+        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {target!r}.")
+    return y.ravel()
+
+
+def _names(ids: Any, groups: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Names of the samples and of the videos they are from."""
+    if ids is None:
+        return None, None if groups is None else np.asarray(groups)
+    names = [ID_SEPARATOR.join(map(str, name)) if np.ndim(name) else str(name) for name in ids]
+    if groups is None and all(ID_SEPARATOR in name for name in names):
+        groups = [name.split(ID_SEPARATOR)[0] for name in names]
+    return np.asarray(names), None if groups is None else np.asarray(groups)

@@ -1,0 +1,137 @@
+"""Picture of the fused representation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.utils import check_consistent_length
+from sklearn.utils.multiclass import type_of_target
+
+from ._style import MARKERS, axes_for, graded_colors
+
+# Classes with a marker of their own.
+MOST_CLASSES = len(MARKERS)
+
+
+class FusionMapDisplay:
+    """Two-dimensional view of the fused representation: its first two principal components.
+
+    Parameters
+    ----------
+    coordinates : array of shape (n_samples, 2)
+        Position of each sample.
+    target : array of shape (n_samples,), default=None
+        Class, which gets a marker and a colour, or number, which gets a colour.
+    explained : sequence of two floats, default=None
+        Share of the variance along each axis, for the labels.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the picture.
+    figure_ : matplotlib Figure
+        Figure that they are in.
+    points_ : list of matplotlib PathCollection
+        Points, those of each class in the order of the sorted classes, or all of them.
+    colorbar_ : matplotlib Colorbar or None
+        Scale of a numerical target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import MDMFusionClassifier
+    >>> from sklearn_mdm.inspection import FusionMapDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))}
+    >>> y = np.where(X["a"][:, 0] > 0, "right", "left")
+    >>> model = MDMFusionClassifier(lam=0, max_epochs=3, random_state=0).fit(X, y)
+    >>> display = FusionMapDisplay.from_estimator(model, X, y)
+    >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    ['left', 'right']
+    """
+
+    ax_: Any
+    figure_: Any
+    points_: list[Any]
+    colorbar_: Any
+
+    def __init__(self, coordinates: np.ndarray, target: Any = None, *, explained: Any = None) -> None:
+        self.coordinates = coordinates
+        self.target = target
+        self.explained = explained
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: Any = None, *, ax: Any = None, **kwargs: Any
+    ) -> FusionMapDisplay:
+        """Project the fused representation of samples and draw it.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted fusion estimator, or a pipeline or search around one: anything whose ``transform`` returns an array
+            of two or more columns.
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,), default=None
+            Their classes or numbers.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : FusionMapDisplay
+        """
+        fused = np.asarray(estimator.transform(X))
+        if y is not None:
+            check_consistent_length(fused, y)
+        if fused.ndim != 2 or min(fused.shape) < 2:
+            raise ValueError(
+                f"the fused representation has shape {fused.shape}; a map needs two samples and two columns."
+            )
+        pca = PCA(2, svd_solver="full").fit(fused)
+        return cls(pca.transform(fused), y, explained=pca.explained_variance_ratio_).plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> FusionMapDisplay:
+        """Draw the map.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to ``ax.scatter``.
+
+        Returns
+        -------
+        display : FusionMapDisplay
+        """
+        self.ax_ = axes_for(self, ax)
+        self.figure_ = self.ax_.figure
+        self.colorbar_ = None
+        x, y = np.asarray(self.coordinates).T
+        style = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **kwargs}
+        target = None if self.target is None else np.ravel(self.target)
+        if target is None:
+            self.points_ = [self.ax_.scatter(x, y, **style)]
+        elif type_of_target(target).startswith("continuous") or len(np.unique(target)) > MOST_CLASSES:
+            self.points_ = [self.ax_.scatter(x, y, c=target.astype(float), cmap="viridis", **style)]
+            self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=self.ax_, label="target")
+        else:
+            classes = np.unique(target)
+            self.points_ = [
+                self.ax_.scatter(
+                    x[target == label], y[target == label], color=color, marker=marker, label=str(label), **style
+                )
+                for label, color, marker in zip(classes, graded_colors(len(classes)), MARKERS, strict=False)
+            ]
+            self.ax_.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        names = ["first component", "second component"]
+        if self.explained is not None:
+            names = [f"{name} ({share:.0%} of variance)" for name, share in zip(names, self.explained, strict=True)]
+        self.ax_.set(xlabel=names[0], ylabel=names[1])
+        return self

@@ -1,0 +1,181 @@
+"""Picture of a search over lam."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._style import DARK, LIGHT, axes_for, joint_legend
+
+
+class LamPathDisplay:
+    """Score and dependency over the weight ``lam`` of the dependency term.
+
+    Values of ``lam`` stand at equal distances: they are usually searched on a logarithmic scale, which has no place
+    for 0.
+
+    Parameters
+    ----------
+    lam : array of shape (n_lam,)
+        Values of ``lam``, ascending.
+    score, score_std : array of shape (n_lam,)
+        Mean and standard deviation of the score over the folds.
+    dependency, dependency_std : array of shape (n_lam,), default=None
+        The same of the dependency in nats; NaN where there is none, as at ``lam=0``.
+    score_name : str, default="score"
+        Label of the score.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the score.
+    dependency_ax_ : matplotlib Axes or None
+        Axes of the dependency, in the same place.
+    figure_ : matplotlib Figure
+        Figure that they are in.
+    score_line_, dependency_line_ : matplotlib ErrorbarContainer
+        Lines with their standard deviations; the latter None without dependency.
+
+    See Also
+    --------
+    sklearn_mdm.metrics.dependency_scorer : Puts dependency into the results of a search.
+
+    Examples
+    --------
+    >>> from sklearn_mdm.inspection import LamPathDisplay
+    >>> cv_results = {
+    ...     "param_lam": [0.0, 0.03, 0.1],
+    ...     "mean_test_accuracy": [0.90, 0.91, 0.91],
+    ...     "std_test_accuracy": [0.02, 0.02, 0.01],
+    ...     "mean_test_dependency": [float("nan"), 1.4, 1.6],
+    ...     "std_test_dependency": [float("nan"), 0.1, 0.1],
+    ... }
+    >>> display = LamPathDisplay.from_cv_results(cv_results, score="accuracy", dependency="dependency")
+    >>> [label.get_text() for label in display.ax_.get_xticklabels()]
+    ['0', '0.03', '0.1']
+    """
+
+    ax_: Any
+    dependency_ax_: Any
+    figure_: Any
+    score_line_: Any
+    dependency_line_: Any
+
+    def __init__(
+        self,
+        lam: np.ndarray,
+        score: np.ndarray,
+        score_std: np.ndarray,
+        dependency: np.ndarray | None = None,
+        dependency_std: np.ndarray | None = None,
+        *,
+        score_name: str = "score",
+    ) -> None:
+        self.lam = lam
+        self.score = score
+        self.score_std = score_std
+        self.dependency = dependency
+        self.dependency_std = dependency_std
+        self.score_name = score_name
+
+    @classmethod
+    def from_cv_results(
+        cls,
+        cv_results: Mapping[str, Any],
+        *,
+        score: str = "score",
+        dependency: str | None = None,
+        param: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> LamPathDisplay:
+        """Draw the results of a search.
+
+        Parameters
+        ----------
+        cv_results : dict
+            ``cv_results_`` of a search over ``lam``. Where other parameters were searched too, the best score of each
+            ``lam`` is shown, and the dependency that goes with it.
+        score : str, default="score"
+            Name of the metric in ``cv_results``: ``"score"`` if there was only one.
+        dependency : str, default=None
+            Name of the metric that is :func:`~sklearn_mdm.metrics.dependency_scorer`. None shows the score only.
+        param : str, default=None
+            Name of the parameter. None finds ``"lam"`` or, in a pipeline, the one that ends on ``"__lam"``.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : LamPathDisplay
+        """
+        keys = (
+            ["param_" + param]
+            if param is not None
+            else [
+                key for key in cv_results if key == "param_lam" or (key.startswith("param_") and key.endswith("__lam"))
+            ]
+        )
+        if len(keys) != 1 or keys[0] not in cv_results:
+            found = sorted(key.removeprefix("param_") for key in cv_results if key.startswith("param_"))
+            raise ValueError(f"expected one parameter lam in cv_results, found {found}. Pass param= to name it.")
+        for name in (score, dependency):
+            if name is not None and f"mean_test_{name}" not in cv_results:
+                found = sorted(key.removeprefix("mean_test_") for key in cv_results if key.startswith("mean_test_"))
+                raise ValueError(f"cv_results has no metric {name!r}; found {found}.")
+        lams = np.asarray(cv_results[keys[0]], dtype=float)
+        means = np.asarray(cv_results[f"mean_test_{score}"], dtype=float)
+        values = np.unique(lams)
+        best = []
+        for lam in values:
+            rows = np.flatnonzero(lams == lam)
+            best.append(rows[np.argmax(np.nan_to_num(means[rows], nan=-np.inf))])
+        columns = [
+            np.asarray(cv_results[f"{kind}_test_{name}"], dtype=float)[best]
+            for name in (score, dependency)
+            if name is not None
+            for kind in ("mean", "std")
+        ]
+        return cls(values, *columns, score_name=score.replace("_", " ")).plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> LamPathDisplay:
+        """Draw the path.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to ``ax.errorbar`` for the score.
+
+        Returns
+        -------
+        display : LamPathDisplay
+        """
+        self.ax_ = axes_for(self, ax)
+        self.figure_ = self.ax_.figure
+        positions = np.arange(len(self.lam))
+        style = {"color": DARK, "marker": "o", "linestyle": "-", "capsize": 3, "label": self.score_name}
+        self.score_line_ = self.ax_.errorbar(positions, self.score, self.score_std, **{**style, **kwargs})
+        self.ax_.set(xlabel="lam", ylabel=self.score_name, xticks=positions)
+        self.ax_.set_xticklabels([f"{lam:g}" for lam in self.lam])
+        self.dependency_ax_ = self.dependency_line_ = None
+        if self.dependency is not None:
+            self.dependency_ax_ = self.ax_.twinx()
+            self.dependency_line_ = self.dependency_ax_.errorbar(
+                positions + 0.06,  # beside the score, not on it
+                self.dependency,
+                self.dependency_std,
+                color=LIGHT,
+                marker="s",
+                linestyle="--",
+                capsize=3,
+                label="dependency",
+            )
+            self.dependency_ax_.set_ylabel("dependency (nats)")
+            joint_legend(self.ax_, self.dependency_ax_)
+        return self

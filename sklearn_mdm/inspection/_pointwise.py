@@ -1,0 +1,371 @@
+"""What the dependency of single samples says: which modality disagrees, and which samples are mismatched."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
+
+from ..dependency import DependencyEstimator
+from ..diagnostics import SeenSamplesWarning
+from ..parts import SummedCritic
+from ..ratio import TrainedCritic
+from ..reporting import DependencyMixin
+from ._unwrap import final_estimator
+from ._views import partners
+
+# Samples that a critic puts together at once.
+CHUNK = 65_536
+
+
+class PointwiseRatio:
+    """Estimated log density ratio of samples and of their re-pairings, as a fitted estimator sees it.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
+    X : dict, ModalityDict, data frame or array
+        Samples.
+    background : dict, ModalityDict, data frame or array, default=None
+        Further samples, whose modalities may be put into those of X.
+
+    Attributes
+    ----------
+    names : list
+        Modality names.
+    complete : array of bool of shape (n_samples,)
+        Samples of X with every modality observed, which are those that have a value.
+    n : int
+        Their number.
+    n_background : int
+        Number of complete background samples, which are numbered from n on.
+    """
+
+    def __init__(self, estimator: Any, X: Any, background: Any = None) -> None:
+        final, read, critics = _find_critics(estimator)
+        codes, self.complete = read(X)
+        self.names: list[Hashable] = list(final.modalities_)
+        self.n, self.n_background = int(self.complete.sum()), 0
+        if isinstance(final, DependencyEstimator) and (seen := int(final._seen_rows(codes).sum())):
+            warnings.warn(
+                f"{seen} of {self.n} samples were trained on in fit, and look more dependent than new ones. pointwise_ "
+                "holds values of those that were not; with cv, of all.",
+                SeenSamplesWarning,
+                stacklevel=4,
+            )
+        if background is not None:
+            more, complete = read(background)
+            codes, self.n_background = (
+                [np.concatenate(pair) for pair in zip(codes, more, strict=True)],
+                int(complete.sum()),
+            )
+        self._critics = [_on_codes(critic, codes) for critic in critics]
+
+    def __call__(self, index: np.ndarray) -> np.ndarray:
+        """Return the log density ratio in nats of samples that have modality j from row ``index[j, i]``: (n,)."""
+        if not index.shape[1]:
+            return np.empty(0)
+        return np.mean([_pointwise(critic, codes, index) for critic, codes in self._critics], axis=0)
+
+    def joint(self) -> np.ndarray:
+        """Return the values of the complete samples of X: (n,)."""
+        return self(np.tile(np.arange(self.n), (len(self.names), 1)))
+
+    def each(self, pairings: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the values of each of several pairings (n_modalities, n): several at once, as encoding costs most."""
+        pairings = iter(pairings)
+        while group := list(itertools.islice(pairings, max(1, CHUNK // max(self.n, 1)))):
+            yield from self(np.hstack(group)).reshape(len(group), -1)
+
+    def redrawn(self, j: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
+        """Yield the values of the samples with modality j from others, of the background if there is one: (n,)."""
+        if self.n_background:
+            draws = _background_rows(self.n, self.n_background, n_draws, random)
+        else:
+            self.check_enough(2)
+            draws = partners(self.n, n_draws, random)
+        own = np.arange(self.n)
+        return self.each(np.stack([rows if i == j else own for i in range(len(self.names))]) for rows in draws)
+
+    def null(self, n_repairings: int, random: np.random.RandomState) -> np.ndarray:
+        """Return values of re-paired samples, in which no two modalities belong together: (n_repairings, n)."""
+        m = len(self.names)
+        self.check_enough(m)
+        pairings = (np.stack([np.arange(self.n), *partners(self.n, m - 1, random)]) for _ in range(n_repairings))
+        return np.array(list(self.each(pairings)))
+
+    def check_enough(self, fewest: int) -> None:
+        """Reject X if it has fewer complete samples than these, from which others can be drawn."""
+        if self.n < fewest:
+            raise ValueError(
+                f"X has {self.n} samples with every modality observed, and at least {fewest} are needed to re-pair "
+                "them. Pass more samples."
+            )
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Put rows of complete samples where they are in X, with NaN for the others."""
+        full = np.full((len(self.complete), *values.shape[1:]), np.nan)
+        full[self.complete] = values
+        return full
+
+
+def _find_critics(estimator: Any) -> tuple[Any, Callable, list]:
+    """Return the estimator that has critics, a function that reads X into codes for them, and the critics."""
+    final, _ = final_estimator(estimator)
+    if isinstance(final, DependencyMixin):
+        critics: list = [final._critic()]
+        return final, lambda X: final._codes(final_estimator(estimator, X)[1]), critics
+    if isinstance(final, DependencyEstimator):
+        final._check_pointwise()
+        return final, lambda X: final._read(final_estimator(estimator, X)[1], reset=False), final.critics_
+    raise TypeError(
+        f"{type(final).__name__} says nothing about the dependency of samples. Pass a fitted MDMFusionClassifier, "
+        "MDMFusionRegressor or DependencyEstimator, or a pipeline or search around one."
+    )
+
+
+def _on_codes(critic: Any, codes: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
+    """Return what is inside a sum of a single critic that reads the modalities one by one, with its codes."""
+    if isinstance(critic, SummedCritic) and len(critic.critics) == 1:
+        ((inner, inner_codes),) = critic.each(codes)
+        if isinstance(inner, TrainedCritic):
+            return inner, inner_codes
+    return critic, codes
+
+
+def _pointwise(critic: Any, codes: list[np.ndarray], index: np.ndarray) -> np.ndarray:
+    if isinstance(critic, TrainedCritic):  # which encodes each row once
+        return critic.log_ratio(codes, index) - critic.log_normalizer_
+    return critic.pointwise([code[rows] for code, rows in zip(codes, index, strict=True)])
+
+
+def _background_rows(n: int, n_background: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
+    """Yield a background row for each of n samples, none of which gets the same one twice."""
+    order, start = n + random.permutation(n_background), random.randint(n_background, size=n)
+    for offset in random.permutation(n_background)[:n_draws]:
+        yield order[(start + offset) % n_background]
+
+
+@validate_params(
+    {"n_draws": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
+    prefer_skip_nested_validation=True,
+)
+def pointwise_attribution(
+    estimator: Any, X: Any, *, background: Any = None, n_draws: int = 64, random_state: Any = None
+) -> pd.DataFrame:
+    r"""Share of each modality in the dependency of each sample.
+
+    How much the estimated log density ratio T falls when one modality is re-drawn from other samples:
+
+    .. math:: \Delta_j(x) = T(x) - \log \frac{1}{n} \sum_{i=1}^n e^{T(x_1, \dots, x_j^{(i)}, \dots, x_m)}
+
+    With the true ratio this is the pointwise mutual information of modality j and all others,
+    :math:`\log p(x) / (p(x_j) \, p(x_{-j}))`. Low values say that the modality does not go with the rest of the sample.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
+    X : dict, ModalityDict, data frame or array
+        Samples, best ones that the estimator was not fitted on.
+    background : dict, ModalityDict, data frame or array, default=None
+        Samples that modalities are re-drawn from. None takes the other samples of X; a sample's values depend on them
+        then.
+    n_draws : int, default=64
+        Draws n of each modality; all samples of the background if it has fewer. Values are too high by a little where
+        dependency is strong and draws are few, as :math:`e^T` is then dominated by draws that are not among them.
+    random_state : int, RandomState instance or None, default=None
+        Source of the draws.
+
+    Returns
+    -------
+    attribution : DataFrame of shape (n_samples, n_modalities)
+        In nats, a column per modality, rows as in X. NaN where a modality is missing.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no critic that reports dependency, or there are too few samples to draw from.
+
+    See Also
+    --------
+    rank_samples : Orders samples by how well their modalities go together.
+    modality_importance : How much a score owes to each modality.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import DependencyEstimator
+    >>> from sklearn_mdm.datasets import make_correlated_gaussians
+    >>> from sklearn_mdm.inspection import pointwise_attribution
+    >>> X, truth = make_correlated_gaussians(1000, rho=0.9, random_state=0)
+    >>> estimator = DependencyEstimator(max_updates=100, random_state=0).fit(X[:500])
+    >>> odd = {"audio": [[1.0]], "visual": [[-1.0]], "text": [[1.0]]}
+    >>> pointwise_attribution(estimator, odd, background=X[500:], random_state=0).idxmin(axis=1)[0]
+    'visual'
+    """
+    random = check_random_state(random_state)
+    ratio = PointwiseRatio(estimator, X, background)
+    if background is not None and not ratio.n_background:
+        raise ValueError("no sample of the background has every modality observed: there is nothing to draw from.")
+    joint, attribution = ratio.joint(), np.empty((ratio.n, len(ratio.names)))
+    for j in range(len(ratio.names)):
+        total, n_used = np.full(ratio.n, -np.inf), 0
+        for values in ratio.redrawn(j, n_draws, random):
+            total, n_used = np.logaddexp(total, values), n_used + 1
+        attribution[:, j] = joint - (total - np.log(n_used))
+    return pd.DataFrame(ratio.spread(attribution), index=_index_of(X, len(ratio.complete)), columns=ratio.names)
+
+
+@validate_params(
+    {"n_repairings": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
+    prefer_skip_nested_validation=True,
+)
+def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state: Any = None) -> pd.DataFrame:
+    """Order samples by how well their modalities go together, the most incongruent ones first.
+
+    Incongruent samples may be mismatched (a wrong pairing, a shifted recording) or simply unusual (irony). The null
+    percentile tells how unusual: it compares a sample with ones whose modalities were re-paired.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
+    X : dict, ModalityDict, data frame or array
+        Samples, best ones that the estimator was not fitted on.
+    n_repairings : int, default=32
+        Times that all samples are re-paired for the null.
+    random_state : int, RandomState instance or None, default=None
+        Source of the re-pairings.
+
+    Returns
+    -------
+    table : DataFrame
+        Sorted; ``table.head()`` holds the most incongruent samples. ``sample``: position in X; ``value``: log density
+        ratio in nats; ``null_percentile``: percentage of re-paired samples with a lower value, ties by half. A sample
+        whose modalities have nothing to do with each other has any percentile with the same probability. Samples with a
+        missing modality are last, with NaN.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no critic that reports dependency, or there are fewer complete samples than modalities.
+
+    Notes
+    -----
+    Values of samples that the critic was trained on are too high, those of mismatched ones among them too: it learns
+    by heart what it sees. To search a data set for mismatches, fit a DependencyEstimator with ``cv`` on it and sort its
+    ``pointwise_``, or leave the part that is searched out of the fit.
+
+    Examples
+    --------
+    >>> from sklearn_mdm import DependencyEstimator
+    >>> from sklearn_mdm.datasets import make_correlated_gaussians
+    >>> from sklearn_mdm.inspection import rank_samples
+    >>> X, truth = make_correlated_gaussians(1000, rho=0.9, random_state=0)
+    >>> estimator = DependencyEstimator(max_updates=100, random_state=0).fit(X[:500])
+    >>> X["text"][700] *= -1
+    >>> int(rank_samples(estimator, X[500:], random_state=0)["sample"].iloc[0])
+    200
+    """
+    ratio = PointwiseRatio(estimator, X)
+    values, null = ratio.joint(), np.sort(ratio.null(n_repairings, check_random_state(random_state)), axis=None)
+    below = (np.searchsorted(null, values, "left") + np.searchsorted(null, values, "right")) / 2
+    table = pd.DataFrame(
+        {
+            "sample": np.arange(len(ratio.complete)),
+            "value": ratio.spread(values),
+            "null_percentile": ratio.spread(100 * below / len(null)),
+        }
+    )
+    return table.sort_values("value", kind="stable", ignore_index=True)
+
+
+@validate_params(
+    {"n_repairings": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
+    prefer_skip_nested_validation=True,
+)
+def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state: Any = None) -> pd.DataFrame:
+    """How well true samples can be told from mismatched ones by their dependency.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
+    X : dict, ModalityDict, data frame or array
+        Samples whose modalities belong together, and that the estimator was not fitted on. Those with a missing
+        modality are left out.
+    n_repairings : int, default=8
+        Mismatched samples made of each true one.
+    random_state : int, RandomState instance or None, default=None
+        Source of the mismatches.
+
+    Returns
+    -------
+    table : DataFrame
+        Indexed by what was ``redrawn`` from other samples: "all" (no two modalities belong together), then each
+        modality alone. ``auroc``: probability that a true sample has a higher value than a mismatched one, 0.5 by
+        chance; ``std``: its standard error.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no critic that reports dependency, or there are fewer complete samples than modalities.
+
+    Notes
+    -----
+    It needs no truth, has no unit and cannot be inflated by a critic that overstates itself, which makes it a measure
+    of the critic's quality too. The standard error is that of DeLong, samples taken to be independent and mismatches
+    counted once for each true sample.
+
+    References
+    ----------
+    .. [1] DeLong, DeLong, Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
+       characteristic curves", Biometrics, 1988.
+
+    Examples
+    --------
+    >>> from sklearn_mdm import DependencyEstimator
+    >>> from sklearn_mdm.datasets import make_correlated_gaussians
+    >>> from sklearn_mdm.inspection import mismatch_test
+    >>> X, truth = make_correlated_gaussians(1000, rho=0.9, random_state=0)
+    >>> estimator = DependencyEstimator(max_updates=100, random_state=0).fit(X[:500])
+    >>> mismatch_test(estimator, X[500:], random_state=0).round(1)
+             auroc  std
+    redrawn
+    all        0.9  0.0
+    audio      0.8  0.0
+    text       0.8  0.0
+    visual     0.8  0.0
+    """
+    random = check_random_state(random_state)
+    ratio = PointwiseRatio(estimator, X)
+    values = ratio.joint()
+    found: dict[Any, tuple[float, float]] = {"all": auroc(values, ratio.null(n_repairings, random))}
+    for j, name in enumerate(ratio.names):
+        found[name] = auroc(values, np.array(list(ratio.redrawn(j, n_repairings, random))))
+    index = pd.Index(found, name="redrawn", dtype=object)
+    return pd.DataFrame(list(found.values()), index=index, columns=["auroc", "std"])
+
+
+def auroc(values: np.ndarray, null: np.ndarray) -> tuple[float, float]:
+    """Probability that one of values (n,) exceeds one of null (n_repairings, n), and its standard error."""
+    n, pooled = len(values), null.ravel()
+    ranks = rankdata(np.concatenate([values, pooled]))
+    above = (ranks[:n] - rankdata(values)) / len(pooled)  # of each true sample: share of the null below it
+    below = 1 - (ranks[n:] - rankdata(pooled)) / n  # of each mismatched one: share of true samples above it
+    variance = above.var(ddof=1) / n + below.reshape(null.shape).mean(0).var(ddof=1) / n
+    return float(above.mean()), float(np.sqrt(variance))
+
+
+def _index_of(X: Any, n: int) -> Any:
+    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n)

@@ -1,0 +1,166 @@
+"""Scores of a fitted estimator from some of the modalities, the others having been taken away or re-drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import check_scoring
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from ._unwrap import fitted_estimator
+from ._views import ModalityViews, complete_views, partners
+
+
+class SubsetScores:
+    """Score from each subset of modalities, and how much it varies.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted estimator.
+    X : dict, ModalityDict, data frame or array
+        Samples. Those with a missing modality are left out, with a warning.
+    y : array-like
+        Their targets.
+    scoring : str, callable or None
+        As for :func:`sklearn.metrics.check_scoring`; one metric.
+    removal : {"missing", "redraw"}
+        What becomes of the other modalities: not observed at all, or those of other samples.
+    n_repeats : int
+        Bootstrap samples ("missing") or draws ("redraw").
+    modalities : dict or None
+        Columns of each modality of a flat X.
+    random_state : int, RandomState instance or None
+        Source of randomness.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        scoring: Any,
+        removal: str,
+        n_repeats: int,
+        modalities: Mapping[Hashable, Any] | None,
+        random_state: Any,
+    ) -> None:
+        check_is_fitted(fitted_estimator(estimator))
+        views = ModalityViews(X, modalities, estimator)
+        if y is not None:
+            check_consistent_length(np.empty(views.n_samples), y)
+        self.views, self.y = complete_views(views, y, modalities, estimator)
+        if isinstance(scoring, (list, tuple, set, Mapping)):
+            raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")
+        scoring = default_scoring(estimator) if scoring is None else scoring
+        self.estimator, self.scorer, self.removal = estimator, check_scoring(estimator, scoring=scoring), removal
+        n, random = self.views.n_samples, check_random_state(random_state)
+        if n < 2:
+            raise ValueError(f"{n} sample with every modality observed is too few to compare; pass at least 2.")
+        self.partners = [next(partners(n, 1, random)) for _ in range(n_repeats)]
+        self.samples = [random.randint(n, size=n) for _ in range(n_repeats)]
+        self._cache: dict[tuple[Hashable, ...], np.ndarray] = {}
+
+    @property
+    def names(self) -> list[Hashable]:
+        """Modality names."""
+        return self.views.names
+
+    def __call__(self, kept: tuple[Hashable, ...]) -> np.ndarray:
+        """Return the score from these modalities, then those of the repeats: (1 + n_repeats,)."""
+        if kept not in self._cache:
+            self._cache[kept] = self._missing(kept) if self.removal == "missing" else self._redrawn(kept)
+        return self._cache[kept]
+
+    def _redrawn(self, kept: tuple[Hashable, ...]) -> np.ndarray:
+        redrawn = [name for name in self.names if name not in kept]
+        if not redrawn:
+            everything = self.views.take(np.arange(self.views.n_samples))
+            return np.repeat(self._score(self.estimator, everything, self.y), 1 + len(self.partners))
+        scores = [self._score(self.estimator, self.views.redrawn(redrawn, rows), self.y) for rows in self.partners]
+        return np.array([np.mean(scores), *scores])
+
+    def _missing(self, kept: tuple[Hashable, ...]) -> np.ndarray:
+        missing = [name for name in self.names if name not in kept]
+        everything = np.arange(self.views.n_samples)
+        if not kept:
+            # With nothing observed there is no prediction: every sample is given that of another one.
+            score = self._score_of_rows(self.views.take(everything))
+            whole = [score(partner, everything) for partner in self.partners]
+            parts = [score(partner[rows], rows) for partner, rows in zip(self.partners, self.samples, strict=True)]
+            return np.array([np.mean(whole), *parts])
+        try:
+            score = self._score_of_rows(self.views.without(missing))
+            scores = [score(rows, rows) for rows in (everything, *self.samples)]
+        except (TypeError, ValueError) as error:
+            if not missing:
+                raise
+            raise ValueError(
+                f"{type(self.estimator).__name__} does not predict without the modalities {missing}, which were set to "
+                "NaN (or None). Use modality_importance, which re-draws modalities instead, or put something before it "
+                f"that fills them, such as a SimpleImputer. Its error: {error}"
+            ) from error
+        if missing and not np.isfinite(scores[0]):
+            raise ValueError(
+                f"the score of {type(self.estimator).__name__} without the modalities {missing} is {scores[0]}. Use an "
+                "estimator that takes missing modalities, or modality_importance."
+            )
+        return np.array(scores)
+
+    def _score_of_rows(self, X: Any) -> Callable[[np.ndarray, np.ndarray], float]:
+        """Return the score of rows of X for the targets of rows of y, as a function."""
+        # A scorer of scikit-learn reads predictions only, which are made once; any other may look at X.
+        reads_predictions = hasattr(self.scorer, "_score_func")
+        predicted = Predicted(self.estimator, X) if reads_predictions else self.estimator
+
+        def score(rows: np.ndarray, y_rows: np.ndarray) -> float:
+            y = None if self.y is None else _safe_indexing(self.y, y_rows)
+            return self._score(predicted, rows if reads_predictions else _safe_indexing(X, rows), y)
+
+        return score
+
+    def _score(self, estimator: Any, X: Any, y: Any) -> float:
+        score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
+        if np.ndim(score) != 0 or isinstance(score, Mapping):
+            raise ValueError(f"scoring must return one number, got {score!r}.")
+        return float(score)
+
+
+class Predicted:
+    """A fitted estimator whose X are rows of samples that it predicts once: a bootstrap then costs no predictions."""
+
+    def __init__(self, estimator: Any, X: Any) -> None:
+        self._estimator, self._X, self._outputs = estimator, X, {}  # type: ignore[var-annotated]
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.__dict__["_estimator"], name)
+        if name not in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+            return attribute
+
+        def rows_of_output(rows: np.ndarray) -> Any:
+            if name not in self._outputs:
+                self._outputs[name] = attribute(self._X)
+            output = self._outputs[name]
+            return [each[rows] for each in output] if isinstance(output, list) else output[rows]
+
+        rows_of_output.__name__ = name  # scorers ask for it
+        return rows_of_output
+
+
+def default_scoring(estimator: Any) -> str | None:
+    """Name what ``estimator.score`` measures, where that is known, so that it can be read off predictions."""
+    while True:
+        if hasattr(estimator, "best_estimator_") and getattr(estimator, "scoring", "") is None:
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        else:
+            break
+    known = {ClassifierMixin.score: "accuracy", RegressorMixin.score: "r2"}
+    return known.get(getattr(type(estimator), "score", None))

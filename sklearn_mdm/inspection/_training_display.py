@@ -1,0 +1,140 @@
+"""Picture of a training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._style import DARK, LIGHT, axes_for, joint_legend
+from ._unwrap import final_estimator
+
+
+class TrainingDisplay:
+    """Both terms of the loss over the epochs: the task loss, and the estimate of dependency that is maximised.
+
+    Parameters
+    ----------
+    task_loss : array of shape (n_epochs,)
+        Task loss on the training samples.
+    validation_loss : array of shape (n_epochs,), default=None
+        Task loss on the held-out samples; None or NaN without them.
+    dependency : array of shape (n_epochs,), default=None
+        Dependency term in the unit of the measure; None or NaN at ``lam=0``.
+    lam : float, default=None
+        Weight of the dependency term, for its label.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the task loss.
+    dependency_ax_ : matplotlib Axes or None
+        Axes of the dependency term, in the same place.
+    figure_ : matplotlib Figure
+        Figure that they are in.
+    task_line_, validation_line_, dependency_line_ : matplotlib Line2D
+        Lines; None where there is nothing to show.
+
+    Notes
+    -----
+    The estimate is that of the critic in training, on samples that it is trained on: it tells whether the term moves,
+    not how dependent the modalities are. ``dependency_score`` on new samples does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import MDMFusionRegressor
+    >>> from sklearn_mdm.inspection import TrainingDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))}
+    >>> model = MDMFusionRegressor(lam=0.1, max_epochs=3, random_state=0).fit(X, X["a"][:, 0])
+    >>> display = TrainingDisplay.from_estimator(model)
+    >>> display.task_line_.get_xdata().tolist()
+    [1, 2, 3]
+    """
+
+    ax_: Any
+    dependency_ax_: Any
+    figure_: Any
+    task_line_: Any
+    validation_line_: Any
+    dependency_line_: Any
+
+    def __init__(
+        self,
+        task_loss: np.ndarray,
+        validation_loss: np.ndarray | None = None,
+        dependency: np.ndarray | None = None,
+        *,
+        lam: float | None = None,
+    ) -> None:
+        self.task_loss = task_loss
+        self.validation_loss = validation_loss
+        self.dependency = dependency
+        self.lam = lam
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> TrainingDisplay:
+        """Draw the training of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted fusion estimator, or a pipeline or search around one.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : TrainingDisplay
+        """
+        final, _ = final_estimator(estimator)
+        if not hasattr(final, "loss_curve_") or not hasattr(final, "dependency_curve_"):
+            raise TypeError(
+                f"{type(final).__name__} has no curves of a training with a dependency term. Pass a fitted "
+                "MDMFusionClassifier or MDMFusionRegressor, or a pipeline or search around one."
+            )
+        curves = (final.loss_curve_, final.validation_loss_curve_, final.dependency_curve_)
+        return cls(*(np.asarray(curve) for curve in curves), lam=final.lam).plot(ax, **kwargs)
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> TrainingDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to ``ax.plot`` for the task loss on the training samples.
+
+        Returns
+        -------
+        display : TrainingDisplay
+        """
+        self.ax_ = axes_for(self, ax)
+        self.figure_ = self.ax_.figure
+        epochs = np.arange(1, len(self.task_loss) + 1)
+        style = {"color": DARK, "linestyle": "-", "label": "task loss, training"}
+        (self.task_line_,) = self.ax_.plot(epochs, self.task_loss, **{**style, **kwargs})
+        self.validation_line_ = self.dependency_line_ = self.dependency_ax_ = None
+        if _is_there(self.validation_loss):
+            (self.validation_line_,) = self.ax_.plot(
+                epochs, self.validation_loss, color="black", linestyle=":", linewidth=2, label="task loss, held out"
+            )
+        self.ax_.set(xlabel="epoch", ylabel="task loss")
+        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        if _is_there(self.dependency):
+            self.dependency_ax_ = self.ax_.twinx()
+            label = "dependency term" if self.lam is None else f"dependency term, weight {self.lam:g}"
+            (self.dependency_line_,) = self.dependency_ax_.plot(
+                epochs, self.dependency, color=LIGHT, linestyle="--", linewidth=2, label=label
+            )
+            self.dependency_ax_.set_ylabel("dependency term (unit of the measure)")
+        joint_legend(*(axes for axes in (self.ax_, self.dependency_ax_) if axes is not None))
+        return self
+
+
+def _is_there(curve: np.ndarray | None) -> bool:
+    return curve is not None and bool(np.isfinite(curve).any())
