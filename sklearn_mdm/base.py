@@ -369,6 +369,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             n_negatives=self.n_negatives,
             modality_dropout=self.modality_dropout,
             batch_size=self.batch_size,
+            accumulate=1,  # unless a callback says otherwise
         )
         for group in net.optimizer_.param_groups:
             group["lr"] = group.get("own_lr", self.lr)
