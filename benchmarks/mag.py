@@ -39,11 +39,12 @@ from sklearn_mdm.fusion import MAGFusion
 FIGURES = {"mae": mae, "pearson": pearson, "acc7": acc7, "acc2": acc2}
 # Chosen on the validation part.
 PARAMETERS = {
-    "max_epochs": 5,
+    "max_epochs": 10,
     "batch_size": 32,
     "lr": 1e-3,
-    "fusion__backbone_lr": 5e-5,
+    "fusion__backbone_lr": 2e-4,
     "fusion__dropout": 0.1,
+    "fusion__layer": 3,
 }
 SYSTEMS = {
     "text": (("text",), {"lam": 0.0}),

@@ -126,9 +126,7 @@ def test_ids__longer_than_the_model_reads__error():
 def test_steps_beyond_the_words__error_names_sample_and_counts():
     audio = [np.ones((2, 3)), np.ones((3, 3)), np.ones((9, 3))]
     texts = ["a film", "a film", None]
-    with pytest.raises(
-        ValueError, match=r"'audio' is not aligned with the words of 'text': sample 1 has 3 steps and 2 "
-    ):
+    with pytest.raises(ValueError, match=r"'audio' is not aligned with the words of 'text': sample 1 has 3 steps"):
         schema().fit_read(Owner(), {"text": texts, "audio": audio}, None)
     audio[1] = audio[1][:2]
     arrays = schema().fit_read(Owner(), {"text": texts, "audio": audio, "visual": np.ones((3, 4))}, None)

@@ -168,10 +168,10 @@ class GatedBackbone(Gated):
         tokens = X[self.text]
         lengths = (~np.isnan(tokens[..., TOKEN])).sum(1)
         rows = [row[:n].astype(np.int32) for row, n in zip(tokens, lengths, strict=True) if n]
-        states = iter(
-            cached_states([row[:, [TOKEN, TYPE]] for row in rows], self._states, self.memory, self.fingerprint)
-        )
-        prepared = np.full((*tokens.shape[:2], N_COLUMNS + self.backbone.hidden_size), np.nan, dtype=np.float32)
+        width = self.backbone.hidden_size
+        texts = [row[:, [TOKEN, TYPE]] for row in rows]
+        states = iter(cached_states(texts, self._states, width, self.memory, self.fingerprint))
+        prepared = np.full((*tokens.shape[:2], N_COLUMNS + width), np.nan, dtype=np.float32)
         prepared[..., :N_COLUMNS] = tokens
         for row, n in zip(prepared, lengths, strict=True):
             if n:

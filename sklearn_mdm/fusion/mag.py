@@ -77,7 +77,7 @@ class MAGFusion(BaseEstimator):
     bf16 : bool, default=False
         Whether the backbone is trained with matrix products in bfloat16, on hardware that is faster then. Predictions
         are made in single precision all the same.
-    memory : str or object with the interface of joblib.Memory, default=None
+    memory : str or joblib.Memory, default=None
         Directory in which the states of frozen layers are kept, text by text, for other fits, folds and processes. Only
         used where they are computed once. Their last digits depend on the texts that were computed with them, and so
         on what had been there already.
