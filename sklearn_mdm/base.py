@@ -142,8 +142,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             # A fit that fails must not leave a net that belongs to other data.
             for name in ("net_", "reporting_critic_", "_n_features_out"):
                 self.__dict__.pop(name, None)
-            # A fusion that reads texts brings what turns them into arrays.
-            schema = getattr(self.fusion, "schema", ModalitySchema)()
+            # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
+            reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
+            schema = ModalitySchema() if reader is None else reader()
             arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
