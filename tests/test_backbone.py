@@ -173,6 +173,26 @@ def test_critic_steps__run_no_layer_above_the_gate(layer, directories):
     assert set(passes) == set(range(layer))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layer", [0, 2, -1])
+def test_codes__without_text_are_zero_and_leave_gradients_finite(kind, layer):
+    module = MAGFusion(backbone=tiny.make_config(kind), layer=layer).build({"text": (3, 3), "audio": (2,)}, 1)
+    words = torch.tensor([[[5.0, 0, 0], [6, 1, 0], [7, 2, 0]]]).expand(2, -1, -1)
+    X = {"text": words, "audio": torch.randn(2, 2)}
+    mask = {"text": torch.tensor([[True] * 3, [False] * 3]), "audio": torch.ones(2, dtype=torch.bool)}
+    code = module.represent(X, mask)["text"]
+    assert code[0].any() and not code[1].any()
+    (code[0].sum() + module(X, mask).prediction.sum()).backward()
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_modality_dropout__with_missing_texts__trains(directories):
+    X, y = data()
+    model = regressor(directories["bert"], lam=0.1, layer=1).set_params(modality_dropout=0.4).fit(X, y)
+    assert np.isfinite(model.predict(X)).all() and np.isfinite(model.dependency_curve_).all()
+
+
 def test_codes__depend_on_their_own_modality_alone(directories):
     X, _ = data(6)
     X["text"] = [text or "bad" for text in X["text"]]

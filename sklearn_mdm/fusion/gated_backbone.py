@@ -61,7 +61,9 @@ class GatedBackbone(Gated):
     def _below(self, x: Tensor, seen: Tensor) -> Tensor:
         if x.shape[2] > N_COLUMNS:
             return x[..., N_COLUMNS:]
-        return self.backbone.below(self._ids(x, seen), x[..., TYPE].long(), seen)
+        # Attention to nothing is undefined: a sample without text attends to padding, which its code ignores.
+        attended = seen | ~seen.any(1, keepdim=True)
+        return self.backbone.below(self._ids(x, seen), x[..., TYPE].long(), attended)
 
     def _ids(self, x: Tensor, seen: Tensor) -> Tensor:
         return torch.where(seen, x[..., TOKEN].long(), self.backbone.pad_id)

@@ -189,7 +189,7 @@ class MAGFusion(BaseEstimator):
             self.text,
             tokenizer,
             vocab_size=config.vocab_size,
-            pad_id=config.pad_token_id if tokenizer is None else tokenizer.pad_token_id,
+            pad_id=getattr(config, "pad_token_id", None) if tokenizer is None else tokenizer.pad_token_id,
             max_length=limit if self.max_length is None else self.max_length,
             warn_cut=self.max_length is None,
         )
