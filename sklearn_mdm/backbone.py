@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,10 @@ def _blocks_of(model: Any) -> tuple[str, Any]:
 
 def _checked_layers(layer: int, frozen_layers: int | str, n_layers: int) -> tuple[int, int | None]:
     """Resolve both numbers; the second is None if nothing is frozen."""
-    if isinstance(layer, bool) or not isinstance(layer, int) or not -1 <= layer <= n_layers:
+    if isinstance(layer, bool) or not isinstance(layer, Integral) or not -1 <= layer <= n_layers:
         raise ValueError(f"MAGFusion has a layer from 0 to {n_layers} in this backbone, or -1, got layer={layer!r}.")
     frozen: Any = n_layers if frozen_layers == "all" else frozen_layers
-    if isinstance(frozen, bool) or not isinstance(frozen, int) or not 0 <= frozen <= n_layers:
+    if isinstance(frozen, bool) or not isinstance(frozen, Integral) or not 0 <= frozen <= n_layers:
         raise ValueError(
             f'MAGFusion has frozen_layers from 0 to {n_layers} in this backbone, or "all", got '
             f"frozen_layers={frozen_layers!r}."

@@ -324,9 +324,9 @@ class ModalitySchema:
                 f"modality {name!r} has shape {array.shape}, but {owner} was fitted on "
                 f"{kinds[self.is_sequence[name]]} for it."
             )
-        if array.shape[-1] != self.widths[name]:
+        if width_of(array) != self.widths[name]:
             raise ValueError(
-                f"modality {name!r} has {array.shape[-1]} features, but {owner} was fitted with "
+                f"modality {name!r} has {width_of(array)} features, but {owner} was fitted with "
                 f"{self.widths[name]} features for it."
             )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import copy
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,10 @@ class GatedBackbone(Gated):
         rows = [row[:n].astype(np.int32) for row, n in zip(tokens, lengths, strict=True) if n]
         width = self.backbone.hidden_size
         texts = [row[:, [TOKEN, TYPE]] for row in rows]
-        states = iter(cached_states(texts, self._states, width, self.memory, self.fingerprint))
+        exact = functools.cache(self._exact_backbone)  # not made where every text is found
+        states = iter(
+            cached_states(texts, lambda some: self._states(exact(), some), width, self.memory, self.fingerprint)
+        )
         prepared = np.full((*tokens.shape[:2], N_COLUMNS + width), np.nan, dtype=np.float32)
         prepared[..., :N_COLUMNS] = tokens
         for row, n in zip(prepared, lengths, strict=True):
@@ -180,13 +184,22 @@ class GatedBackbone(Gated):
                 row[:n, N_COLUMNS:] = next(states)
         return {**X, self.text: prepared}
 
-    def _states(self, rows: Any) -> list[np.ndarray]:
+    def _exact_backbone(self) -> Backbone:
+        """Return a copy that computes in double precision.
+
+        In single precision the last digits of a text depend on those that are computed with it: what a fold finds on
+        disk would be another number than what it computes. Rounded from double precision, it is the same.
+        """
+        backbone = copy.deepcopy(self.backbone).eval()
+        return backbone if self.gate.norm.weight.device.type == "mps" else backbone.double()
+
+    def _states(self, backbone: Backbone, rows: Any) -> list[np.ndarray]:
         lengths = torch.tensor([len(row) for row in rows])
         device = self.gate.norm.weight.device
         seen = (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).to(device)
         ids = nn.utils.rnn.pad_sequence([torch.from_numpy(row).long() for row in rows], batch_first=True).to(device)
-        with torch.no_grad(), _evaluating(self.backbone):
-            states = self.backbone.below(torch.where(seen, ids[..., 0], self.backbone.pad_id), ids[..., 1], seen)
+        with torch.no_grad():
+            states = backbone.below(torch.where(seen, ids[..., 0], backbone.pad_id), ids[..., 1], seen)
         return [row[:n].cpu().numpy() for row, n in zip(states, lengths.tolist(), strict=True)]
 
 
@@ -194,13 +207,3 @@ def _longest(mask: Tensor) -> int:
     """Return the number of steps up to the last one that any sample has, and at least 1."""
     steps = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return max(int((mask.any(0) * steps).max()), 1)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)

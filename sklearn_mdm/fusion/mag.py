@@ -79,8 +79,7 @@ class MAGFusion(BaseEstimator):
         are made in single precision all the same.
     memory : str or joblib.Memory, default=None
         Directory in which the states of frozen layers are kept, text by text, for other fits, folds and processes. Only
-        used where they are computed once. Their last digits depend on the texts that were computed with them, and so
-        on what had been there already.
+        used where they are computed once.
 
     Raises
     ------
