@@ -147,7 +147,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             # A fit that fails must not leave a net that belongs to other data.
             for name in ("net_", "reporting_critic_", "imputer_", "_n_features_out"):
                 self.__dict__.pop(name, None)
-            schema = ModalitySchema()
+            # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
+            reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
+            schema = ModalitySchema() if reader is None else reader()
             arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
@@ -198,6 +200,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         before = None if reset else self._net_state()
         try:
             with users_names(schema.names):
+                train = self._prepared(train[0]), *train[1:]
+                valid = valid and (self._prepared(valid[0]), *valid[1:])
                 self._train(train, valid, one_epoch=one_epoch)
         except BaseException as error:
             if before is None:
@@ -242,7 +246,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                     "those of zero weight and those that are held out for stopping. Leave it out, or pass X_val and "
                     "y_val or early_stopping=False."
                 )
-            if not self.standardize:
+            if not self.standardize or name in schema.unscaled:
                 continue
             row_weight = None if weight is None else np.repeat(weight, array.shape[1] if array.ndim == 3 else 1)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -269,6 +273,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                     )
         return scaled
 
+    def _prepared(self, arrays: dict[Hashable, np.ndarray]) -> dict[Hashable, np.ndarray]:
+        """Let the module compute once what training does not change, such as the states of a frozen backbone."""
+        prepare = getattr(self.net_.module_, "prepare", None)
+        if prepare is None:
+            return arrays
+        prepared = prepare({f"m{i}": arrays[name] for i, name in enumerate(self._schema.names)})
+        return dict(zip(self._schema.names, prepared.values(), strict=True))
+
     def _resolve_device(self) -> str:
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
@@ -289,6 +301,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             )
         has_critic = len(schema.names) > 1 and not measure.needs_y
         double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
+        double = double and not getattr(fusion, "single_precision", False)
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         if optimizer is torch.optim.LBFGS:
             raise ValueError(
@@ -298,6 +311,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         options: dict[str, Any] = {}
         if "weight_decay" in accepted:
             options["optimizer__weight_decay"] = self.weight_decay
+        if hasattr(fusion, "param_groups"):
+            options["optimizer__param_groups"] = fusion.param_groups()
+        if "names" in inspect.signature(fusion.build).parameters:
+            options["module__names"] = {f"m{i}": name for i, name in enumerate(schema.names)}
         if has_critic:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
             options["optimizer_critic__lr"] = self.critic_lr
@@ -360,9 +377,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             n_negatives=self.n_negatives,
             modality_dropout=self.modality_dropout,
             batch_size=self.batch_size,
+            accumulate=1,  # unless a callback says otherwise
         )
         for group in net.optimizer_.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = group.get("own_lr", self.lr)
             if "weight_decay" in group:
                 group["weight_decay"] = self.weight_decay
         for group in net.optimizer_critic_.param_groups if hasattr(net, "optimizer_critic_") else ():
@@ -443,7 +461,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     def _apply(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
-        arrays = self._schema.read(self, X)
+        arrays = self._prepared(self._schema.read(self, X))
         dtype = next(iter(arrays.values())).dtype
         scaled = self._scaled(arrays)
         with users_names(self._schema.names):

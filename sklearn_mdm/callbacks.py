@@ -1,15 +1,16 @@
-"""Stopping and progress, as skorch callbacks."""
+"""Stopping, progress and what fine-tuning asks for, as skorch callbacks."""
 
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 from typing import Any
 
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from tqdm.auto import tqdm
 
-__all__: list[str] = []
+__all__ = ["GradientAccumulation", "WarmupLinearDecay"]
 
 
 class EarlyStopping(SkorchEarlyStopping):
@@ -79,3 +80,98 @@ class EpochProgress(Callback):
         """Close the bar."""
         self.bar_.close()
         del self.bar_
+
+
+class WarmupLinearDecay(Callback):
+    """Raise all learning rates of the module from zero, then lower them to zero, both in a straight line.
+
+    The course runs over ``max_epochs``, batch by batch: choose ``max_epochs`` as the number of epochs that are to be
+    made, for early stopping would end it on the way. Groups of parameters with learning rates of their own, such as
+    those of a pretrained backbone, keep their proportions. The critic keeps its learning rate.
+
+    Parameters
+    ----------
+    warmup : float, default=0.1
+        Share of the batches in which the learning rates rise, from 0 to less than 1.
+
+    Raises
+    ------
+    ValueError
+        If ``warmup`` is not in that range; when training begins.
+
+    Examples
+    --------
+    >>> from skorch.callbacks import GradientNormClipping
+    >>> from sklearn_mdm import MDMFusionRegressor
+    >>> from sklearn_mdm.callbacks import WarmupLinearDecay
+    >>> callbacks = [WarmupLinearDecay(0.1), GradientNormClipping(1.0)]
+    >>> model = MDMFusionRegressor(callbacks=callbacks, max_epochs=5)
+    """
+
+    def __init__(self, warmup: float = 0.1) -> None:
+        self.warmup = warmup
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Remember the full learning rates."""
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"WarmupLinearDecay needs 0 <= warmup < 1, got {self.warmup!r}.")
+        self.full_rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+        self.n_batches_, self.batch_ = 0, 0
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
+        """Count the batches of the training."""
+        if not self.n_batches_:
+            self.n_batches_ = net.max_epochs * len(net.get_iterator(dataset_train, training=True))
+
+    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Set the learning rates of a training batch."""
+        if not training:
+            return
+        rising = self.warmup * self.n_batches_
+        if self.batch_ < rising:
+            share = min((self.batch_ + 1) / rising, 1.0)
+        else:
+            share = (self.n_batches_ - self.batch_) / (self.n_batches_ - rising)
+        self.batch_ += 1
+        for group, rate in zip(net.optimizer_.param_groups, self.full_rates_, strict=True):
+            group["lr"] = share * rate
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Put the full learning rates back."""
+        for group, rate in zip(net.optimizer_.param_groups, self.full_rates_, strict=True):
+            group["lr"] = rate
+
+
+class GradientAccumulation(Callback):
+    """Make one update of the module from the mean gradient of several batches, for large batches in little memory.
+
+    The dependency term still compares the samples of one batch with each other, and the critic is updated at every
+    batch. Gradients are clipped once per update. What is left at the end of an epoch makes an update too.
+
+    Parameters
+    ----------
+    n_batches : int, default=2
+        Batches per update.
+
+    Raises
+    ------
+    ValueError
+        If ``n_batches`` is not a positive integer; when training begins.
+
+    Examples
+    --------
+    Updates from 32 samples, 8 of which are in memory at a time:
+
+    >>> from sklearn_mdm import MDMFusionRegressor
+    >>> from sklearn_mdm.callbacks import GradientAccumulation
+    >>> model = MDMFusionRegressor(batch_size=8, callbacks=[GradientAccumulation(4)])
+    """
+
+    def __init__(self, n_batches: int = 2) -> None:
+        self.n_batches = n_batches
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        """Tell the net."""
+        if isinstance(self.n_batches, bool) or not isinstance(self.n_batches, Integral) or self.n_batches < 1:
+            raise ValueError(f"GradientAccumulation needs a positive integer n_batches, got {self.n_batches!r}.")
+        net.accumulate = int(self.n_batches)

@@ -41,9 +41,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     ----------
     fusion : str or fusion object, default="concat"
         System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory",
-        "multi_attention", "misa" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
-        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
-        see :mod:`sklearn_mdm.fusion`.
+        "multi_attention", "misa", "mag" (or the name that a paper gives it, such as "tfn"), or a parameter object such
+        as ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
+        see :mod:`sklearn_mdm.fusion`. ``MAGFusion(backbone=...)`` reads texts.
     encoder : str, encoder object, or dict of modality name to either, default="auto"
         What turns each modality into its code: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
         :mod:`sklearn_mdm.encoders`.
@@ -385,9 +385,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     ----------
     fusion : str or fusion object, default="concat"
         System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory",
-        "multi_attention", "misa" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
-        ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
-        see :mod:`sklearn_mdm.fusion`.
+        "multi_attention", "misa", "mag" (or the name that a paper gives it, such as "tfn"), or a parameter object such
+        as ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
+        see :mod:`sklearn_mdm.fusion`. ``MAGFusion(backbone=...)`` reads texts.
     encoder : str, encoder object, or dict of modality name to either, default="auto"
         What turns each modality into its code: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
         :mod:`sklearn_mdm.encoders`.

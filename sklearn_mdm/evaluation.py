@@ -37,10 +37,11 @@ def _batches(net: Any, X: Mapping[str, np.ndarray]) -> Iterator[tuple[Any, Batch
     """Yield the module in evaluation mode with each batch.
 
     In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
-    is therefore applied in double precision, on a copy, since other threads may be using it.
+    is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
+    precision are large, and their weights are no finer.
     """
     module, dtype, on_cpu = net.module_, net.dtype, str(net.device) == "cpu"
-    if on_cpu and dtype != torch.float64:
+    if on_cpu and dtype != torch.float64 and not getattr(module, "single_precision", False):
         module, dtype = copy.deepcopy(module).double(), torch.float64
     module.eval()
     longest = max(math.prod(array.shape[1:-1]) for array in X.values())

@@ -89,7 +89,8 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
     if is_text(value):
         raise ValueError(
             f"{label} holds text, but {owner} needs numbers here. Encode it first, for example with "
-            f"ModalityTransformer({{{name!r}: make_pipeline(TfidfVectorizer(), TruncatedSVD(100))}})."
+            f"ModalityTransformer({{{name!r}: make_pipeline(TfidfVectorizer(), TruncatedSVD(100))}}); "
+            f"fusion=MAGFusion(text={name!r}, backbone=...) reads it as it is."
         )
     if getattr(value, "ndim", None) == 1 and getattr(value, "dtype", None) == object:
         return _pad_ragged(label, value)
@@ -193,7 +194,11 @@ class ModalitySchema:
         Feature names of the modalities that came as data frames or as columns of one.
     columns : dict or None
         Column positions of each modality when X is flat.
+    unscaled : frozenset
+        Modalities whose numbers are not to be standardised: codes, such as those of tokens.
     """
+
+    unscaled: frozenset = frozenset()
 
     names: list[Hashable]
     widths: dict[Hashable, int]
@@ -319,9 +324,9 @@ class ModalitySchema:
                 f"modality {name!r} has shape {array.shape}, but {owner} was fitted on "
                 f"{kinds[self.is_sequence[name]]} for it."
             )
-        if array.shape[-1] != self.widths[name]:
+        if width_of(array) != self.widths[name]:
             raise ValueError(
-                f"modality {name!r} has {array.shape[-1]} features, but {owner} was fitted with "
+                f"modality {name!r} has {width_of(array)} features, but {owner} was fitted with "
                 f"{self.widths[name]} features for it."
             )
 

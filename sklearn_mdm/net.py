@@ -57,6 +57,9 @@ class MDMNet(NeuralNet):
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
+    accumulate : int, default=1
+        Batches whose mean gradient makes one update of the module; see
+        :class:`sklearn_mdm.callbacks.GradientAccumulation`.
     optimizer, optimizer_critic : torch optimizer (class), default=torch.optim.Adam
         Optimizers of the module and of the critic.
     lr : float, default=1e-3
@@ -118,6 +121,7 @@ class MDMNet(NeuralNet):
         unroll: int = 1,
         n_negatives: int = 1,
         modality_dropout: float = 0.0,
+        accumulate: int = 1,
         optimizer: Any = torch.optim.Adam,
         optimizer_critic: Any = torch.optim.Adam,
         lr: float = 1e-3,
@@ -145,6 +149,7 @@ class MDMNet(NeuralNet):
         self.unroll = unroll
         self.n_negatives = n_negatives
         self.modality_dropout = modality_dropout
+        self.accumulate = accumulate
         self.optimizer_critic = optimizer_critic
         self.random_state = random_state
         self.dtype = dtype
@@ -223,6 +228,7 @@ class MDMNet(NeuralNet):
         self._open_term(dataset_train)
         self.totals_ = {"train": _Totals(), "valid": _Totals()}
         self.terms_skipped_ = 0
+        self.pending_ = 0
 
     def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Record both terms of the loss."""
@@ -244,7 +250,15 @@ class MDMNet(NeuralNet):
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
         self._learn_critic(True)
-        parts = ("generators_", "term_active_", "critic_batches_", "critic_rng_state_", "critic_parameters_", "totals_")
+        parts = (
+            "generators_",
+            "term_active_",
+            "critic_batches_",
+            "critic_rng_state_",
+            "critic_parameters_",
+            "totals_",
+            "pending_",
+        )
         for name in parts:
             self.__dict__.pop(name, None)
 
@@ -274,6 +288,12 @@ class MDMNet(NeuralNet):
     def _fewest_rows(self) -> int:
         """Fewest rows on which re-pairing says anything."""
         return fewest_rows(len(self.module_.code_dims))
+
+    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+        """Go through the batches; gradients that are left over at the end make an update too."""
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+        if training and self.pending_:
+            self._update_module(None)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -328,7 +348,8 @@ class MDMNet(NeuralNet):
     def _model_step(self, batch: Any) -> dict[str, Any]:
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
-        self.optimizer_.zero_grad(set_to_none=True)
+        if not self.pending_:
+            self.optimizer_.zero_grad(set_to_none=True)
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
         output = self.module_(Xi.X, mask)
         loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
@@ -342,6 +363,18 @@ class MDMNet(NeuralNet):
                 loss = loss - self.lam * dependency
         loss.backward()
         self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
+        return {"loss": loss, "y_pred": output.prediction}
+
+    def _update_module(self, batch: Any) -> None:
+        """One update on the mean gradient of the batches since the last one."""
+        if self.pending_ > 1:
+            for parameter in self.module_.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= self.pending_
+        self.pending_ = 0
         self.notify(
             "on_grad_computed",
             named_parameters=TeeGenerator(self.module_.named_parameters()),
@@ -349,7 +382,6 @@ class MDMNet(NeuralNet):
             training=True,
         )
         self.optimizer_.step()
-        return {"loss": loss, "y_pred": output.prediction}
 
     def _pairing(self, n: int) -> Tensor:
         """Rows of each modality in the re-paired samples of n rows."""

@@ -178,7 +178,7 @@ class DependencyMixin:
                 f"dependency is undefined for the single modality {self.modalities_[0]!r}. Fit on two or more: a dict "
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
-        return self._schema.read(self, X)
+        return self._prepared(self._schema.read(self, X))  # type: ignore[attr-defined]
 
     def _codes_of(self, arrays: Mapping[Hashable, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         """Codes of the complete rows, and which rows these are."""

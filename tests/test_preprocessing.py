@@ -208,6 +208,11 @@ def test_transform__nothing_observed__is_nan_of_the_width_of_fit(nothing):
     assert Xt["audio"].shape == (N, 2) and Xt["audio"].dtype == np.float32 and np.isnan(Xt["audio"]).all()
 
 
+def test_transform__fewer_texts_than_at_fit__pass_through():
+    X = ModalityDict(text=["good", "bad", None], other=np.ones((3, 1)))
+    assert ModalityTransformer().fit(X).transform(X[:2])["text"].tolist() == ["good", "bad"]
+
+
 def test_transform__nothing_observed_of_a_sequence_or_text__is_nan():
     X = {"video": np.arange(12.0).reshape(2, 3, 2), "text": ["good", "bad"], "other": np.ones((2, 1))}
     transformer = ModalityTransformer({"video": PCA(1), "text": make_pipeline(CountVectorizer(), TruncatedSVD(1))})
