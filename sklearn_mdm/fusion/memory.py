@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..encoders import mlp, observed
 from ..sizes import check_sizes
@@ -182,7 +183,8 @@ class _MemoryFusion(nn.Module):
                 # From the steps of the modality to those of any: the state that it has there, zero before its first.
                 latest = packing.pack(own.latest().unsqueeze(-1)).squeeze(-1)
                 start = cell_states.new_zeros(1, cell_states.shape[1])
-                cell_states = torch.cat([start, cell_states]).index_select(0, latest)
+                # A look-up whose gradient, unlike that of index_select, CUDA adds up in one order.
+                cell_states = functional.embedding(latest, torch.cat([start, cell_states]))
             states.append(cell_states)
         last = {name: self._fill(name, code, seen) for name, code in codes.items()}
         fused = torch.cat([*last.values(), packing.per_sample(self._memory(torch.cat(states, 1), packing.sizes))], 1)
