@@ -50,13 +50,14 @@ docs: $(VENV)/.done-docs  ## build the documentation into docs/_build/html; any 
 	$(PY) -m sphinx -b html $(SPHINXOPTS) docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
-bench: $(VENV)/.done-bench  ## run the benchmarks of speed and dependency, and with DATA=dir that of quality; tables and JSON go to results/
+bench: $(VENV)/.done-bench  ## run the benchmarks of speed and dependency, and with DATA=dir those on real data; tables and JSON go to results/
 	$(ONE_THREAD) $(PY) benchmarks/speed.py --out results/speed.json
 	$(ONE_THREAD) $(PY) benchmarks/fusion.py --out results/fusion.json
 	$(ONE_THREAD) $(PY) benchmarks/dependency.py --jobs 2 --seeds 1 --out results/dependency.json
 ifdef DATA
 	$(ONE_THREAD) $(PY) benchmarks/quality.py --data $(DATA) --out results/quality.json
 	$(ONE_THREAD) $(PY) benchmarks/fusion_quality.py --data $(DATA) --jobs 2 --out results/fusion_quality.json
+	$(ONE_THREAD) $(PY) benchmarks/robustness.py --data $(DATA) --seeds 3 --jobs 2 --out results/robustness.json
 endif
 
 clean:  ## remove environments, caches, built documentation and results
