@@ -6,6 +6,7 @@ from sklearn.utils.estimator_checks import check_estimators_nan_inf, parametrize
 from sklearn.utils.fixes import parse_version
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
+from sklearn_mdm.fusion import MISAFusion
 
 # The checks pass plain arrays: a single modality, in which there is no dependency.
 pytestmark = [
@@ -23,9 +24,11 @@ COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 # single one of them; the others pass the same checks more slowly.
 FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
 FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+# Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
+MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
 OTHERS = [
     cls(fusion=fusion, max_epochs=20)
-    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", "misa")
+    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
     if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
 ]
