@@ -16,6 +16,7 @@ from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict, b
 from sklearn_mdm.backbone import Backbone, load_model
 from sklearn_mdm.fusion import MAGFusion
 from sklearn_mdm.fusion.gated_backbone import GatedBackbone
+from sklearn_mdm.inspection import modality_importance, modality_shapley, rank_samples
 
 pytest.importorskip("transformers")
 
@@ -271,6 +272,18 @@ def test_word_lists_and_strings__predict_the_same(directories):
     model = regressor(directories["bert"]).fit(X, y)
     words = [None if text is None else text.split() for text in X["text"]]
     assert_array_equal(model.predict({**X, "text": words}), model.predict(X))
+
+
+def test_inspection__repairs_texts_and_sequences_of_unequal_length(directories):
+    X, y = data()
+    whole = [i for i, text in enumerate(X["text"]) if text is not None]
+    X, y = X[whole], y[whole]
+    model = regressor(directories["bert"], lam=0.1).fit(X, y)
+    importance = modality_importance(model, X, y, n_repeats=2, random_state=0)
+    assert np.isfinite(importance).all(axis=None)
+    values = modality_shapley(model, X, y, removal="redraw", n_repeats=2, random_state=0)
+    assert np.isfinite(values).all(axis=None)
+    assert len(rank_samples(model, X)) == len(y)
 
 
 def test_learning_rates__backbone_and_rest_have_their_own(directories):

@@ -133,6 +133,16 @@ def test_steps_beyond_the_words__error_names_sample_and_counts():
     assert arrays["audio"].shape == (3, 9, 3)
 
 
+def test_repaired_samples__may_have_more_steps_than_words_after_the_fit():
+    texts, audio = ["a film", "bad", None], [np.ones((2, 3)), np.ones((1, 3)), np.ones((9, 3))]
+    reader = schema()
+    reader.fit_read(Owner(), {"text": texts, "audio": audio}, None)
+    assert reader.read(Owner(), {"text": texts, "audio": audio[::-1]})["audio"].shape == (3, 9, 3)
+    for steps in (audio[:1], audio[2:]):  # no other text has as many words
+        with pytest.raises(ValueError, match=r"'audio' is not aligned .*sample 0 has [29] steps and 1 words"):
+            reader.read(Owner(), {"text": ["bad"], "audio": steps})
+
+
 def test_a_text__counts_as_one_feature():
     owner = Owner()
     schema().fit_read(owner, {"text": ["a film", "bad"], "audio": np.ones((2, 3))}, None)
