@@ -20,6 +20,8 @@ __all__: list[str] = []
 
 # Seconds after which a hub that does not answer counts as out of reach.
 HUB_TIMEOUT = 5.0
+# Larger numbers of tokens stand for "no limit" in configurations and tokenizers.
+NO_LIMIT = 10**6
 
 Step = Callable[[Tensor], Tensor]
 # What happens to the states in front of the chosen layer, in the pass that is running: a pass of another thread has
@@ -49,6 +51,8 @@ class Backbone(nn.Module):
     ----------
     hidden_size : int
         Width of the states.
+    n_positions : int or None
+        Most tokens that it has positions for.
     precomputed : bool
         Whether the states in front of the layer never change, and are to be computed once.
     """
@@ -61,6 +65,7 @@ class Backbone(nn.Module):
         path, blocks = _blocks_of(model)
         self.layer, n_frozen = _checked_layers(layer, frozen_layers, len(blocks))
         self.hidden_size = int(model.config.hidden_size)
+        self.n_positions = position_limit(model)
         self.bf16 = bf16
         self.steps_first = model.config.model_type == "xlnet"  # states are (T, B, d) between its layers
         accepted = inspect.signature(model.forward).parameters
@@ -162,12 +167,21 @@ def _blocks_of(model: Any) -> tuple[str, Any]:
     n_layers = getattr(model.config, "num_hidden_layers", None)
     found = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList)]
     found = [(name, part) for name, part in found if len(part) == n_layers and len(part) > 0]
-    if not found or getattr(model.config, "is_encoder_decoder", False):
+    if len(found) != 1 or getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
             f"backbone {type(model).__name__} has no single stack of layers to put a gate in. Use an encoder such as "
             "BERT, RoBERTa, DistilBERT, MiniLM or XLNet."
         )
     return found[0]
+
+
+def position_limit(model: Any) -> int | None:
+    """Most tokens that a transformer has positions for; None if there is no limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for name, part in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            limit = part.num_embeddings - part.padding_idx - 1  # RoBERTa counts from behind the position of padding
+    return limit if limit is not None and 0 < limit < NO_LIMIT else None
 
 
 def _checked_layers(layer: int, frozen_layers: int | str, n_layers: int) -> tuple[int, int | None]:
@@ -215,6 +229,15 @@ def load_config(backbone: Any) -> Any:
     if isinstance(backbone, transformers.PreTrainedModel):
         return backbone.config
     return _load(transformers.AutoConfig, backbone)
+
+
+def load_outline(backbone: Any) -> Any:
+    """Load a model without its weights."""
+    transformers = import_transformers()
+    if isinstance(backbone, transformers.PreTrainedModel):
+        return getattr(backbone, "base_model", backbone)
+    with torch.device("meta"):
+        return transformers.AutoModel.from_config(copy.deepcopy(load_config(backbone)))
 
 
 def load_model(backbone: Any) -> Any:

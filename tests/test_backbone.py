@@ -274,6 +274,17 @@ def test_word_lists_and_strings__predict_the_same(directories):
     assert_array_equal(model.predict({**X, "text": words}), model.predict(X))
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_missing_text__steps_beyond_the_positions_have_no_say(kind, directories):
+    X, y = data()
+    model = regressor(directories[kind]).fit(X, y)
+    limit = 40 if kind == "bert" else 39
+    audio = np.random.default_rng(0).normal(size=(60, 3))
+    found = model.predict({"text": [None] * 3, "audio": [audio, audio[:limit], audio[: limit - 1]]})
+    assert_allclose(found[0], found[1], rtol=0, atol=1e-6)
+    assert abs(found[1] - found[2]) > 1e-5
+
+
 def test_inspection__repairs_texts_and_sequences_of_unequal_length(directories):
     X, y = data()
     whole = [i for i, text in enumerate(X["text"]) if text is not None]
@@ -412,6 +423,22 @@ def test_a_configuration__starts_from_random_weights_that_the_seed_repeats():
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["xlm", "flaubert"])
+def test_a_backbone_whose_layers_are_in_several_lists__error(kind):
+    config = transformers.AutoConfig.for_model(kind, vocab_size=19, emb_dim=16, n_layers=3, n_heads=2)
+    with pytest.raises(ValueError, match="no single stack of layers to put a gate in"):
+        MAGFusion(backbone=config).build({"text": (3, 3), "audio": (2,)}, 1)
+
+
+def test_roberta__reads_as_many_tokens_as_it_has_positions_behind_that_of_padding():
+    config = transformers.RobertaConfig(**tiny.SIZE, intermediate_size=32, max_position_embeddings=12)  # padding is 1
+    X, y = {"text": [[5] * 10, [6] * 9], "audio": np.eye(2)}, [0.0, 1.0]
+    model = regressor(config).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    with pytest.raises(ValueError, match="sample 0 has 11 tokens, but at most 10 are read"):
+        model.predict({"text": [[5] * 11], "audio": np.ones((1, 2))})
+
+
 def test_without_transformers__error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     X, y = data()
@@ -466,7 +493,9 @@ def test_weights_that_lack_a_layer__error(tmp_path):
         ({"frozen_layers": 4}, r"frozen_layers from 0 to 3 .*got frozen_layers=4"),
         ({"frozen_layers": "some"}, r'or "all", got frozen_layers=\'some\''),
         ({"pooling": "max"}, "pooling 'mean' or 'cls', got pooling='max'"),
-        ({"max_length": 41}, "max_length from 1 to the 40 tokens of this backbone, got 41"),
+        ({"max_length": 41}, "integer max_length from 3 to the 40 tokens of this backbone, got 41"),
+        ({"max_length": 2}, "integer max_length from 3 to the 40 tokens of this backbone, got 2"),
+        ({"max_length": 3.5}, "integer max_length from 3 to the 40 tokens of this backbone, got 3.5"),
         ({"text": "words"}, r"texts of modality 'words', but X has \['text', 'audio', 'visual'\]"),
         ({"backbone": 3}, "backbone must be a directory, a name .* got 3"),
     ],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Hashable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_memory
 from torch import nn
 
-from ..backbone import Backbone, load_config, load_model, load_tokenizer
+from ..backbone import NO_LIMIT, Backbone, load_model, load_outline, load_tokenizer, position_limit
 from ..components import resolve_component
 from ..encoders import ENCODERS
 from ..modalities import ModalitySchema
@@ -19,10 +23,6 @@ from .gated_backbone import GatedBackbone
 from .gated_embeddings import GatedEmbeddings
 
 __all__ = ["MAGFusion"]
-
-# Larger numbers of tokens stand for "no limit" in tokenizers.
-NO_LIMIT = 10**6
-
 
 class MAGFusion(BaseEstimator):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
@@ -104,7 +104,8 @@ class MAGFusion(BaseEstimator):
     where the published gate normalises it and drops units. That includes special tokens. :math:`\epsilon` is 1e-6.
 
     A sample without text has a blank in the place of each word's state, zeros or with ``missing="token"`` a learned
-    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by.
+    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by. It has as many words as steps,
+    at most as many as the backbone has positions; steps beyond have no say.
 
     A network with a backbone is trained and applied in single precision, whatever the type of X: the last digits of a
     prediction depend on the rows that are predicted with it.
@@ -175,15 +176,21 @@ class MAGFusion(BaseEstimator):
         """Return what reads X."""
         if self.backbone is None:
             return ModalitySchema()
-        config = load_config(self.backbone)
+        outline = load_outline(self.backbone)
+        config = outline.config
         tokenizer = load_tokenizer(self.backbone, self.tokenizer)
-        positions = getattr(config, "max_position_embeddings", None)
-        limits = [limit for limit in (positions, getattr(tokenizer, "model_max_length", None)) if limit is not None]
-        limit = min((limit for limit in limits if 0 < limit < NO_LIMIT), default=None)
-        if self.max_length is not None and (self.max_length < 1 or (limit is not None and self.max_length > limit)):
-            raise ValueError(
-                f"MAGFusion has a max_length from 1 to the {limit} tokens of this backbone, got {self.max_length}."
-            )
+        limits = [position_limit(outline), getattr(tokenizer, "model_max_length", None)]
+        limit = min((limit for limit in limits if limit is not None and 0 < limit < NO_LIMIT), default=None)
+        if self.max_length is not None:
+            # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
+            least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
+            whole = isinstance(self.max_length, Integral) and not isinstance(self.max_length, bool)
+            if not whole or not least <= self.max_length <= (NO_LIMIT if limit is None else limit):
+                raise ValueError(
+                    f"MAGFusion has an integer max_length from {least} to "
+                    f"{'any number' if limit is None else f'the {limit} tokens of this backbone'}, got "
+                    f"{self.max_length!r}."
+                )
         return TextSchema(
             self.text,
             tokenizer,
@@ -236,8 +243,7 @@ class MAGFusion(BaseEstimator):
         ValueError
             If there is no text among the modalities, or a parameter is out of its range.
         """
-        if self.beta < 0:
-            raise ValueError(f"MAGFusion needs beta >= 0, got {self.beta!r}.")
+        self._check_numbers()
         names = {name: name for name in shapes} if names is None else names
         found = [name for name in shapes if names[name] == self.text]
         if not found:
@@ -262,6 +268,19 @@ class MAGFusion(BaseEstimator):
         last = self.pooling == "cls" and backbone.steps_first  # XLNet puts its classification token at the end
         position = {"mean": None, "cls": -1 if last else 0}[self.pooling]
         return GatedBackbone(list(shapes), text, gate, backbone, head, position, tokens, self.memory)
+
+    def _check_numbers(self) -> None:
+        if not _is_number(self.beta) or self.beta < 0:
+            raise ValueError(f"MAGFusion needs a finite beta >= 0, got beta={self.beta!r}.")
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"MAGFusion needs a dropout from 0 to less than 1, got dropout={self.dropout!r}.")
+        if not _is_number(self.backbone_lr) or self.backbone_lr <= 0:
+            raise ValueError(f"MAGFusion needs a finite backbone_lr > 0, got backbone_lr={self.backbone_lr!r}.")
+        check_memory(self.memory)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_steps(shapes: Mapping[str, tuple[int, ...]], text: str, missing: str) -> None:
