@@ -390,6 +390,13 @@ def test_states_computed_once__do_not_depend_on_the_texts_beside(kind, directori
         assert_array_equal(alone[0], together[i])
 
 
+@pytest.mark.parametrize(("layer", "frozen"), [(0, "all"), (2, 1)])
+def test_memory__where_nothing_is_computed_once__warns(layer, frozen, tmp_path):
+    fusion = MAGFusion(backbone=tiny.make_config("bert"), layer=layer, frozen_layers=frozen, memory=str(tmp_path))
+    with pytest.warns(UserWarning, match=rf"keeps nothing: with layer={layer} and frozen_layers={frozen!r} .*layer != 0"):
+        fusion.build({"text": (3, 3), "audio": (2,)}, 1)
+
+
 def test_memory__other_weights__are_computed_anew(directories, computed, tmp_path):
     X, y = data()
     model = load_model(directories["bert"])

@@ -91,6 +91,16 @@ def test_an_empty_text__is_observed_and_has_no_words():
     assert n_words == [0]
 
 
+def test_an_empty_word_list__is_an_empty_text__alone_too():
+    expected, _ = tokens_of([""])
+    for texts in ([[]], [[], []], [[], None], [[], ["bad"]], np.empty((1, 0)), pd.Series([[]])):
+        found, n_words = tokens_of(texts)
+        assert np.array_equal(found[0], expected[0])
+        assert n_words[0] == 0
+    with pytest.raises(ValueError, match="sample 0 has no token"):
+        tokens_of([[]], tokenizer=False)
+
+
 def test_long_texts__are_cut_with_a_warning_unless_asked_for():
     texts = ["a good film", "a film"]
     with pytest.warns(UserWarning, match=r"'text': 1 of 2 texts are longer than the 4 tokens .*max_length=\.\.\."):
@@ -104,6 +114,8 @@ def test_long_texts__are_cut_with_a_warning_unless_asked_for():
     ("texts", "message"),
     [
         ([["a", 3]], r"'text', sample 0 holds 3 \(int\) among its words"),
+        (["a film", "\ud800x"], r"'text', sample 1 holds '\\ud800', half of a surrogate pair"),
+        ([["a"], ["b", "x\udfff"]], r"'text', sample 1 holds '\\udfff', half of a surrogate pair"),
         (["a film", 3.5], r"'text', sample 1 holds 3.5 \(float\) among its words"),
         ([[5, 99]], r"'text', sample 0 holds 99, which is not a token id: expected integers from 0 to 18"),
         ([[5.5, 6]], r"sample 0 holds 5.5, which is not a token id"),

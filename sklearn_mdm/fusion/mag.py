@@ -79,7 +79,7 @@ class MAGFusion(BaseEstimator):
         are made in single precision all the same.
     memory : str or joblib.Memory, default=None
         Directory in which the states of frozen layers are kept, text by text, for other fits, folds and processes. Only
-        used where they are computed once.
+        used where they are computed once, which needs ``layer != 0``; a warning says so otherwise.
 
     Raises
     ------
@@ -263,6 +263,14 @@ class MAGFusion(BaseEstimator):
         if self.pooling not in ("mean", "cls"):
             raise ValueError(f"MAGFusion has pooling 'mean' or 'cls', got pooling={self.pooling!r}.")
         backbone = Backbone(load_model(self.backbone), self.layer, self.frozen_layers, self.bf16)
+        if self.memory is not None and not backbone.precomputed:
+            warnings.warn(
+                f"MAGFusion(memory=...) keeps nothing: with layer={self.layer!r} and "
+                f"frozen_layers={self.frozen_layers!r} no states are computed once. That needs layer != 0, and "
+                'frozen_layers that include all layers below the gate, or "all".',
+                UserWarning,
+                stacklevel=2,
+            )
         gate = AdaptationGate(backbone.hidden_size, sides, self.beta, self.dropout)
         head = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(backbone.hidden_size, n_outputs))
         last = self.pooling == "cls" and backbone.steps_first  # XLNet puts its classification token at the end
