@@ -54,7 +54,8 @@ class Backbone(nn.Module):
     n_positions : int or None
         Most tokens that it has positions for.
     precomputed : bool
-        Whether the states in front of the layer never change, and are to be computed once.
+        Whether the states in front of the layer never change, and are to be computed once. Not in models whose layers
+        depend on their number, such as DeBERTa with a convolution behind the first.
     """
 
     def __init__(self, model: Any, layer: int, frozen_layers: int | str, bf16: bool) -> None:
@@ -83,6 +84,8 @@ class Backbone(nn.Module):
             if self.precomputed:  # the layers below have nothing to do in training
                 self.upper = _with_blocks(model, path, blocks[self.layer :])
         self._upper_prefixes = tuple(f"{path}.{i}." for i in range(self.layer, len(blocks)))
+        if self.upper is not None and not self._upper_agrees():
+            self.precomputed, self.upper = False, None
 
     def below(self, tokens: Tensor, types: Tensor, attended: Tensor) -> Tensor:
         """States (B, T, d) in front of the layer; the layers above do not run."""
@@ -118,6 +121,20 @@ class Backbone(nn.Module):
         if states is None:
             return self._run(self.model, tokens, types, attended, step).float()
         return self._run(self.upper, tokens, types, attended, lambda _: step(states)).float()
+
+    def _upper_agrees(self) -> bool:
+        """Whether the upper layers do alone what they do in the whole: in some models the first one does more."""
+        device = next(self.parameters()).device
+        tokens = torch.arange(4, device=device).unsqueeze(0) % self.model.config.vocab_size
+        types, attended = torch.zeros_like(tokens), torch.ones_like(tokens, dtype=torch.bool)
+        training = self.model.training
+        self.eval()
+        with torch.no_grad():
+            whole = self(tokens, types, attended, lambda states: states)
+            parts = self(tokens, types, attended, lambda states: states, self.below(tokens, types, attended))
+        self.train()
+        self.model.train(training)
+        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
 
     @property
     def _has_layer_above(self) -> bool:
@@ -246,7 +263,13 @@ def load_model(backbone: Any) -> Any:
     if isinstance(backbone, transformers.PreTrainedConfig):
         return transformers.AutoModel.from_config(copy.deepcopy(backbone), dtype=torch.float32)
     if isinstance(backbone, transformers.PreTrainedModel):
-        return copy.deepcopy(getattr(backbone, "base_model", backbone)).float().requires_grad_(True)
+        model = getattr(backbone, "base_model", backbone)
+        if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+            raise ValueError(
+                f"backbone {type(model).__name__} has gradient checkpointing switched on, which can lose the gradients "
+                "of the gate. Switch it off: model.gradient_checkpointing_disable()."
+            )
+        return copy.deepcopy(model).float().requires_grad_(True)
     model, report = _load(
         transformers.AutoModel, backbone, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

@@ -185,8 +185,8 @@ class TextSchema(ModalitySchema):
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"modality {self.modality!r}, sample {i} holds {text[error.start]!r}, half of a surrogate pair, which is "
-                'no character. Read the text with its true encoding, or replace it: text.encode("utf-8", "replace").'
+                f"modality {self.modality!r}, sample {i} holds {text[error.start]!r}, half of a surrogate pair, which "
+                'is no character. Read the text with its true encoding, or replace it: text.encode("utf-8", "replace").'
                 'decode("utf-8").'
             ) from error
         return text

@@ -341,6 +341,20 @@ def test_states_of_frozen_layers__computed_once__are_those_of_every_pass(layer, 
     assert_allclose(once.predict(X), expected, rtol=0, atol=1e-5)
 
 
+def test_layers_that_depend_on_their_number__are_not_computed_once():
+    options = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "intermediate_size": 32, **tiny.SIZE}
+    for kernel, once in ((0, True), (3, False)):
+        config = transformers.DebertaV2Config(**options, conv_kernel_size=kernel, conv_act="gelu")
+        model = transformers.AutoModel.from_config(config).eval()
+        wrapped = Backbone(load_model(model), 1, 1, bf16=False).eval()
+        assert wrapped.precomputed == once
+        ids = torch.tensor([[5, 6, 7]])
+        types, real = torch.zeros_like(ids), torch.ones_like(ids).bool()
+        states = wrapped.below(ids, types, real) if once else None
+        found = wrapped(ids, types, real, lambda states: states, states)
+        torch.testing.assert_close(found, model(ids).last_hidden_state)
+
+
 def test_bf16__trains_close_to_single_precision(directories):
     X, y = data()
     single, half = (regressor(directories["bert"], bf16=bf16).fit(X, y).predict(X) for bf16 in (False, True))
@@ -393,7 +407,9 @@ def test_states_computed_once__do_not_depend_on_the_texts_beside(kind, directori
 @pytest.mark.parametrize(("layer", "frozen"), [(0, "all"), (2, 1)])
 def test_memory__where_nothing_is_computed_once__warns(layer, frozen, tmp_path):
     fusion = MAGFusion(backbone=tiny.make_config("bert"), layer=layer, frozen_layers=frozen, memory=str(tmp_path))
-    with pytest.warns(UserWarning, match=rf"keeps nothing: with layer={layer} and frozen_layers={frozen!r} .*layer != 0"):
+    with pytest.warns(
+        UserWarning, match=rf"keeps nothing: with layer={layer} and frozen_layers={frozen!r} .*layer != 0"
+    ):
         fusion.build({"text": (3, 3), "audio": (2,)}, 1)
 
 
@@ -417,6 +433,14 @@ def test_a_model_that_was_passed__is_left_as_it_was(directories):
     regressor(model, tokenizer=directories["bert"]).fit(X, y)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(block._forward_pre_hooks for block in model.encoder.layer)
+
+
+def test_a_model_with_gradient_checkpointing__error():
+    model = tiny.make_model("bert")
+    for part in model.encoder.layer:
+        part.gradient_checkpointing = True
+    with pytest.raises(ValueError, match=r"BertModel has gradient checkpointing .*gradient_checkpointing_disable\(\)"):
+        load_model(model)
 
 
 def test_a_configuration__starts_from_random_weights_that_the_seed_repeats():

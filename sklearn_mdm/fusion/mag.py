@@ -24,6 +24,7 @@ from .gated_embeddings import GatedEmbeddings
 
 __all__ = ["MAGFusion"]
 
+
 class MAGFusion(BaseEstimator):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
 
@@ -71,7 +72,8 @@ class MAGFusion(BaseEstimator):
     frozen_layers : int or "all", default=0
         How many layers of the backbone stay as they are, the embeddings with them; 0 trains all of it. Where all
         layers below the gate are frozen (``1 <= layer <= frozen_layers``, or "all"), their states are computed once per
-        fit, without dropout, and kept in memory: n_samples x n_tokens x width numbers.
+        fit, without dropout, and kept in memory: n_samples x n_tokens x width numbers. (Not in models whose first layer
+        does more than the others, such as DeBERTa with a convolution.)
     backbone_lr : float, default=2e-5
         Learning rate of the backbone; the estimator's ``lr`` is that of everything else.
     bf16 : bool, default=False
@@ -97,15 +99,18 @@ class MAGFusion(BaseEstimator):
     -----
     A modality given step by step is aligned with the words: step t belongs to word t. Words are the items of a list, or
     what blanks separate in a string; all word pieces of a word read its step. A modality given as one vector per
-    sample is repeated for every word. Special tokens, and words that have no step or a step of ``NaN``, have nothing.
+    sample is repeated for every word. Token ids are words too, one each, but for the special tokens of the tokenizer.
+    Without any tokenizer, as with a configuration as ``backbone``, nobody knows these, and they count as words: pass
+    ``tokenizer=`` where a modality is aligned with the words. Special tokens, and words that have no step or a step of
+    ``NaN``, have nothing.
 
     Two departures from [1]_: a modality that was not observed at a word adds nothing, where the published projections
     add their biases; and a word without any other modality, and every word at ``beta=0``, passes the gate unchanged,
     where the published gate normalises it and drops units. That includes special tokens. :math:`\epsilon` is 1e-6.
 
     A sample without text has a blank in the place of each word's state, zeros or with ``missing="token"`` a learned
-    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by. It has as many words as steps,
-    at most as many as the backbone has positions; steps beyond have no say.
+    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by. It has as many words as
+    steps, at most as many as the backbone has positions; steps beyond have no say.
 
     A network with a backbone is trained and applied in single precision, whatever the type of X: the last digits of a
     prediction depend on the rows that are predicted with it.
@@ -267,7 +272,8 @@ class MAGFusion(BaseEstimator):
             warnings.warn(
                 f"MAGFusion(memory=...) keeps nothing: with layer={self.layer!r} and "
                 f"frozen_layers={self.frozen_layers!r} no states are computed once. That needs layer != 0, and "
-                'frozen_layers that include all layers below the gate, or "all".',
+                'frozen_layers that include all layers below the gate, or "all", in a backbone whose upper layers can '
+                "run without the lower ones.",
                 UserWarning,
                 stacklevel=2,
             )
