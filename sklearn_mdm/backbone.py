@@ -261,15 +261,23 @@ def load_model(backbone: Any) -> Any:
     """Load a model in single precision: from a directory, by name, with the weights of a model, or with random ones."""
     transformers = import_transformers()
     if isinstance(backbone, transformers.PreTrainedConfig):
-        return transformers.AutoModel.from_config(copy.deepcopy(backbone), dtype=torch.float32)
-    if isinstance(backbone, transformers.PreTrainedModel):
-        model = getattr(backbone, "base_model", backbone)
-        if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
-            raise ValueError(
-                f"backbone {type(model).__name__} has gradient checkpointing switched on, which can lose the gradients "
-                "of the gate. Switch it off: model.gradient_checkpointing_disable()."
-            )
-        return copy.deepcopy(model).float().requires_grad_(True)
+        model = transformers.AutoModel.from_config(copy.deepcopy(backbone), dtype=torch.float32)
+    elif isinstance(backbone, transformers.PreTrainedModel):
+        model = copy.deepcopy(getattr(backbone, "base_model", backbone)).float().requires_grad_(True)
+    else:
+        model = _load_weights(backbone)
+    if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        raise ValueError(
+            f"backbone {type(model).__name__} has gradient checkpointing switched on, which can lose the gradients of "
+            "the gate. Switch it off: model.gradient_checkpointing_disable(), or gradient_checkpointing=False in its "
+            "configuration."
+        )
+    return model
+
+
+def _load_weights(backbone: Any) -> Any:
+    """Load a model from a directory or by name, all of its weights."""
+    transformers = import_transformers()
     model, report = _load(
         transformers.AutoModel, backbone, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

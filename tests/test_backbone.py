@@ -397,6 +397,7 @@ def test_states_computed_once__do_not_depend_on_the_texts_beside(kind, directori
     X, y = data()
     model = regressor(directories[kind], layer=2, frozen_layers=2).fit(X, y)
     module = model.net_.module_
+    assert module.backbone.precomputed
     texts = model._schema.read(model, X)["text"]
     together = module.prepare({"m1": texts, "m0": None, "m2": None})["m1"]
     for i in range(6):
