@@ -341,6 +341,7 @@ def test_states_of_frozen_layers__computed_once__are_those_of_every_pass(layer, 
     assert_allclose(once.predict(X), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # when DeBERTa is imported
 def test_layers_that_depend_on_their_number__are_not_computed_once():
     options = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "intermediate_size": 32, **tiny.SIZE}
     for kernel, once in ((0, True), (3, False)):
