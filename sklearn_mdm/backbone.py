@@ -20,6 +20,8 @@ __all__: list[str] = []
 
 # Seconds after which a hub that does not answer counts as out of reach.
 HUB_TIMEOUT = 5.0
+# Larger numbers of tokens stand for "no limit" in configurations and tokenizers.
+NO_LIMIT = 10**6
 
 Step = Callable[[Tensor], Tensor]
 # What happens to the states in front of the chosen layer, in the pass that is running: a pass of another thread has
@@ -49,8 +51,11 @@ class Backbone(nn.Module):
     ----------
     hidden_size : int
         Width of the states.
+    n_positions : int or None
+        Most tokens that it has positions for.
     precomputed : bool
-        Whether the states in front of the layer never change, and are to be computed once.
+        Whether the states in front of the layer never change, and are to be computed once. Not in models whose layers
+        depend on their number, such as DeBERTa with a convolution behind the first.
     """
 
     def __init__(self, model: Any, layer: int, frozen_layers: int | str, bf16: bool) -> None:
@@ -61,6 +66,7 @@ class Backbone(nn.Module):
         path, blocks = _blocks_of(model)
         self.layer, n_frozen = _checked_layers(layer, frozen_layers, len(blocks))
         self.hidden_size = int(model.config.hidden_size)
+        self.n_positions = position_limit(model)
         self.bf16 = bf16
         self.steps_first = model.config.model_type == "xlnet"  # states are (T, B, d) between its layers
         accepted = inspect.signature(model.forward).parameters
@@ -78,6 +84,8 @@ class Backbone(nn.Module):
             if self.precomputed:  # the layers below have nothing to do in training
                 self.upper = _with_blocks(model, path, blocks[self.layer :])
         self._upper_prefixes = tuple(f"{path}.{i}." for i in range(self.layer, len(blocks)))
+        if self.upper is not None and not self._upper_agrees():
+            self.precomputed, self.upper = False, None
 
     def below(self, tokens: Tensor, types: Tensor, attended: Tensor) -> Tensor:
         """States (B, T, d) in front of the layer; the layers above do not run."""
@@ -113,6 +121,20 @@ class Backbone(nn.Module):
         if states is None:
             return self._run(self.model, tokens, types, attended, step).float()
         return self._run(self.upper, tokens, types, attended, lambda _: step(states)).float()
+
+    def _upper_agrees(self) -> bool:
+        """Whether the upper layers do alone what they do in the whole: in some models the first one does more."""
+        device = next(self.parameters()).device
+        tokens = torch.arange(4, device=device).unsqueeze(0) % self.model.config.vocab_size
+        types, attended = torch.zeros_like(tokens), torch.ones_like(tokens, dtype=torch.bool)
+        training = self.model.training
+        self.eval()
+        with torch.no_grad():
+            whole = self(tokens, types, attended, lambda states: states)
+            parts = self(tokens, types, attended, lambda states: states, self.below(tokens, types, attended))
+        self.train()
+        self.model.train(training)
+        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
 
     @property
     def _has_layer_above(self) -> bool:
@@ -162,12 +184,21 @@ def _blocks_of(model: Any) -> tuple[str, Any]:
     n_layers = getattr(model.config, "num_hidden_layers", None)
     found = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList)]
     found = [(name, part) for name, part in found if len(part) == n_layers and len(part) > 0]
-    if not found or getattr(model.config, "is_encoder_decoder", False):
+    if len(found) != 1 or getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
             f"backbone {type(model).__name__} has no single stack of layers to put a gate in. Use an encoder such as "
             "BERT, RoBERTa, DistilBERT, MiniLM or XLNet."
         )
     return found[0]
+
+
+def position_limit(model: Any) -> int | None:
+    """Most tokens that a transformer has positions for; None if there is no limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for name, part in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            limit = part.num_embeddings - part.padding_idx - 1  # RoBERTa counts from behind the position of padding
+    return limit if limit is not None and 0 < limit < NO_LIMIT else None
 
 
 def _checked_layers(layer: int, frozen_layers: int | str, n_layers: int) -> tuple[int, int | None]:
@@ -217,13 +248,36 @@ def load_config(backbone: Any) -> Any:
     return _load(transformers.AutoConfig, backbone)
 
 
+def load_outline(backbone: Any) -> Any:
+    """Load a model without its weights."""
+    transformers = import_transformers()
+    if isinstance(backbone, transformers.PreTrainedModel):
+        return getattr(backbone, "base_model", backbone)
+    with torch.device("meta"):
+        return transformers.AutoModel.from_config(copy.deepcopy(load_config(backbone)))
+
+
 def load_model(backbone: Any) -> Any:
     """Load a model in single precision: from a directory, by name, with the weights of a model, or with random ones."""
     transformers = import_transformers()
     if isinstance(backbone, transformers.PreTrainedConfig):
-        return transformers.AutoModel.from_config(copy.deepcopy(backbone), dtype=torch.float32)
-    if isinstance(backbone, transformers.PreTrainedModel):
-        return copy.deepcopy(getattr(backbone, "base_model", backbone)).float().requires_grad_(True)
+        model = transformers.AutoModel.from_config(copy.deepcopy(backbone), dtype=torch.float32)
+    elif isinstance(backbone, transformers.PreTrainedModel):
+        model = copy.deepcopy(getattr(backbone, "base_model", backbone)).float().requires_grad_(True)
+    else:
+        model = _load_weights(backbone)
+    if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+        raise ValueError(
+            f"backbone {type(model).__name__} has gradient checkpointing switched on, which can lose the gradients of "
+            "the gate. Switch it off: model.gradient_checkpointing_disable(), or gradient_checkpointing=False in its "
+            "configuration."
+        )
+    return model
+
+
+def _load_weights(backbone: Any) -> Any:
+    """Load a model from a directory or by name, all of its weights."""
+    transformers = import_transformers()
     model, report = _load(
         transformers.AutoModel, backbone, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )

@@ -89,6 +89,8 @@ class WarmupLinearDecay(Callback):
     made, for early stopping would end it on the way. Groups of parameters with learning rates of their own, such as
     those of a pretrained backbone, keep their proportions. The critic keeps its learning rate.
 
+    In ``partial_fit``, each call is a course of its own over its one epoch. For a course over all data use ``fit``.
+
     Parameters
     ----------
     warmup : float, default=0.1

@@ -96,11 +96,16 @@ class TextSchema(ModalitySchema):
         return arrays
 
     def _check_aligned(self, name: Hashable, array: np.ndarray, tokens: np.ndarray, n_words: np.ndarray) -> None:
-        """Reject steps beyond the words of a text: the sequence is then not aligned with the words."""
+        """Reject steps beyond the words of a text: the sequence is then not aligned with the words.
+
+        After the fit, samples may have been re-paired to find out what a modality is worth: steps beyond the words are
+        then left unread, as long as some pairing of these texts and sequences would be aligned.
+        """
         seen = ~np.isnan(array).all(axis=2)
         n_steps = np.where(seen.any(1), array.shape[1] - seen[:, ::-1].argmax(1), 0)
-        late = ~np.isnan(tokens[:, 0, 0]) & (n_steps > n_words)
-        if late.any():
+        most = np.where(np.isnan(tokens[:, 0, 0]), array.shape[1], n_words)
+        late = n_steps > most
+        if late.any() and not (hasattr(self, "names") and (np.sort(n_steps) <= np.sort(most)).all()):
             i = int(np.argmax(late))
             raise ValueError(
                 f"modality {name!r} is not aligned with the words of {self.modality!r}: sample {i} has {n_steps[i]} "
@@ -118,7 +123,7 @@ class TextSchema(ModalitySchema):
                 )
             texts = texts.iloc[:, 0]
         texts = as_samples(texts)
-        if is_text(texts):
+        if is_text(texts) or (self.tokenizer is not None and _are_empty_lists(texts)):
             tokens, n_words = self._tokenize(list(texts))
         else:
             tokens, n_words = self._read_ids(texts)
@@ -145,7 +150,7 @@ class TextSchema(ModalitySchema):
             if _is_missing(text):
                 continue
             if isinstance(text, str):
-                strings.append(text)
+                strings.append(self._checked_string(i, text))
                 ends.append([found.end() for found in re.finditer(r"\S+", text)])
                 continue
             words = list(text) if isinstance(text, (list, tuple, np.ndarray)) else [text]
@@ -155,7 +160,7 @@ class TextSchema(ModalitySchema):
                     f"modality {self.modality!r}, sample {i} holds {odd[0]!r} ({type(odd[0]).__name__}) among its "
                     "words; expected a string, a list of strings, or None where there is no text."
                 )
-            strings.append(" ".join(words))
+            strings.append(self._checked_string(i, " ".join(words)))
             ends.append((np.cumsum([len(word) + 1 for word in words], dtype=int) - 1).tolist())
         encoded = self._encodings(strings)
         tokens: list[np.ndarray | None] = []
@@ -174,6 +179,17 @@ class TextSchema(ModalitySchema):
             tokens.append(np.column_stack([encoding.ids, np.where(special, NO_WORD, word), encoding.type_ids]))
             n_words.append(len(words_end))
         return tokens, n_words
+
+    def _checked_string(self, i: int, text: str) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"modality {self.modality!r}, sample {i} holds {text[error.start]!r}, half of a surrogate pair, which "
+                'is no character. Read the text with its true encoding, or replace it: text.encode("utf-8", "replace").'
+                'decode("utf-8").'
+            ) from error
+        return text
 
     def _encodings(self, strings: list[str]) -> Sequence[Any]:
         if not strings:
@@ -244,6 +260,11 @@ class TextSchema(ModalitySchema):
         if self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"{label} has {len(ids)} tokens, but at most {self.max_length} are read. Cut it.")
         return ids.astype(int)
+
+
+def _are_empty_lists(rows: Any) -> bool:
+    """Whether there are lists of words or of ids, and none of them holds anything."""
+    return all(_is_missing(row) or (np.ndim(row) == 1 and len(row) == 0) for row in rows)
 
 
 def _is_missing(text: Any) -> bool:

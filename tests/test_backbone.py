@@ -16,6 +16,7 @@ from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict, b
 from sklearn_mdm.backbone import Backbone, load_model
 from sklearn_mdm.fusion import MAGFusion
 from sklearn_mdm.fusion.gated_backbone import GatedBackbone
+from sklearn_mdm.inspection import modality_importance, modality_shapley, rank_samples
 
 pytest.importorskip("transformers")
 
@@ -273,6 +274,29 @@ def test_word_lists_and_strings__predict_the_same(directories):
     assert_array_equal(model.predict({**X, "text": words}), model.predict(X))
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_a_missing_text__steps_beyond_the_positions_have_no_say(kind, directories):
+    X, y = data()
+    model = regressor(directories[kind]).fit(X, y)
+    limit = 40 if kind == "bert" else 39
+    audio = np.random.default_rng(0).normal(size=(60, 3))
+    found = model.predict({"text": [None] * 3, "audio": [audio, audio[:limit], audio[: limit - 1]]})
+    assert_allclose(found[0], found[1], rtol=0, atol=1e-6)
+    assert abs(found[1] - found[2]) > 1e-5
+
+
+def test_inspection__repairs_texts_and_sequences_of_unequal_length(directories):
+    X, y = data()
+    whole = [i for i, text in enumerate(X["text"]) if text is not None]
+    X, y = X[whole], y[whole]
+    model = regressor(directories["bert"], lam=0.1).fit(X, y)
+    importance = modality_importance(model, X, y, n_repeats=2, random_state=0)
+    assert np.isfinite(importance).all(axis=None)
+    values = modality_shapley(model, X, y, removal="redraw", n_repeats=2, random_state=0)
+    assert np.isfinite(values).all(axis=None)
+    assert len(rank_samples(model, X)) == len(y)
+
+
 def test_learning_rates__backbone_and_rest_have_their_own(directories):
     X, y = data()
     model = regressor(directories["bert"], backbone_lr=3e-5).fit(X, y)
@@ -317,6 +341,21 @@ def test_states_of_frozen_layers__computed_once__are_those_of_every_pass(layer, 
     assert_allclose(once.predict(X), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # when DeBERTa is imported
+def test_layers_that_depend_on_their_number__are_not_computed_once():
+    options = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "intermediate_size": 32, **tiny.SIZE}
+    for kernel, once in ((0, True), (3, False)):
+        config = transformers.DebertaV2Config(**options, conv_kernel_size=kernel, conv_act="gelu")
+        model = transformers.AutoModel.from_config(config).eval()
+        wrapped = Backbone(load_model(model), 1, 1, bf16=False).eval()
+        assert wrapped.precomputed == once
+        ids = torch.tensor([[5, 6, 7]])
+        types, real = torch.zeros_like(ids), torch.ones_like(ids).bool()
+        states = wrapped.below(ids, types, real) if once else None
+        found = wrapped(ids, types, real, lambda states: states, states)
+        torch.testing.assert_close(found, model(ids).last_hidden_state)
+
+
 def test_bf16__trains_close_to_single_precision(directories):
     X, y = data()
     single, half = (regressor(directories["bert"], bf16=bf16).fit(X, y).predict(X) for bf16 in (False, True))
@@ -359,11 +398,21 @@ def test_states_computed_once__do_not_depend_on_the_texts_beside(kind, directori
     X, y = data()
     model = regressor(directories[kind], layer=2, frozen_layers=2).fit(X, y)
     module = model.net_.module_
+    assert module.backbone.precomputed
     texts = model._schema.read(model, X)["text"]
     together = module.prepare({"m1": texts, "m0": None, "m2": None})["m1"]
     for i in range(6):
         alone = module.prepare({"m1": texts[[i]], "m0": None, "m2": None})["m1"]
         assert_array_equal(alone[0], together[i])
+
+
+@pytest.mark.parametrize(("layer", "frozen"), [(0, "all"), (2, 1)])
+def test_memory__where_nothing_is_computed_once__warns(layer, frozen, tmp_path):
+    fusion = MAGFusion(backbone=tiny.make_config("bert"), layer=layer, frozen_layers=frozen, memory=str(tmp_path))
+    with pytest.warns(
+        UserWarning, match=rf"keeps nothing: with layer={layer} and frozen_layers={frozen!r} .*layer != 0"
+    ):
+        fusion.build({"text": (3, 3), "audio": (2,)}, 1)
 
 
 def test_memory__other_weights__are_computed_anew(directories, computed, tmp_path):
@@ -388,6 +437,14 @@ def test_a_model_that_was_passed__is_left_as_it_was(directories):
     assert not any(block._forward_pre_hooks for block in model.encoder.layer)
 
 
+def test_a_model_with_gradient_checkpointing__error():
+    model = tiny.make_model("bert")
+    for part in model.encoder.layer:
+        part.gradient_checkpointing = True
+    with pytest.raises(ValueError, match=r"BertModel has gradient checkpointing .*gradient_checkpointing_disable\(\)"):
+        load_model(model)
+
+
 def test_a_configuration__starts_from_random_weights_that_the_seed_repeats():
     X, y = data()
     X["text"] = [None if text is None else [5, 6, 7] for text in X["text"]]
@@ -397,6 +454,22 @@ def test_a_configuration__starts_from_random_weights_that_the_seed_repeats():
 
 
 # --- loading ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["xlm", "flaubert"])
+def test_a_backbone_whose_layers_are_in_several_lists__error(kind):
+    config = transformers.AutoConfig.for_model(kind, vocab_size=19, emb_dim=16, n_layers=3, n_heads=2)
+    with pytest.raises(ValueError, match="no single stack of layers to put a gate in"):
+        MAGFusion(backbone=config).build({"text": (3, 3), "audio": (2,)}, 1)
+
+
+def test_roberta__reads_as_many_tokens_as_it_has_positions_behind_that_of_padding():
+    config = transformers.RobertaConfig(**tiny.SIZE, intermediate_size=32, max_position_embeddings=12)  # padding is 1
+    X, y = {"text": [[5] * 10, [6] * 9], "audio": np.eye(2)}, [0.0, 1.0]
+    model = regressor(config).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    with pytest.raises(ValueError, match="sample 0 has 11 tokens, but at most 10 are read"):
+        model.predict({"text": [[5] * 11], "audio": np.ones((1, 2))})
 
 
 def test_without_transformers__error_says_how_to_install_it(monkeypatch):
@@ -453,7 +526,9 @@ def test_weights_that_lack_a_layer__error(tmp_path):
         ({"frozen_layers": 4}, r"frozen_layers from 0 to 3 .*got frozen_layers=4"),
         ({"frozen_layers": "some"}, r'or "all", got frozen_layers=\'some\''),
         ({"pooling": "max"}, "pooling 'mean' or 'cls', got pooling='max'"),
-        ({"max_length": 41}, "max_length from 1 to the 40 tokens of this backbone, got 41"),
+        ({"max_length": 41}, "integer max_length from 3 to the 40 tokens of this backbone, got 41"),
+        ({"max_length": 2}, "integer max_length from 3 to the 40 tokens of this backbone, got 2"),
+        ({"max_length": 3.5}, "integer max_length from 3 to the 40 tokens of this backbone, got 3.5"),
         ({"text": "words"}, r"texts of modality 'words', but X has \['text', 'audio', 'visual'\]"),
         ({"backbone": 3}, "backbone must be a directory, a name .* got 3"),
     ],

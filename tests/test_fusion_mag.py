@@ -169,7 +169,16 @@ def test_text__under_another_name(X, y):
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"beta": -1.0}, "beta >= 0, got -1.0")],
+    [
+        ({"beta": -1.0}, "finite beta >= 0, got beta=-1.0"),
+        ({"beta": nan}, "finite beta >= 0, got beta=nan"),
+        ({"beta": "1"}, "finite beta >= 0, got beta='1'"),
+        ({"dropout": 1}, "dropout from 0 to less than 1, got dropout=1"),
+        ({"dropout": nan}, "dropout from 0 to less than 1, got dropout=nan"),
+        ({"backbone_lr": 0.0}, "finite backbone_lr > 0, got backbone_lr=0.0"),
+        ({"backbone_lr": "1"}, "finite backbone_lr > 0, got backbone_lr='1'"),
+        ({"memory": 3}, "'memory' should be"),
+    ],
 )
 def test_parameters__out_of_range__error(parameters, message):
     with pytest.raises(ValueError, match=message):

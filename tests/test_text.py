@@ -91,6 +91,16 @@ def test_an_empty_text__is_observed_and_has_no_words():
     assert n_words == [0]
 
 
+def test_an_empty_word_list__is_an_empty_text__alone_too():
+    expected, _ = tokens_of([""])
+    for texts in ([[]], [[], []], [[], None], [[], ["bad"]], np.empty((1, 0)), pd.Series([[]])):
+        found, n_words = tokens_of(texts)
+        assert np.array_equal(found[0], expected[0])
+        assert n_words[0] == 0
+    with pytest.raises(ValueError, match="sample 0 has no token"):
+        tokens_of([[]], tokenizer=False)
+
+
 def test_long_texts__are_cut_with_a_warning_unless_asked_for():
     texts = ["a good film", "a film"]
     with pytest.warns(UserWarning, match=r"'text': 1 of 2 texts are longer than the 4 tokens .*max_length=\.\.\."):
@@ -104,6 +114,8 @@ def test_long_texts__are_cut_with_a_warning_unless_asked_for():
     ("texts", "message"),
     [
         ([["a", 3]], r"'text', sample 0 holds 3 \(int\) among its words"),
+        (["a film", "\ud800x"], r"'text', sample 1 holds '\\ud800', half of a surrogate pair"),
+        ([["a"], ["b", "x\udfff"]], r"'text', sample 1 holds '\\udfff', half of a surrogate pair"),
         (["a film", 3.5], r"'text', sample 1 holds 3.5 \(float\) among its words"),
         ([[5, 99]], r"'text', sample 0 holds 99, which is not a token id: expected integers from 0 to 18"),
         ([[5.5, 6]], r"sample 0 holds 5.5, which is not a token id"),
@@ -131,6 +143,16 @@ def test_steps_beyond_the_words__error_names_sample_and_counts():
     audio[1] = audio[1][:2]
     arrays = schema().fit_read(Owner(), {"text": texts, "audio": audio, "visual": np.ones((3, 4))}, None)
     assert arrays["audio"].shape == (3, 9, 3)
+
+
+def test_repaired_samples__may_have_more_steps_than_words_after_the_fit():
+    texts, audio = ["a film", "bad", None], [np.ones((2, 3)), np.ones((1, 3)), np.ones((9, 3))]
+    reader = schema()
+    reader.fit_read(Owner(), {"text": texts, "audio": audio}, None)
+    assert reader.read(Owner(), {"text": texts, "audio": audio[::-1]})["audio"].shape == (3, 9, 3)
+    for steps in (audio[:1], audio[2:]):  # no other text has as many words
+        with pytest.raises(ValueError, match=r"'audio' is not aligned .*sample 0 has [29] steps and 1 words"):
+            reader.read(Owner(), {"text": ["bad"], "audio": steps})
 
 
 def test_a_text__counts_as_one_feature():

@@ -128,14 +128,20 @@ class GatedBackbone(Gated):
     def _blank_words(
         self, word: Tensor, seen: Tensor, X: Mapping[str, Tensor], mask: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Words (B, T') and read steps of samples some of which have no text: those have a word for each side step."""
+        """Words (B, T') and read steps of samples some of which have no text: those have a word for each side step.
+
+        Steps that the backbone has no position for are left unread.
+        """
         n_words = torch.ones(len(word), dtype=torch.long, device=word.device)
         for name, x in X.items():
             if x.dim() == 3 and name != self.text:
                 count = torch.arange(1, x.shape[1] + 1, device=word.device)
                 n_words = torch.maximum(n_words, (mask[name] * count).amax(1))
         lacks = ~seen.any(1)
-        longest = max(word.shape[1], int(n_words[lacks].max()))
+        most = int(n_words[lacks].max())
+        if self.backbone.n_positions is not None:
+            most = min(most, self.backbone.n_positions)
+        longest = max(word.shape[1], most)
         more = longest - word.shape[1]
         steps = torch.arange(longest, device=word.device)
         word = torch.where(lacks.unsqueeze(1), steps, pad(word, (0, more)))

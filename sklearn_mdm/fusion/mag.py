@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Hashable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_memory
 from torch import nn
 
-from ..backbone import Backbone, load_config, load_model, load_tokenizer
+from ..backbone import NO_LIMIT, Backbone, load_model, load_outline, load_tokenizer, position_limit
 from ..components import resolve_component
 from ..encoders import ENCODERS
 from ..modalities import ModalitySchema
@@ -19,9 +23,6 @@ from .gated_backbone import GatedBackbone
 from .gated_embeddings import GatedEmbeddings
 
 __all__ = ["MAGFusion"]
-
-# Larger numbers of tokens stand for "no limit" in tokenizers.
-NO_LIMIT = 10**6
 
 
 class MAGFusion(BaseEstimator):
@@ -71,7 +72,8 @@ class MAGFusion(BaseEstimator):
     frozen_layers : int or "all", default=0
         How many layers of the backbone stay as they are, the embeddings with them; 0 trains all of it. Where all
         layers below the gate are frozen (``1 <= layer <= frozen_layers``, or "all"), their states are computed once per
-        fit, without dropout, and kept in memory: n_samples x n_tokens x width numbers.
+        fit, without dropout, and kept in memory: n_samples x n_tokens x width numbers. (Not in models whose first layer
+        does more than the others, such as DeBERTa with a convolution.)
     backbone_lr : float, default=2e-5
         Learning rate of the backbone; the estimator's ``lr`` is that of everything else.
     bf16 : bool, default=False
@@ -79,7 +81,7 @@ class MAGFusion(BaseEstimator):
         are made in single precision all the same.
     memory : str or joblib.Memory, default=None
         Directory in which the states of frozen layers are kept, text by text, for other fits, folds and processes. Only
-        used where they are computed once.
+        used where they are computed once, which needs ``layer != 0``; a warning says so otherwise.
 
     Raises
     ------
@@ -97,14 +99,18 @@ class MAGFusion(BaseEstimator):
     -----
     A modality given step by step is aligned with the words: step t belongs to word t. Words are the items of a list, or
     what blanks separate in a string; all word pieces of a word read its step. A modality given as one vector per
-    sample is repeated for every word. Special tokens, and words that have no step or a step of ``NaN``, have nothing.
+    sample is repeated for every word. Token ids are words too, one each, but for the special tokens of the tokenizer.
+    Without any tokenizer, as with a configuration as ``backbone``, nobody knows these, and they count as words: pass
+    ``tokenizer=`` where a modality is aligned with the words. Special tokens, and words that have no step or a step of
+    ``NaN``, have nothing.
 
     Two departures from [1]_: a modality that was not observed at a word adds nothing, where the published projections
     add their biases; and a word without any other modality, and every word at ``beta=0``, passes the gate unchanged,
     where the published gate normalises it and drops units. That includes special tokens. :math:`\epsilon` is 1e-6.
 
     A sample without text has a blank in the place of each word's state, zeros or with ``missing="token"`` a learned
-    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by.
+    vector, and :math:`\alpha_i = 1`, for there is no text to measure the displacement by. It has as many words as
+    steps, at most as many as the backbone has positions; steps beyond have no say.
 
     A network with a backbone is trained and applied in single precision, whatever the type of X: the last digits of a
     prediction depend on the rows that are predicted with it.
@@ -175,15 +181,21 @@ class MAGFusion(BaseEstimator):
         """Return what reads X."""
         if self.backbone is None:
             return ModalitySchema()
-        config = load_config(self.backbone)
+        outline = load_outline(self.backbone)
+        config = outline.config
         tokenizer = load_tokenizer(self.backbone, self.tokenizer)
-        positions = getattr(config, "max_position_embeddings", None)
-        limits = [limit for limit in (positions, getattr(tokenizer, "model_max_length", None)) if limit is not None]
-        limit = min((limit for limit in limits if 0 < limit < NO_LIMIT), default=None)
-        if self.max_length is not None and (self.max_length < 1 or (limit is not None and self.max_length > limit)):
-            raise ValueError(
-                f"MAGFusion has a max_length from 1 to the {limit} tokens of this backbone, got {self.max_length}."
-            )
+        limits = [position_limit(outline), getattr(tokenizer, "model_max_length", None)]
+        limit = min((limit for limit in limits if limit is not None and 0 < limit < NO_LIMIT), default=None)
+        if self.max_length is not None:
+            # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
+            least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
+            whole = isinstance(self.max_length, Integral) and not isinstance(self.max_length, bool)
+            if not whole or not least <= self.max_length <= (NO_LIMIT if limit is None else limit):
+                raise ValueError(
+                    f"MAGFusion has an integer max_length from {least} to "
+                    f"{'any number' if limit is None else f'the {limit} tokens of this backbone'}, got "
+                    f"{self.max_length!r}."
+                )
         return TextSchema(
             self.text,
             tokenizer,
@@ -236,8 +248,7 @@ class MAGFusion(BaseEstimator):
         ValueError
             If there is no text among the modalities, or a parameter is out of its range.
         """
-        if self.beta < 0:
-            raise ValueError(f"MAGFusion needs beta >= 0, got {self.beta!r}.")
+        self._check_numbers()
         names = {name: name for name in shapes} if names is None else names
         found = [name for name in shapes if names[name] == self.text]
         if not found:
@@ -257,11 +268,33 @@ class MAGFusion(BaseEstimator):
         if self.pooling not in ("mean", "cls"):
             raise ValueError(f"MAGFusion has pooling 'mean' or 'cls', got pooling={self.pooling!r}.")
         backbone = Backbone(load_model(self.backbone), self.layer, self.frozen_layers, self.bf16)
+        if self.memory is not None and not backbone.precomputed:
+            warnings.warn(
+                f"MAGFusion(memory=...) keeps nothing: with layer={self.layer!r} and "
+                f"frozen_layers={self.frozen_layers!r} no states are computed once. That needs layer != 0, and "
+                'frozen_layers that include all layers below the gate, or "all", in a backbone whose upper layers can '
+                "run without the lower ones.",
+                UserWarning,
+                stacklevel=2,
+            )
         gate = AdaptationGate(backbone.hidden_size, sides, self.beta, self.dropout)
         head = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(backbone.hidden_size, n_outputs))
         last = self.pooling == "cls" and backbone.steps_first  # XLNet puts its classification token at the end
         position = {"mean": None, "cls": -1 if last else 0}[self.pooling]
         return GatedBackbone(list(shapes), text, gate, backbone, head, position, tokens, self.memory)
+
+    def _check_numbers(self) -> None:
+        if not _is_number(self.beta) or self.beta < 0:
+            raise ValueError(f"MAGFusion needs a finite beta >= 0, got beta={self.beta!r}.")
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"MAGFusion needs a dropout from 0 to less than 1, got dropout={self.dropout!r}.")
+        if not _is_number(self.backbone_lr) or self.backbone_lr <= 0:
+            raise ValueError(f"MAGFusion needs a finite backbone_lr > 0, got backbone_lr={self.backbone_lr!r}.")
+        check_memory(self.memory)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_steps(shapes: Mapping[str, tuple[int, ...]], text: str, missing: str) -> None:
