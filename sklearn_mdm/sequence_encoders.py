@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from .sequences import last_state, mean_over_steps, observed_first
+from .sequences import last_state, mean_over_steps, mean_state, observed_first
 from .sizes import check_sizes
 
 __all__ = ["GRUEncoder", "LSTMEncoder", "TransformerEncoder"]
 
 
+_POOLINGS = {"last": last_state, "mean": mean_state}
+
+
 class _RecurrentEncoder(BaseEstimator):
     _network: type[nn.LSTM] | type[nn.GRU]
 
-    def __init__(self, hidden_dim: int = 64, out_dim: int | None = 32, n_layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        hidden_dim: int = 64,
+        out_dim: int | None = 32,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        pooling: str = "last",
+    ) -> None:
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
         self.n_layers = n_layers
         self.dropout = dropout
+        self.pooling = pooling
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Return the encoder of a modality of shape (n_steps, n_features).
@@ -32,14 +44,16 @@ class _RecurrentEncoder(BaseEstimator):
         """
         _check_sequence(self, shape)
         check_sizes(self, "hidden_dim", "n_layers", *([] if self.out_dim is None else ["out_dim"]))
+        if self.pooling not in _POOLINGS:
+            raise ValueError(f"{type(self).__name__} has pooling 'last' or 'mean', got pooling={self.pooling!r}.")
         # torch drops out between layers only, and warns if there is but one.
         between = self.dropout if self.n_layers > 1 else 0.0
         network = self._network(shape[1], self.hidden_dim, self.n_layers, batch_first=True, dropout=between)
-        return _Recurrent(network, self.out_dim, self.dropout)
+        return _Recurrent(network, self.out_dim, self.dropout, _POOLINGS[self.pooling])
 
 
 class LSTMEncoder(_RecurrentEncoder):
-    """Long short-term memory over the steps of a sequence; the code is read off its last hidden state.
+    """Long short-term memory over the steps of a sequence; the code is read off its hidden states.
 
     The state rests at steps that were not observed, so that padding, wherever it is, and gaps change nothing. Without
     any observed step it is zero. Time is linear in the largest number of observed steps in a batch.
@@ -49,11 +63,14 @@ class LSTMEncoder(_RecurrentEncoder):
     hidden_dim : int, default=64
         Width of the hidden state.
     out_dim : int or None, default=32
-        Width of the code, a linear map of the last hidden state; None takes the state itself.
+        Width of the code, a linear map of the pooled hidden states; None takes these themselves.
     n_layers : int, default=1
         Number of stacked layers.
     dropout : float, default=0.0
-        Probability of zeroing a unit between layers, and of the last hidden state, during training.
+        Probability of zeroing a unit between layers, and of the pooled hidden states, during training.
+    pooling : {"last", "mean"}, default="last"
+        The last hidden state, or the mean over those of the observed steps. The last one has soon forgotten what was at
+        the beginning: of 20 steps or more, the mean learns from early ones what the last state does not.
 
     References
     ----------
@@ -72,7 +89,7 @@ class LSTMEncoder(_RecurrentEncoder):
 
 
 class GRUEncoder(_RecurrentEncoder):
-    """Gated recurrent units over the steps of a sequence; the code is read off their last hidden state.
+    """Gated recurrent units over the steps of a sequence; the code is read off their hidden states.
 
     The state rests at steps that were not observed, so that padding, wherever it is, and gaps change nothing. Without
     any observed step it is zero. Time is linear in the largest number of observed steps in a batch.
@@ -82,11 +99,14 @@ class GRUEncoder(_RecurrentEncoder):
     hidden_dim : int, default=64
         Width of the hidden state.
     out_dim : int or None, default=32
-        Width of the code, a linear map of the last hidden state; None takes the state itself.
+        Width of the code, a linear map of the pooled hidden states; None takes these themselves.
     n_layers : int, default=1
         Number of stacked layers.
     dropout : float, default=0.0
-        Probability of zeroing a unit between layers, and of the last hidden state, during training.
+        Probability of zeroing a unit between layers, and of the pooled hidden states, during training.
+    pooling : {"last", "mean"}, default="mean"
+        The last hidden state, or the mean over those of the observed steps. The last one has soon forgotten what was at
+        the beginning: of 20 steps or more, the mean learns from early ones what the last state does not.
 
     References
     ----------
@@ -104,17 +124,30 @@ class GRUEncoder(_RecurrentEncoder):
 
     _network = nn.GRU
 
+    def __init__(
+        self,
+        hidden_dim: int = 64,
+        out_dim: int | None = 32,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        pooling: str = "mean",
+    ) -> None:
+        super().__init__(hidden_dim, out_dim, n_layers, dropout, pooling)
+
 
 class _Recurrent(nn.Module):
-    def __init__(self, network: nn.LSTM | nn.GRU, out_dim: int | None, dropout: float) -> None:
+    def __init__(
+        self, network: nn.LSTM | nn.GRU, out_dim: int | None, dropout: float, pool: Callable[..., Tensor]
+    ) -> None:
         super().__init__()
         self.network = network
+        self.pool = pool
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Identity() if out_dim is None else nn.Linear(network.hidden_size, out_dim)
         self.out_dim = network.hidden_size if out_dim is None else out_dim
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.out(self.dropout(last_state(self.network, x, mask)))
+        return self.out(self.dropout(self.pool(self.network, x, mask)))
 
 
 class TransformerEncoder(BaseEstimator):

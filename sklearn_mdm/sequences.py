@@ -59,6 +59,18 @@ def last_state(network: nn.LSTM | nn.GRU, x: Tensor, mask: Tensor | None) -> Ten
     return torch.where((lengths > 0).unsqueeze(1), last, 0)
 
 
+def mean_state(network: nn.LSTM | nn.GRU, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Run a recurrent network over the observed steps of x (B, T, d) and return the mean of its states (B, h).
+
+    The states are those of the top layer; a sample without any observed step has zeros.
+    """
+    steps, lengths = observed_first(x, mask)
+    states = network(steps)[0]
+    if lengths is None:
+        return states.mean(1)
+    return mean_over_steps(states, torch.arange(states.shape[1], device=x.device) < lengths.unsqueeze(1))
+
+
 def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of x (B, T, d) over the observed steps as (B, d), and zeros where there is none."""
     weight = step_weights(x, mask)

@@ -107,6 +107,16 @@ def last_state(states_of, layers, x, observed):
     return last
 
 
+def mean_state(states_of, layers, x, observed):
+    """Mean over the states of the top layer of a recurrent encoder; zeros where no step was observed."""
+    steps = [x[t] for t in range(len(x)) if observed[t]]
+    if not steps:
+        return last_state(states_of, layers, x, observed)
+    for directions in layers:
+        steps, _ = run(states_of, directions, steps)
+    return sum(steps) / len(steps)
+
+
 def sinusoid(t, d):
     """Position code of step t, Vaswani et al. (2017), section 3.5."""
     code = np.empty(d)

@@ -20,7 +20,7 @@ from sklearn_mdm.encoders import (
     mean_and_std,
 )
 from sklearn_mdm.sequence_encoders import sinusoids
-from sklearn_mdm.sequences import last_state, mean_over_steps, observed_first
+from sklearn_mdm.sequences import last_state, mean_over_steps, mean_state, observed_first
 
 SMALL = {
     "mlp": MLPEncoder((6,), 3),
@@ -232,6 +232,22 @@ def test_last_state__is_that_of_a_cell_that_rests_where_nothing_is_observed(cls,
                 state = cell(x[[i], t], state)
         h = torch.zeros(1, 3).double() if state is None else state[0] if cls is nn.LSTM else state
         equal(last_state(network, x, mask)[[i]], h)
+
+
+@pytest.mark.parametrize("cls", [nn.LSTM, nn.GRU])
+def test_mean_state__is_the_mean_of_the_last_states_after_each_observed_step(cls, mask):
+    x = steps()
+    network = cls(2, 3, batch_first=True).double()
+    for i, seen in enumerate(mask):
+        row = x[[i]][:, seen]
+        states = [last_state(network, row[:, : n + 1], None) for n in range(row.shape[1])]
+        expected = torch.stack(states).mean(0) if states else torch.zeros(1, 3).double()
+        equal(mean_state(network, x, mask)[[i]], expected)
+
+
+def test_pooling_of_another_name__error():
+    with pytest.raises(ValueError, match=r"GRUEncoder has pooling 'last' or 'mean', got pooling='max'"):
+        GRUEncoder(pooling="max").build((6, 2))
 
 
 def test_mean_over_steps__is_that_of_the_observed_ones(mask):

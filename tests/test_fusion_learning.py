@@ -36,6 +36,15 @@ def orders(n, rng, n_steps=6):
     return X, sign * np.where(first < second, 1, -1) + 0.1 * rng.normal(size=n)
 
 
+def beginnings(n, rng, n_steps=50):
+    """A sequence of which only the first tenth says anything: y is whether its values keep their sign there."""
+    sign, turn = rng.choice([-1.0, 1.0], size=(2, n, 1))
+    X = {"audio": rng.normal(size=(n, n_steps, 2)), "text": rng.normal(size=(n, n_steps, 3))}
+    X["text"][:, :3, 0] += 3 * sign
+    X["text"][:, 3:5, 1] += 3 * sign * turn
+    return X, turn[:, 0] + 0.1 * rng.normal(size=n)
+
+
 def gain_over_ridge(make, seed, system):
     (X, y), (X_test, y_test) = (make(n, np.random.default_rng([seed, n])) for n in (1000, 1001))
     if system == "mag":
@@ -58,6 +67,12 @@ def test_interaction_of_two_modalities__is_learned(system, seed):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_order_in_time__is_learned(system, seed):
     assert gain_over_ridge(orders, seed, system) > GAIN
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("system", ["concat", "late"])
+def test_beginning_of_a_long_sequence__is_learned_by_the_default_encoder(system, seed):
+    assert gain_over_ridge(beginnings, seed, system) > GAIN
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -21,6 +21,7 @@ from sklearn_mdm.fusion import (
     MultiAttentionFusion,
     TensorFusion,
 )
+from sklearn_mdm.sequences import last_state, mean_state
 
 from . import reference_fusion as reference
 
@@ -139,7 +140,8 @@ def transformer_layer(layer):
 
 
 def recurrent_code(states_of, gates, encoder, x, seen):
-    state = reference.last_state(states_of, stacked(encoder.network, gates), x, seen)
+    pool = {last_state: reference.last_state, mean_state: reference.mean_state}[encoder.pool]
+    state = pool(states_of, stacked(encoder.network, gates), x, seen)
     return state if isinstance(encoder.out, torch.nn.Identity) else reference.affine(affine(encoder.out), state)
 
 
@@ -474,8 +476,10 @@ ENCODERS = {
     "mlp": MLPEncoder((5, 4), 3),
     "lstm": LSTMEncoder(4, 3),
     "lstm_2": LSTMEncoder(4, None, n_layers=2),
+    "lstm_mean": LSTMEncoder(4, 3, pooling="mean"),
     "gru": GRUEncoder(4, 3),
     "gru_2": GRUEncoder(4, None, n_layers=2),
+    "gru_last": GRUEncoder(4, 3, pooling="last"),
     "transformer": TransformerEncoder(d_model=6, n_heads=3, out_dim=4),
     "transformer_2": TransformerEncoder(d_model=4, n_heads=1, n_layers=2, out_dim=3),
 }

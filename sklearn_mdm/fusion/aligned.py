@@ -71,5 +71,5 @@ def _misaligned(owner: str, n_steps: Mapping[str, int | None]) -> ValueError:
         f"{owner} reads all modalities at once, step by step, and needs the same number of steps in each; found "
         f"{found}. If step t is the same moment in all of them, bring them to one length with "
         "sklearn_mdm.pad_sequences(..., n_steps=...); otherwise use a fusion that summarises each modality "
-        'first: "concat", "late", "tensor" or "low_rank".'
+        'first: "concat", "late", "tensor", "low_rank" or "misa".'
     )
