@@ -11,7 +11,9 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from .dependency import DependencyEstimator
 from .inspection._unwrap import final_estimator
+from .reporting import DependencyMixin
 
 __all__ = [
     "SENTIMENT_SCORERS",
@@ -209,6 +211,11 @@ def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
         ``dependency_score(X)`` in nats (``score(X)`` of a DependencyEstimator). NaN for a fusion estimator without a
         reporting critic, as after a fit at ``lam=0``: a scorer trains nothing.
 
+    Raises
+    ------
+    TypeError
+        If the estimator is, or is built around, anything else.
+
     Examples
     --------
     >>> import numpy as np
@@ -221,8 +228,13 @@ def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     True
     """
     final, X = final_estimator(estimator, X)
-    if not hasattr(final, "dependency_score"):
+    if isinstance(final, DependencyEstimator):
         return float(final.score(X))
+    if not isinstance(final, DependencyMixin):
+        raise TypeError(
+            "dependency_scorer needs a fusion estimator, such as MDMFusionClassifier, or a DependencyEstimator, alone, "
+            f"as the last step of a pipeline or the estimator of a search; got a {type(final).__name__}."
+        )
     return float(final.dependency_score(X)) if hasattr(final, "reporting_critic_") else float("nan")
 
 

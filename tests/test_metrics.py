@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score, mean_absolute_error
 from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict
 from sklearn_mdm.metrics import (
@@ -156,3 +159,11 @@ def test_dependency_scorer__dependency_estimator__is_its_score():
         warnings.simplefilter("ignore")
         estimator = DependencyEstimator(max_updates=10, n_components=1, random_state=0).fit(X[:60])
     assert dependency_scorer(estimator, X[60:]) == estimator.score(X[60:])
+
+
+def test_dependency_scorer__estimator_with_another_score__is_a_type_error(noisy):
+    y, p = noisy
+    X = np.column_stack([y, p])
+    for estimator in (PCA(1), make_pipeline(StandardScaler(), PCA(1)), Ridge()):
+        with pytest.raises(TypeError, match=r"needs a fusion estimator.*or a DependencyEstimator.*; got a (PCA|Ridge)"):
+            dependency_scorer(estimator.fit(X, y), X, y)
