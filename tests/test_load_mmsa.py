@@ -134,6 +134,15 @@ def test_load_mmsa__modalities_and_target__are_chosen_by_key(content, write):
             load_mmsa(write(content), **options)
 
 
+def test_load_mmsa__no_target_named__takes_the_first_known_one(content, write):
+    written = content["train"]
+    written["mood"], written["labels"] = written.pop("regression_labels"), written.pop("classification_labels")
+    np.testing.assert_array_equal(load_mmsa(write({"train": written})).train.y, written["labels"])
+    del written["labels"]
+    with pytest.raises(ValueError, match=r"train has none of the targets \['regression_labels', .* 'y'\]; found"):
+        load_mmsa(write({"train": written}))
+
+
 def test_load_mmsa__npz__is_the_same(content, write, tmp_path):
     flat = {}
     for split, written in content.items():
@@ -173,7 +182,7 @@ def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
 
 @pytest.mark.parametrize("what", [[1, 2], {"training": {}}, {"train": [1]}, {"train": {"text": np.ones((2, 2))}}])
 def test_load_mmsa__other_layouts__are_an_error(write, what):
-    with pytest.raises(ValueError, match=r"expected a dict of splits|none of the splits|no target"):
+    with pytest.raises(ValueError, match=r"expected a dict of splits|none of the splits|none of the targets"):
         load_mmsa(write(what))
 
 

@@ -17,7 +17,7 @@ from ._safe_pickle import load_plain_pickle
 
 SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision")
-TARGETS = ("regression_labels", "classification_labels", "y")
+TARGETS = ("regression_labels", "classification_labels", "labels", "y")
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
 
@@ -46,7 +46,8 @@ def load_mmsa(
         Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
         there, or all numerical ones of an npz file.
     target : str, default=None
-        Key of the target. None takes the first one there is of "regression_labels", "classification_labels" and "y".
+        Key of the target. None takes the first one there is of "regression_labels", "classification_labels", "labels"
+        and "y".
     zero_padding : {"end", "anywhere"}, default=None
         Which steps of zeros become NaN in sequences whose lengths are not given; see
         :func:`~sklearn_mdm.zero_padding_to_nan`. None leaves them as they are.
@@ -229,14 +230,13 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: str | Non
 
 
 def _read_target(split: str, content: dict, target: str | None, n_samples: int) -> np.ndarray:
-    target = next((name for name in TARGETS if name in content), "") if target is None else target
-    if target not in content:
-        raise ValueError(
-            f"{split} has no target {target!r}; found {sorted(map(str, content))}. Pass target= to name one."
-        )
-    y = np.asarray(content[target])
+    key = next((name for name in TARGETS if name in content), None) if target is None else target
+    if key is None or key not in content:
+        lacking = f"none of the targets {list(TARGETS)}" if key is None else f"no target {key!r}"
+        raise ValueError(f"{split} has {lacking}; found {sorted(map(str, content))}. Pass target= to name one.")
+    y = np.asarray(content[key])
     if y.size != n_samples:
-        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {target!r}.")
+        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {key!r}.")
     return y.ravel()
 
 
