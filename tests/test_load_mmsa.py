@@ -143,6 +143,37 @@ def test_load_mmsa__no_target_named__takes_the_first_known_one(content, write):
         load_mmsa(write({"train": written}))
 
 
+@pytest.mark.parametrize("key", ["id", "groups", "raw_text"])
+@pytest.mark.parametrize("n", [1, 29, 31])
+def test_load_mmsa__names_of_more_or_fewer_samples__are_an_error(content, write, key, n):
+    content["train"][key] = [f"a$_${i}" for i in range(n)]
+    with pytest.raises(ValueError, match=f"train has 30 samples and {n} values of {key!r}"):
+        load_mmsa(write(content))
+
+
+@pytest.mark.parametrize("made", [np.array, list, lambda items: np.array(items, dtype=object)], ids=["S", "list", "O"])
+def test_load_mmsa__bytes__are_read_as_text(content, write, made):
+    expected = load_mmsa(write(content)).train
+    written = content["train"]
+    for key in ("id", "raw_text"):
+        written[key] = made([text.encode() for text in written[key]])
+    read = load_mmsa(write(content)).train
+    for key in ("ids", "groups", "raw_text"):
+        assert read[key].tolist() == expected[key].tolist()
+    written["groups"] = made(["été".encode()] * 30)
+    assert load_mmsa(write(content)).train.groups.tolist() == ["été"] * 30
+    written["groups"] = made(["été".encode("latin1")] * 30)
+    with pytest.raises(ValueError, match="train: 'groups' holds bytes that are not UTF-8"):
+        load_mmsa(write(content))
+
+
+@pytest.mark.parametrize("video", [str, str.encode])
+def test_load_mmsa__ids_of_parts__are_joined(content, write, video):
+    content["train"]["id"] = [[video(f"video{i // 3}"), i, 0.5] for i in range(30)]
+    train = load_mmsa(write(content)).train
+    assert train.ids[4] == "video1$_$4$_$0.5" and train.groups[4] == "video1"
+
+
 def test_load_mmsa__npz__is_the_same(content, write, tmp_path):
     flat = {}
     for split, written in content.items():

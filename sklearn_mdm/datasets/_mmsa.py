@@ -180,15 +180,9 @@ def _as_bunch(
         lengths = content.get(f"{name}_lengths", content.get("lengths"))
         values[name] = _read_modality(f"{split}, {name!r}", content[name], lengths, zero_padding, infinite)
     X = ModalityDict(values)
-    ids, groups = _names(content.get("id"), content.get("groups"))
-    raw_text = content.get("raw_text")
-    return Bunch(
-        X=X,
-        y=_read_target(split, content, target, len(X)),
-        ids=ids,
-        groups=groups,
-        raw_text=None if raw_text is None else as_samples(raw_text),
-    )
+    ids, groups, raw_text = (_one_each(split, content, key, len(X)) for key in ("id", "groups", "raw_text"))
+    ids, groups = _names(ids, groups)
+    return Bunch(X=X, y=_read_target(split, content, target, len(X)), ids=ids, groups=groups, raw_text=raw_text)
 
 
 def _has_features(value: np.ndarray) -> bool:
@@ -240,11 +234,33 @@ def _read_target(split: str, content: dict, target: str | None, n_samples: int) 
     return y.ravel()
 
 
-def _names(ids: Any, groups: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Names of the samples and of the videos they are from."""
+def _one_each(split: str, content: dict, key: str, n_samples: int) -> np.ndarray | None:
+    """What the file says of each sample under this key, bytes as text."""
+    if content.get(key) is None:
+        return None
+    values = np.atleast_1d(as_samples(content[key]))
+    if len(values) != n_samples:
+        raise ValueError(f"{split} has {n_samples} samples and {len(values)} values of {key!r}.")
+    try:
+        if values.dtype.kind == "S":
+            return np.char.decode(values, "utf-8")
+        if values.dtype.kind == "O":
+            values = values.copy()
+            for i, item in enumerate(values.flat):  # one by one, or NumPy would look into items that are lists
+                if isinstance(item, bytes):
+                    values.flat[i] = item.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{split}: {key!r} holds bytes that are not UTF-8: {error}. Save it as text.") from error
+    return values
+
+
+def _names(ids: np.ndarray | None, groups: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Names of the samples and of the videos they are from, as arrays of text."""
+    if groups is not None and groups.dtype.kind == "O":
+        groups = np.asarray(groups.tolist())
     if ids is None:
-        return None, None if groups is None else np.asarray(groups)
+        return None, groups
     names = [ID_SEPARATOR.join(map(str, name)) if np.ndim(name) else str(name) for name in ids]
     if groups is None and all(ID_SEPARATOR in name for name in names):
-        groups = [name.split(ID_SEPARATOR)[0] for name in names]
-    return np.asarray(names), None if groups is None else np.asarray(groups)
+        groups = np.asarray([name.split(ID_SEPARATOR)[0] for name in names])
+    return np.asarray(names), groups
