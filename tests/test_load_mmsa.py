@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -360,6 +361,33 @@ def test_load_plain_pickle__crafted_or_damaged__is_an_unpickling_error(data):
     with pytest.raises(pickle.UnpicklingError):
         load_plain_pickle(io.BytesIO(data))
     assert load_plain_pickle(io.BytesIO(pickle.dumps(np.ones(2)))).tolist() == [1, 1]  # nothing was left behind
+
+
+@pytest.mark.parametrize(
+    "put",
+    [b"r\xff\xff\xff\x7f", b"r\x10\x00\x00\x00", b"p2147483647\n", b"q\xff"],
+    ids=["long", "near", "text", "short"],
+)
+def test_load_plain_pickle__place_in_the_memo_far_ahead__is_rejected_before_it_is_made(put):
+    tracemalloc.start()
+    try:
+        with pytest.raises(pickle.UnpicklingError, match=r"place .* of its memo after 2 operations"):
+            load_plain_pickle(io.BytesIO(opcodes(b"]", put)))
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_load_plain_pickle__memo_that_starts_at_one__is_read():
+    assert load_plain_pickle(io.BytesIO(b"]q\x01K\x01a.")) == [1]  # as Python 2 wrote them
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("value", [{1, 2}, frozenset([1]), {np.dtype}, frozenset([np.ndarray])], ids=repr)
+@pytest.mark.parametrize("inside", [lambda x: x, lambda x: {"a": [(x,)]}, as_object])
+def test_load_plain_pickle__sets__are_rejected_whatever_they_hold(value, protocol, inside):
+    with pytest.raises(pickle.UnpicklingError, match=r"it holds a (frozen)?set, which is not read"):
+        load_plain_pickle(io.BytesIO(pickle.dumps(inside(value), protocol=protocol)))
 
 
 def array_with(shape, dtype, content):
