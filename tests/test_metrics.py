@@ -101,6 +101,25 @@ def test_two_class_score__rule_for_zeros__has_no_default(score):
         assert np.isnan(score([0.0, 0.0], [1.0, -1.0], zeros="non0"))
 
 
+@pytest.mark.parametrize("score", [acc2_score, binary_f1_score])
+def test_two_class_score__zero_weights__are_samples_left_out(score):
+    with pytest.warns(UndefinedMetricWarning, match="every true value is 0 or has no weight"):
+        assert np.isnan(score([1.0, 0.0, -1.0], [1.0, -1.0, 1.0], zeros="non0", sample_weight=[0.0, 2.0, 0.0]))
+    assert score([1.0, 0.0, -1.0], [1.0, -1.0, 1.0], zeros="has0", sample_weight=[3.0, 0.0, 0.0]) == 1.0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_pearson_score__scale_of_values__makes_no_difference(noisy, scale):
+    y, p = noisy
+    weight = np.linspace(0, 1, len(y))
+    assert pearson_score(y * scale, p) == pytest.approx(np.corrcoef(y, p)[0, 1], abs=1e-12)
+    assert pearson_score(y * scale, p * scale) == pytest.approx(np.corrcoef(y, p)[0, 1], abs=1e-12)
+    expected = np.cov(y, p, aweights=weight)
+    expected = expected[0, 1] / np.sqrt(expected[0, 0] * expected[1, 1])
+    assert pearson_score(y * scale, p * scale, sample_weight=weight) == pytest.approx(expected, abs=1e-12)
+    assert pearson_score(y * scale, -y) >= -1.0 and pearson_score(y * scale, y) <= 1.0
+
+
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9])
 def test_pearson_score__constant_side__is_nan_with_a_warning(constant):
     for pair in [(TRUE, [constant] * 10), ([constant] * 10, PRED)]:
