@@ -173,7 +173,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _check_memo(file: BinaryIO) -> None:
     """Reject places in the memo that no pickler uses: the unpickler allocates memory for all those before them."""
     for n_before, (opcode, place, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > n_before:
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(place or 0) > n_before:
             raise pickle.UnpicklingError(f"it puts something at place {place} of its memo after {n_before} operations.")
 
 
