@@ -11,7 +11,9 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from .dependency import DependencyEstimator
 from .inspection._unwrap import final_estimator
+from .reporting import DependencyMixin
 
 __all__ = [
     "SENTIMENT_SCORERS",
@@ -103,7 +105,7 @@ def acc2_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = Non
     Returns
     -------
     score : float
-        Between 0 and 1, best at 1. NaN, with a warning, if no sample is left.
+        Between 0 and 1, best at 1. NaN, with a warning, if no sample of positive weight is left.
 
     Notes
     -----
@@ -140,7 +142,7 @@ def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any 
     Returns
     -------
     score : float
-        Between 0 and 1, best at 1. NaN, with a warning, if no sample is left.
+        Between 0 and 1, best at 1. NaN, with a warning, if no sample of positive weight is left.
 
     See Also
     --------
@@ -182,13 +184,13 @@ def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
     0.996
     """
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
-    # Ranges, since the deviations of equal values from their mean may be a rounding error instead of zero.
-    used = slice(None) if weight is None else weight > 0
-    if not len(true[used]) or np.ptp(true[used]) == 0 or np.ptp(pred[used]) == 0:
+    if weight is not None:
+        true, pred, weight = true[weight > 0], pred[weight > 0], weight[weight > 0]
+    # Extremes, since the deviations of equal values from their mean may be a rounding error instead of zero.
+    if not len(true) or true.min() == true.max() or pred.min() == pred.max():
         return _undefined("pearson_score")
-    a, b = (values - np.average(values, weights=weight) for values in (true, pred))
-    covariance = np.average(a * b, weights=weight)
-    return float(covariance / np.sqrt(np.average(a**2, weights=weight) * np.average(b**2, weights=weight)))
+    a, b = _standardized(true, weight), _standardized(pred, weight)
+    return float(np.clip(np.average(a * b, weights=weight), -1, 1))
 
 
 def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
@@ -209,6 +211,11 @@ def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
         ``dependency_score(X)`` in nats (``score(X)`` of a DependencyEstimator). NaN for a fusion estimator without a
         reporting critic, as after a fit at ``lam=0``: a scorer trains nothing.
 
+    Raises
+    ------
+    TypeError
+        If the estimator is, or is built around, anything else.
+
     Examples
     --------
     >>> import numpy as np
@@ -221,8 +228,13 @@ def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
     True
     """
     final, X = final_estimator(estimator, X)
-    if not hasattr(final, "dependency_score"):
+    if isinstance(final, DependencyEstimator):
         return float(final.score(X))
+    if not isinstance(final, DependencyMixin):
+        raise TypeError(
+            "dependency_scorer needs a fusion estimator, such as MDMFusionClassifier, or a DependencyEstimator, alone, "
+            f"as the last step of a pipeline or the estimator of a search; got a {type(final).__name__}."
+        )
     return float(final.dependency_score(X)) if hasattr(final, "reporting_critic_") else float("nan")
 
 
@@ -260,15 +272,23 @@ def _two_classes(
     y_true: Any, y_pred: Any, zeros: str, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
-    if zeros == "has0":
-        return true >= 0, pred >= 0, weight
-    if zeros != "non0":
+    if zeros not in ("has0", "non0"):
         raise ValueError(f"zeros must be 'has0' or 'non0', got {zeros!r}.")
-    kept = true != 0
-    return true[kept] > 0, pred[kept] > 0, None if weight is None else weight[kept]
+    kept = np.ones(len(true), dtype=bool) if weight is None else weight > 0
+    if zeros == "non0":
+        kept &= true != 0
+    true, pred, weight = true[kept], pred[kept], None if weight is None else weight[kept]
+    return (true >= 0, pred >= 0, weight) if zeros == "has0" else (true > 0, pred > 0, weight)
+
+
+def _standardized(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Values of mean 0 and standard deviation 1."""
+    deviations = values - np.average(values, weights=weight)
+    deviations /= np.abs(deviations).max()  # or squares of tiny ones would be 0, and of huge ones infinite
+    return deviations / np.sqrt(np.average(deviations**2, weights=weight))
 
 
 def _undefined(name: str) -> float:
-    reason = "one side is constant" if name == "pearson_score" else "every true value is 0"
+    reason = "one side is constant" if name == "pearson_score" else "every true value is 0 or has no weight"
     warnings.warn(f"{name} is undefined: {reason}.", UndefinedMetricWarning, stacklevel=3)
     return float("nan")

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,46 @@ def test_load_mmsa__modalities_and_target__are_chosen_by_key(content, write):
             load_mmsa(write(content), **options)
 
 
+def test_load_mmsa__no_target_named__takes_the_first_known_one(content, write):
+    written = content["train"]
+    written["mood"], written["labels"] = written.pop("regression_labels"), written.pop("classification_labels")
+    np.testing.assert_array_equal(load_mmsa(write({"train": written})).train.y, written["labels"])
+    del written["labels"]
+    with pytest.raises(ValueError, match=r"train has none of the targets \['regression_labels', .* 'y'\]; found"):
+        load_mmsa(write({"train": written}))
+
+
+@pytest.mark.parametrize("key", ["id", "groups", "raw_text"])
+@pytest.mark.parametrize("n", [1, 29, 31])
+def test_load_mmsa__names_of_more_or_fewer_samples__are_an_error(content, write, key, n):
+    content["train"][key] = [f"a$_${i}" for i in range(n)]
+    with pytest.raises(ValueError, match=f"train has 30 samples and {n} values of {key!r}"):
+        load_mmsa(write(content))
+
+
+@pytest.mark.parametrize("made", [np.array, list, lambda items: np.array(items, dtype=object)], ids=["S", "list", "O"])
+def test_load_mmsa__bytes__are_read_as_text(content, write, made):
+    expected = load_mmsa(write(content)).train
+    written = content["train"]
+    for key in ("id", "raw_text"):
+        written[key] = made([text.encode() for text in written[key]])
+    read = load_mmsa(write(content)).train
+    for key in ("ids", "groups", "raw_text"):
+        assert read[key].tolist() == expected[key].tolist()
+    written["groups"] = made(["été".encode()] * 30)
+    assert load_mmsa(write(content)).train.groups.tolist() == ["été"] * 30
+    written["groups"] = made(["été".encode("latin1")] * 30)
+    with pytest.raises(ValueError, match="train: 'groups' holds bytes that are not UTF-8"):
+        load_mmsa(write(content))
+
+
+@pytest.mark.parametrize("video", [str, str.encode])
+def test_load_mmsa__ids_of_parts__are_joined(content, write, video):
+    content["train"]["id"] = [[video(f"video{i // 3}"), i, 0.5] for i in range(30)]
+    train = load_mmsa(write(content)).train
+    assert train.ids[4] == "video1$_$4$_$0.5" and train.groups[4] == "video1"
+
+
 def test_load_mmsa__npz__is_the_same(content, write, tmp_path):
     flat = {}
     for split, written in content.items():
@@ -173,7 +214,7 @@ def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
 
 @pytest.mark.parametrize("what", [[1, 2], {"training": {}}, {"train": [1]}, {"train": {"text": np.ones((2, 2))}}])
 def test_load_mmsa__other_layouts__are_an_error(write, what):
-    with pytest.raises(ValueError, match=r"expected a dict of splits|none of the splits|no target"):
+    with pytest.raises(ValueError, match=r"expected a dict of splits|none of the splits|none of the targets"):
         load_mmsa(write(what))
 
 
@@ -320,6 +361,33 @@ def test_load_plain_pickle__crafted_or_damaged__is_an_unpickling_error(data):
     with pytest.raises(pickle.UnpicklingError):
         load_plain_pickle(io.BytesIO(data))
     assert load_plain_pickle(io.BytesIO(pickle.dumps(np.ones(2)))).tolist() == [1, 1]  # nothing was left behind
+
+
+@pytest.mark.parametrize(
+    "put",
+    [b"r\xff\xff\xff\x7f", b"r\x10\x00\x00\x00", b"p2147483647\n", b"q\xff"],
+    ids=["long", "near", "text", "short"],
+)
+def test_load_plain_pickle__place_in_the_memo_far_ahead__is_rejected_before_it_is_made(put):
+    tracemalloc.start()
+    try:
+        with pytest.raises(pickle.UnpicklingError, match=r"place .* of its memo after 2 operations"):
+            load_plain_pickle(io.BytesIO(opcodes(b"]", put)))
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_load_plain_pickle__memo_that_starts_at_one__is_read():
+    assert load_plain_pickle(io.BytesIO(b"]q\x01K\x01a.")) == [1]  # as Python 2 wrote them
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+@pytest.mark.parametrize("value", [{1, 2}, frozenset([1]), {np.dtype}, frozenset([np.ndarray])], ids=repr)
+@pytest.mark.parametrize("inside", [lambda x: x, lambda x: {"a": [(x,)]}, as_object])
+def test_load_plain_pickle__sets__are_rejected_whatever_they_hold(value, protocol, inside):
+    with pytest.raises(pickle.UnpicklingError, match=r"it holds a (frozen)?set, which is not read"):
+        load_plain_pickle(io.BytesIO(pickle.dumps(inside(value), protocol=protocol)))
 
 
 def array_with(shape, dtype, content):

@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score, mean_absolute_error
 from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict
 from sklearn_mdm.metrics import (
@@ -98,6 +101,25 @@ def test_two_class_score__rule_for_zeros__has_no_default(score):
         assert np.isnan(score([0.0, 0.0], [1.0, -1.0], zeros="non0"))
 
 
+@pytest.mark.parametrize("score", [acc2_score, binary_f1_score])
+def test_two_class_score__zero_weights__are_samples_left_out(score):
+    with pytest.warns(UndefinedMetricWarning, match="every true value is 0 or has no weight"):
+        assert np.isnan(score([1.0, 0.0, -1.0], [1.0, -1.0, 1.0], zeros="non0", sample_weight=[0.0, 2.0, 0.0]))
+    assert score([1.0, 0.0, -1.0], [1.0, -1.0, 1.0], zeros="has0", sample_weight=[3.0, 0.0, 0.0]) == 1.0
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_pearson_score__scale_of_values__makes_no_difference(noisy, scale):
+    y, p = noisy
+    weight = np.linspace(0, 1, len(y))
+    assert pearson_score(y * scale, p) == pytest.approx(np.corrcoef(y, p)[0, 1], abs=1e-12)
+    assert pearson_score(y * scale, p * scale) == pytest.approx(np.corrcoef(y, p)[0, 1], abs=1e-12)
+    expected = np.cov(y, p, aweights=weight)
+    expected = expected[0, 1] / np.sqrt(expected[0, 0] * expected[1, 1])
+    assert pearson_score(y * scale, p * scale, sample_weight=weight) == pytest.approx(expected, abs=1e-12)
+    assert pearson_score(y * scale, -y) >= -1.0 and pearson_score(y * scale, y) <= 1.0
+
+
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9])
 def test_pearson_score__constant_side__is_nan_with_a_warning(constant):
     for pair in [(TRUE, [constant] * 10), ([constant] * 10, PRED)]:
@@ -156,3 +178,11 @@ def test_dependency_scorer__dependency_estimator__is_its_score():
         warnings.simplefilter("ignore")
         estimator = DependencyEstimator(max_updates=10, n_components=1, random_state=0).fit(X[:60])
     assert dependency_scorer(estimator, X[60:]) == estimator.score(X[60:])
+
+
+def test_dependency_scorer__estimator_with_another_score__is_a_type_error(noisy):
+    y, p = noisy
+    X = np.column_stack([y, p])
+    for estimator in (PCA(1), make_pipeline(StandardScaler(), PCA(1)), Ridge()):
+        with pytest.raises(TypeError, match=r"needs a fusion estimator.*or a DependencyEstimator.*; got a (PCA|Ridge)"):
+            dependency_scorer(estimator.fit(X, y), X, y)

@@ -17,7 +17,7 @@ from ._safe_pickle import load_plain_pickle
 
 SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision")
-TARGETS = ("regression_labels", "classification_labels", "y")
+TARGETS = ("regression_labels", "classification_labels", "labels", "y")
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
 
@@ -46,7 +46,8 @@ def load_mmsa(
         Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
         there, or all numerical ones of an npz file.
     target : str, default=None
-        Key of the target. None takes the first one there is of "regression_labels", "classification_labels" and "y".
+        Key of the target. None takes the first one there is of "regression_labels", "classification_labels", "labels"
+        and "y".
     zero_padding : {"end", "anywhere"}, default=None
         Which steps of zeros become NaN in sequences whose lengths are not given; see
         :func:`~sklearn_mdm.zero_padding_to_nan`. None leaves them as they are.
@@ -179,15 +180,9 @@ def _as_bunch(
         lengths = content.get(f"{name}_lengths", content.get("lengths"))
         values[name] = _read_modality(f"{split}, {name!r}", content[name], lengths, zero_padding, infinite)
     X = ModalityDict(values)
-    ids, groups = _names(content.get("id"), content.get("groups"))
-    raw_text = content.get("raw_text")
-    return Bunch(
-        X=X,
-        y=_read_target(split, content, target, len(X)),
-        ids=ids,
-        groups=groups,
-        raw_text=None if raw_text is None else as_samples(raw_text),
-    )
+    ids, groups, raw_text = (_one_each(split, content, key, len(X)) for key in ("id", "groups", "raw_text"))
+    ids, groups = _names(ids, groups)
+    return Bunch(X=X, y=_read_target(split, content, target, len(X)), ids=ids, groups=groups, raw_text=raw_text)
 
 
 def _has_features(value: np.ndarray) -> bool:
@@ -229,22 +224,43 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: str | Non
 
 
 def _read_target(split: str, content: dict, target: str | None, n_samples: int) -> np.ndarray:
-    target = next((name for name in TARGETS if name in content), "") if target is None else target
-    if target not in content:
-        raise ValueError(
-            f"{split} has no target {target!r}; found {sorted(map(str, content))}. Pass target= to name one."
-        )
-    y = np.asarray(content[target])
+    key = next((name for name in TARGETS if name in content), None) if target is None else target
+    if key is None or key not in content:
+        lacking = f"none of the targets {list(TARGETS)}" if key is None else f"no target {key!r}"
+        raise ValueError(f"{split} has {lacking}; found {sorted(map(str, content))}. Pass target= to name one.")
+    y = np.asarray(content[key])
     if y.size != n_samples:
-        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {target!r}.")
+        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {key!r}.")
     return y.ravel()
 
 
-def _names(ids: Any, groups: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Names of the samples and of the videos they are from."""
+def _one_each(split: str, content: dict, key: str, n_samples: int) -> np.ndarray | None:
+    """What the file says of each sample under this key, bytes as text."""
+    if content.get(key) is None:
+        return None
+    values = np.atleast_1d(as_samples(content[key]))
+    if len(values) != n_samples:
+        raise ValueError(f"{split} has {n_samples} samples and {len(values)} values of {key!r}.")
+    try:
+        if values.dtype.kind == "S":
+            return np.char.decode(values, "utf-8")
+        if values.dtype.kind == "O":
+            values = values.copy()
+            for i, item in enumerate(values.flat):  # one by one, or NumPy would look into items that are lists
+                if isinstance(item, bytes):
+                    values.flat[i] = item.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{split}: {key!r} holds bytes that are not UTF-8: {error}. Save it as text.") from error
+    return values
+
+
+def _names(ids: np.ndarray | None, groups: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Names of the samples and of the videos they are from, as arrays of text."""
+    if groups is not None and groups.dtype.kind == "O":
+        groups = np.asarray(groups.tolist())
     if ids is None:
-        return None, None if groups is None else np.asarray(groups)
+        return None, groups
     names = [ID_SEPARATOR.join(map(str, name)) if np.ndim(name) else str(name) for name in ids]
     if groups is None and all(ID_SEPARATOR in name for name in names):
-        groups = [name.split(ID_SEPARATOR)[0] for name in names]
-    return np.asarray(names), None if groups is None else np.asarray(groups)
+        groups = np.asarray([name.split(ID_SEPARATOR)[0] for name in names])
+    return np.asarray(names), groups

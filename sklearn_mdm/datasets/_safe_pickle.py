@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 from typing import Any, BinaryIO
 
 import numpy as np
 
 # Kinds of arrays that are read: bool, int, uint, float, complex, bytes, str and object.
 KINDS = "biufcSUO"
+# What is passed on as it is, besides NumPy's scalars.
+PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes, bytearray)
 
 
 def load_plain_pickle(file: BinaryIO) -> Any:
@@ -20,7 +23,7 @@ def load_plain_pickle(file: BinaryIO) -> Any:
     Parameters
     ----------
     file : binary file
-        The pickle.
+        The pickle; it is read twice, so that it must be seekable.
 
     Returns
     -------
@@ -33,6 +36,9 @@ def load_plain_pickle(file: BinaryIO) -> Any:
         If the pickle names anything else, or is damaged.
     """
     try:
+        start = file.tell()
+        _check_memo(file)
+        file.seek(start)
         return _materialize(_PlainUnpickler(file).load(), {})
     except pickle.UnpicklingError:
         raise
@@ -164,6 +170,13 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it refers to something outside itself: {pid!r}.")
 
 
+def _check_memo(file: BinaryIO) -> None:
+    """Reject places in the memo that no pickler uses: the unpickler allocates memory for all those before them."""
+    for n_before, (opcode, place, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(place or 0) > n_before:
+            raise pickle.UnpicklingError(f"it puts something at place {place} of its memo after {n_before} operations.")
+
+
 def _as_bytes(content: Any) -> bytes:
     if not isinstance(content, (bytes, bytearray)):
         raise pickle.UnpicklingError("it has a number without bytes.")
@@ -173,9 +186,11 @@ def _as_bytes(content: Any) -> bytes:
 def _materialize(value: Any, done: dict[int, Any]) -> Any:
     """Replace stand-ins by arrays, in containers too; what occurs twice is made once."""
     if not isinstance(value, (dict, list, tuple, _Array)):
+        if type(value) in PLAIN_TYPES or isinstance(value, np.generic):
+            return value
         if isinstance(value, (type, _DType, _Callable)):
             raise pickle.UnpicklingError("it holds a class or a function.")
-        return value
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not read.")
     if id(value) not in done:
         if isinstance(value, _Array):
             made: Any = value.materialize(done)
