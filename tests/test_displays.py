@@ -255,6 +255,19 @@ def test_lam_path_display__cv_results__best_of_each_lam_is_shown(data):
         LamPathDisplay.from_cv_results(results, score="r2", param="lam")
 
 
+def test_lam_path_display__list_of_grids__rows_without_lam_are_left_out():
+    results = {
+        "param_lam": np.ma.array([0.1, 7.0, 0.0, 0.1], mask=[0, 1, 0, 0]),  # 7 is what happens to be in memory
+        "mean_test_score": [0.5, 0.9, 0.3, 0.6],
+        "std_test_score": [0.05, 0.09, 0.03, 0.06],
+    }
+    display = LamPathDisplay.from_cv_results(results)
+    assert display.lam.tolist() == [0.0, 0.1] and display.score.tolist() == [0.3, 0.6]
+    results["param_lam"] = np.ma.masked_all(4, dtype=object)
+    with pytest.raises(ValueError, match="no value of 'lam': every row is masked"):
+        LamPathDisplay.from_cv_results(results)
+
+
 def test_lam_path_display__search__is_its_results(data):
     X, y = data
     model = MDMFusionRegressor(max_epochs=1, device="cpu", random_state=0)
