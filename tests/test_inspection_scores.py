@@ -321,7 +321,19 @@ def test_modality_drop__scorers__read_the_predictions_without_the_modality(scori
     score = check_scoring(model, scoring=scoring)
     assert table["score"][0] == pytest.approx(score(model, X, y))
     assert table["score"][1] == pytest.approx(score(model, without, y))
-    assert table["dropped"][1] == ("left",) and (table["score_std"] > 0).all()
+    assert table["dropped"][1] == ("left",)
+    # From "unique" alone one class is predicted throughout, whose accuracy is known once the sizes of classes are.
+    constant = (table["kept"] == ("unique",)) & (scoring in ("accuracy", "f1_macro", None))
+    assert (table["score_std"][~constant] > 0).all()
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc_ovr"])
+def test_modality_drop__rare_class__is_in_every_bootstrap_sample(scoring):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 3)), np.repeat(["a", "b", "rare"], [50, 48, 2])
+    model = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=1).fit(X, y)
+    table = modality_drop(model, X, y, scoring=scoring, modalities=COLUMNS, n_repeats=30, random_state=0)
+    assert np.isfinite(table[["score_std", "change_std"]]).all(axis=None) and (table["score_std"][1:] > 0).all()
 
 
 def test_modality_drop__scorer_of_ones_own__is_passed_estimator_and_samples(known):

@@ -54,7 +54,8 @@ def modality_drop(
     scoring : str, callable or None, default=None
         One metric, as for :func:`~sklearn.model_selection.cross_val_score`. None takes the estimator's own score.
     n_repeats : int, default=50
-        Bootstrap samples for the standard errors. Predictions are made once for each subset.
+        Bootstrap samples for the standard errors, drawn within classes for a classifier, whose sizes count
+        as given. Predictions are made once for each subset.
     max_subsets : int, default=20
         Most subsets of each size that are looked at; of more, that many are drawn at random. 20 is enough for all
         subsets of up to six modalities.
