@@ -283,8 +283,24 @@ def test_inspection__flat_frame__keeps_its_index():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(data[:40])
-    attribution = pointwise_attribution(model, data[40:], random_state=0)
-    assert attribution.index.tolist() == list(range(40, 60)) and attribution.columns.tolist() == ["x", "y", "z"]
+    test = data[40:].set_axis(range(19, -1, -1))  # labels that are other positions
+    attribution = pointwise_attribution(model, test, random_state=0)
+    assert attribution.index.tolist() == test.index.tolist() and attribution.columns.tolist() == ["x", "y", "z"]
+    ranked = rank_samples(model, test, random_state=0)
+    assert ranked["sample"].tolist() == (19 - ranked.index).tolist()
+    values = pd.Series(model.score_samples(test), index=test.index)
+    np.testing.assert_allclose(ranked["value"], values.loc[ranked.index], atol=1e-6)
+    np.testing.assert_array_equal(attribution.loc[ranked.index], attribution.iloc[ranked["sample"]])
+
+
+def test_mismatch_test__modality_named_all__is_an_error(small):
+    _, X = small
+    named = ModalityDict({"all": X["a"], "b": X["b"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = DependencyEstimator(max_updates=5, n_components=1, random_state=0).fit(named[:30])
+    with pytest.raises(ValueError, match="a modality is named 'all'"):
+        mismatch_test(model, named[30:], random_state=0)
 
 
 def test_inspection__samples_that_fit_trained_on__are_warned_of(small):

@@ -189,7 +189,7 @@ def pointwise_attribution(
     Returns
     -------
     attribution : DataFrame of shape (n_samples, n_modalities)
-        In nats, a column per modality, rows as in X. NaN where a modality is missing.
+        In nats, a column per modality, rows as in X, with its index if X is a frame. NaN where a modality is missing.
 
     Raises
     ------
@@ -250,7 +250,8 @@ def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state
     Returns
     -------
     table : DataFrame
-        Sorted; ``table.head()`` holds the most incongruent samples. ``sample``: position in X; ``value``: log density
+        Sorted; ``table.head()`` holds the most incongruent samples. The index is that of X if X is a frame, else
+        positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log density
         ratio in nats; ``null_percentile``: percentage of re-paired samples with a lower value, ties by half. A sample
         whose modalities have nothing to do with each other has any percentile with the same probability. Samples with a
         missing modality are last, with NaN.
@@ -287,7 +288,8 @@ def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state
             "null_percentile": ratio.spread(100 * below / len(null)),
         }
     )
-    return table.sort_values("value", kind="stable", ignore_index=True)
+    table.index = _index_of(X, len(table))
+    return table.sort_values("value", kind="stable")
 
 
 @validate_params(
@@ -319,7 +321,8 @@ def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state
     Raises
     ------
     ValueError
-        If the estimator has no critic that reports dependency, or there are fewer complete samples than modalities.
+        If the estimator has no critic that reports dependency, there are fewer complete samples than modalities, or a
+        modality is named "all".
 
     Notes
     -----
@@ -349,6 +352,11 @@ def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state
     """
     random = check_random_state(random_state)
     ratio = PointwiseRatio(estimator, X)
+    if "all" in ratio.names:
+        raise ValueError(
+            "a modality is named 'all', which is what the row is called where every modality is re-drawn. Give it "
+            "another name before fit."
+        )
     values = ratio.joint()
     found: dict[Any, tuple[float, float]] = {"all": auroc(values, ratio.null(n_repairings, random))}
     for j, name in enumerate(ratio.names):
