@@ -316,6 +316,36 @@ def test_fusion_map_display__points__are_the_principal_components(data):
         FusionMapDisplay.from_estimator(model, X, y[:-1])
 
 
+def test_fusion_map_display__many_classes_and_columns__are_drawn_or_an_error():
+    coordinates = np.random.default_rng(0).normal(size=(36, 2))
+    labels = np.array([f"class {i % 12:02d}" for i in range(36)])
+    for target in (labels, labels[:, None]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            display = FusionMapDisplay(coordinates, target).plot()
+        assert [points.get_label() for points in display.points_] == sorted(set(labels))
+        assert len({tuple(points.get_facecolor()[0]) for points in display.points_}) == 12
+    assert len(FusionMapDisplay(coordinates, np.arange(36)).plot().points_) == 1
+    with pytest.raises(ValueError, match="1d array"):
+        FusionMapDisplay(coordinates, np.zeros((36, 2))).plot()
+
+
+@pytest.mark.parametrize(
+    "target", [None, np.repeat([0, 1], 18), np.linspace(0, 1, 36)], ids=["none", "classes", "numbers"]
+)
+def test_fusion_map_display__own_keywords__may_be_given(target):
+    coordinates = np.random.default_rng(0).normal(size=(36, 2))
+    for given in ({"color": "red"}, {"c": "red", "marker": "s"}):
+        display = FusionMapDisplay(coordinates, target).plot(lw=2, **given)
+        for points in display.points_:
+            assert points.get_facecolor()[0].tolist() == [1, 0, 0, 1] and points.get_linewidth()[0] == 2
+
+
+def test_training_display__aliases_of_own_keywords__may_be_given(model):
+    display = TrainingDisplay.from_estimator(model, c="red", ls=":")
+    assert display.task_line_.get_color() == "red" and display.task_line_.get_linestyle() == ":"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_display__plot__draws_on_given_axes_and_returns_itself(displays, name):
     display = displays[name]()
