@@ -408,6 +408,30 @@ def test_modality_views__flat_frame_of_mixed_types__keeps_them_and_the_order_of_
     assert views.without(["a"])[["a1", "a2"]].isna().all(axis=None)
 
 
+def test_modality_views__categories_and_strings__are_missing_and_no_text():
+    frame = pd.DataFrame(
+        {"kind": pd.Categorical(["u", "v", "u"]), "count": [1, 2, 3], "flag": [True, False, True], "x": [0.1, 0.2, 0.3]}
+    )
+    gone = ModalityViews(frame, {"a": ["kind", "count", "flag"], "b": ["x"]}).without(["a"])
+    assert gone[["kind", "count", "flag"]].isna().all(axis=None) and gone["x"].tolist() == [0.1, 0.2, 0.3]
+    assert gone["kind"].dtype == frame["kind"].dtype
+    assert gone["count"].dtype == gone["flag"].dtype == float
+    strings = np.array([["u", "1"], ["v", "2"], ["u", "3"]])
+    for X in (strings, strings.astype(object)):
+        gone = ModalityViews(X, {"a": [0], "b": [1]}).without(["a"])
+        assert pd.isna(gone[:, 0]).all() and gone[:, 1].tolist() == ["1", "2", "3"]
+
+
+def test_modality_drop__categorical_columns__go_through_an_estimator_that_reads_them():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"kind": pd.Categorical(rng.choice(["u", "v"], 200)), "x": rng.normal(size=200)})
+    y = (X["kind"] == "u").to_numpy().astype(int)
+    model = HistGradientBoostingClassifier(max_iter=10, categorical_features="from_dtype").fit(X, y)
+    table = modality_drop(model, X, y, modalities={"a": ["kind"], "b": ["x"]}, n_repeats=5, random_state=0)
+    scores = by_kept(table)
+    assert scores[frozenset({"a"})] == 1 and scores[frozenset({"b"})] < 0.8
+
+
 def test_subset_scores__samples_with_a_missing_modality__are_left_out_with_a_warning(known):
     model, X, y = known
     X = {name: values[:100].copy() for name, values in X.items()}

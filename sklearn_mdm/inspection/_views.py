@@ -158,9 +158,13 @@ def _nothing_like(value: Any) -> Any:
     if sparse.issparse(value):
         return None
     if isinstance(value, pd.DataFrame):
-        return pd.DataFrame(np.nan, index=value.index, columns=value.columns)
+        # Types that have a missing value stay, categories among them; booleans of NumPy have none.
+        flags = {name: float for name, dtype in value.dtypes.items() if dtype == np.bool_}
+        return value.astype(flags).mask(np.ones(value.shape, dtype=bool))
     if value.ndim == 1:  # texts, or sequences of unequal length
         return np.full(value.shape[0], None, dtype=object)
+    if value.dtype.kind in "OSU":  # NaN put among strings would become the text "nan"
+        return np.full(value.shape, np.nan, dtype=object)
     dtype = value.dtype if value.dtype.kind == "f" else np.float64
     return np.full(value.shape, np.nan, dtype=dtype)
 
