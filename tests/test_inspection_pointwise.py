@@ -134,12 +134,21 @@ def test_auroc__draws__are_those_of_scikit_learn_with_a_standard_error_that_hold
     found, stds = [], []
     for _ in range(300):
         values, null = rng.normal(1, 1, size=60), rng.normal(size=(1, 60)).round(1)
-        value, std = auroc(values.round(1), null)
+        value, std = auroc(values.round(1), null, np.arange(60)[None, None])
         found.append(value)
         stds.append(std)
         labels = np.repeat([1, 0], 60)
         assert value == pytest.approx(roc_auc_score(labels, np.r_[values.round(1), null.ravel()]))
     assert np.mean(stds) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_mismatch_test__many_test_sets__standard_error_is_that_of_re_paired_samples(gaussians):
+    estimator, _, _, truth = gaussians
+    X, _ = make_correlated_gaussians(60 * 200, n_features=2, total_correlation=truth, random_state=1)
+    tables = [mismatch_test(estimator, X[200 * k : 200 * (k + 1)], random_state=k) for k in range(60)]
+    reported = np.sqrt(np.mean([table["std"] ** 2 for table in tables], axis=0))
+    ratio = reported / np.std([table["auroc"] for table in tables], axis=0, ddof=1)
+    assert (ratio > 0.9).all() and (ratio < 1.5).all(), ratio
 
 
 # -- attribution -------------------------------------------------------------------------------------------------------
