@@ -224,6 +224,15 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
             DependencyDisplay(values, display.null, samples=[bad]).plot()
 
 
+def test_modality_drop_display__missing_modality__warns_at_the_caller(data, model):
+    X, y = data
+    test = X[120:].copy()
+    test["text"] = np.where(np.arange(40)[:, None] == 5, np.nan, test["text"])
+    with pytest.warns(UserWarning, match="1 of 40 samples are left out") as caught:
+        ModalityDropDisplay.from_estimator(model, test, y[120:], random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_dependency_display__dependency_estimator__is_drawn_too(data):
     X, _ = data
     with warnings.catch_warnings():

@@ -320,8 +320,9 @@ def test_inspection__samples_that_fit_trained_on__are_warned_of(small):
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(160, 1))
     same = ModalityDict({name: shared + rng.normal(size=(160, d)) for name, d in (("a", 1), ("b", 2), ("c", 3))})[:120]
-    with pytest.warns(SeenSamplesWarning, match="60 of 120 samples were trained on in fit"):
+    with pytest.warns(SeenSamplesWarning, match="60 of 120 samples were trained on in fit") as caught:
         rank_samples(estimator, same, random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])

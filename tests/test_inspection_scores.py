@@ -436,8 +436,9 @@ def test_subset_scores__samples_with_a_missing_modality__are_left_out_with_a_war
     model, X, y = known
     X = {name: values[:100].copy() for name, values in X.items()}
     X["left"][:10] = np.nan
-    with pytest.warns(UserWarning, match="10 of 100 samples are left out: a modality is missing"):
+    with pytest.warns(UserWarning, match="10 of 100 samples are left out: a modality is missing") as caught:
         table = modality_drop(model, X, y[:100], random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
     complete = {name: values[10:] for name, values in X.items()}
     pd.testing.assert_frame_equal(table, modality_drop(model, complete, y[10:100], random_state=0))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from numbers import Integral
 from typing import Any
@@ -21,6 +20,7 @@ from ..ratio import TrainedCritic
 from ..reporting import DependencyMixin
 from ._unwrap import final_estimator
 from ._views import partners
+from ._warn import warn_caller
 
 # Samples that a critic puts together at once.
 CHUNK = 65_536
@@ -56,11 +56,10 @@ class PointwiseRatio:
         self.names: list[Hashable] = list(final.modalities_)
         self.n, self.n_background = int(self.complete.sum()), 0
         if isinstance(final, DependencyEstimator) and (seen := int(final._seen_rows(codes).sum())):
-            warnings.warn(
+            warn_caller(
                 f"{seen} of {self.n} samples were trained on in fit, and look more dependent than new ones. pointwise_ "
                 "holds values of those that were not; with cv, of all.",
                 SeenSamplesWarning,
-                stacklevel=4,
             )
         if background is not None:
             more, complete = read(background)
