@@ -455,6 +455,11 @@ def test_subset_scores__bad_input__is_an_error(known):
         modality_drop(model, X, y, scoring=["r2", "neg_mean_absolute_error"])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         modality_drop(model, X, y[:-1])
+    for function in (modality_drop, modality_importance, modality_shapley):
+        for scoring in (None, "r2", lambda estimator, X, y: 0.0):
+            with pytest.raises(ValueError, match="y is required by this scoring"):
+                function(model, X, None, scoring=scoring)
+    assert (modality_drop(model, X, None, scoring=lambda estimator, X, y=None: 0.5)["score"] == 0.5).all()
     with pytest.raises(ValueError, match="removal"):
         modality_shapley(model, X, y, removal="zero")
     with pytest.raises(ValueError, match="not fitted"):

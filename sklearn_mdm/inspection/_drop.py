@@ -49,8 +49,8 @@ def modality_drop(
     X : dict, ModalityDict, data frame or array
         Samples, best ones that the estimator was not fitted on. Those that lack a modality already are left out, with
         a warning.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
+        Their targets; None for a scoring that does without.
     scoring : str, callable or None, default=None
         One metric, as for :func:`~sklearn.model_selection.cross_val_score`. None takes the estimator's own score.
     n_repeats : int, default=50
@@ -76,7 +76,8 @@ def modality_drop(
     Raises
     ------
     ValueError
-        If the estimator does not predict with missing modalities, or X holds fewer than two.
+        If the estimator does not predict with missing modalities, X holds fewer than two, or y is None and the scoring
+        needs it.
 
     See Also
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class SubsetScores:
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")
         scoring = default_scoring(estimator) if scoring is None else scoring
         self.estimator, self.scorer, self.removal = estimator, check_scoring(estimator, scoring=scoring), removal
+        if y is None and not _accepts(self.scorer, estimator, X):
+            raise ValueError(f"y is required by this scoring ({scoring!r}), got None. Pass the targets of X.")
         n, random = self.views.n_samples, check_random_state(random_state)
         if n < 2:
             raise ValueError(f"{n} sample with every modality observed is too few to compare; pass at least 2.")
@@ -138,6 +141,15 @@ class SubsetScores:
         if np.ndim(score) != 0 or isinstance(score, Mapping):
             raise ValueError(f"scoring must return one number, got {score!r}.")
         return float(score)
+
+
+def _accepts(function: Any, *args: Any) -> bool:
+    """Whether a function can be called with these arguments and no others."""
+    try:
+        signature(function).bind(*args)
+    except TypeError:
+        return False
+    return True
 
 
 def _bootstrap(n: int, classes: np.ndarray | None, random: np.random.RandomState) -> np.ndarray:
