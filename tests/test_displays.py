@@ -334,7 +334,8 @@ def test_fusion_map_display__many_classes_and_columns__are_drawn_or_an_error():
             display = FusionMapDisplay(coordinates, target).plot()
         assert [points.get_label() for points in display.points_] == sorted(set(labels))
         assert len({tuple(points.get_facecolor()[0]) for points in display.points_}) == 12
-    assert len(FusionMapDisplay(coordinates, np.arange(36)).plot().points_) == 1
+    for numbers in (np.arange(36), np.arange(36.0)):
+        assert len(FusionMapDisplay(coordinates, numbers).plot().points_) == 1
     with pytest.raises(ValueError, match="1d array"):
         FusionMapDisplay(coordinates, np.zeros((36, 2))).plot()
 

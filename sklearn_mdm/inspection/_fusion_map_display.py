@@ -127,7 +127,7 @@ class FusionMapDisplay:
         if target is None:
             self.points_ = [scatter(slice(None))]
         elif type_of_target(target).startswith("continuous") or (
-            target.dtype.kind in "iu" and len(np.unique(target)) > MOST_CLASSES
+            target.dtype.kind in "iuf" and len(np.unique(target)) > MOST_CLASSES
         ):
             self.points_ = [scatter(slice(None), c=target.astype(float), cmap="viridis")]
             if self.points_[0].get_array() is not None:
