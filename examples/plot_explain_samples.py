@@ -64,19 +64,19 @@ plt.show()
 # one: here it should be the bottom.
 
 attribution = pointwise_attribution(model, mixed, background=X_train, random_state=0)
-print(f"bottom is the lowest in {(attribution.loc[wrong].idxmin(axis=1) == 'bottom').mean():.0%} of the wrong images")
+print(f"bottom is the lowest in {(attribution.iloc[wrong].idxmin(axis=1) == 'bottom').mean():.0%} of the wrong images")
 
 images = np.hstack([mixed[name] for name in views]).reshape(-1, 8, 8)
 figure, axes = plt.subplots(2, 6, figsize=(10, 4.4), layout="constrained")
 for row, (title, chosen) in zip(
-    axes, {"lowest": ranked["sample"][:6], "highest": ranked["sample"][::-1][:6]}.items(), strict=True
+    axes, {"lowest": ranked["sample"].iloc[:6], "highest": ranked["sample"].iloc[::-1].iloc[:6]}.items(), strict=True
 ):
     for ax, i in zip(row, chosen, strict=True):
         ax.imshow(images[i], cmap="gray_r", extent=(0, 8, 8, 0))
         for edge in (3, 5):
             ax.axhline(edge, color="black", linewidth=0.8)
         ax.set(xticks=[], yticks=[1.5, 4, 6.5])
-        ax.set_yticklabels([f"{attribution.loc[i, name]:.1f}" for name in views], fontsize=8)
+        ax.set_yticklabels([f"{attribution[name].iloc[i]:.1f}" for name in views], fontsize=8)
         ax.set_title("wrong band" if is_wrong[i] else f"a {y_test[i]}", fontsize=9)
     row[0].set_ylabel(title)
 figure.suptitle("Attribution of each band (nats)")

@@ -224,6 +224,15 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
             DependencyDisplay(values, display.null, samples=[bad]).plot()
 
 
+def test_modality_drop_display__missing_modality__warns_at_the_caller(data, model):
+    X, y = data
+    test = X[120:].copy()
+    test["text"] = np.where(np.arange(40)[:, None] == 5, np.nan, test["text"])
+    with pytest.warns(UserWarning, match="1 of 40 samples are left out") as caught:
+        ModalityDropDisplay.from_estimator(model, test, y[120:], random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_dependency_display__dependency_estimator__is_drawn_too(data):
     X, _ = data
     with warnings.catch_warnings():
@@ -253,6 +262,19 @@ def test_lam_path_display__cv_results__best_of_each_lam_is_shown(data):
         LamPathDisplay.from_cv_results(results, score="accuracy")
     with pytest.raises(ValueError, match=r"found \['fusion__lam', 'fusion__lr'\]. Pass param="):
         LamPathDisplay.from_cv_results(results, score="r2", param="lam")
+
+
+def test_lam_path_display__list_of_grids__rows_without_lam_are_left_out():
+    results = {
+        "param_lam": np.ma.array([0.1, 7.0, 0.0, 0.1], mask=[0, 1, 0, 0]),  # 7 is what happens to be in memory
+        "mean_test_score": [0.5, 0.9, 0.3, 0.6],
+        "std_test_score": [0.05, 0.09, 0.03, 0.06],
+    }
+    display = LamPathDisplay.from_cv_results(results)
+    assert display.lam.tolist() == [0.0, 0.1] and display.score.tolist() == [0.3, 0.6]
+    results["param_lam"] = np.ma.masked_all(4, dtype=object)
+    with pytest.raises(ValueError, match="no value of 'lam': every row is masked"):
+        LamPathDisplay.from_cv_results(results)
 
 
 def test_lam_path_display__search__is_its_results(data):
@@ -301,6 +323,37 @@ def test_fusion_map_display__points__are_the_principal_components(data):
     assert len(FusionMapDisplay.from_estimator(model, X).points_) == 1
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         FusionMapDisplay.from_estimator(model, X, y[:-1])
+
+
+def test_fusion_map_display__many_classes_and_columns__are_drawn_or_an_error():
+    coordinates = np.random.default_rng(0).normal(size=(36, 2))
+    labels = np.array([f"class {i % 12:02d}" for i in range(36)])
+    for target in (labels, labels[:, None]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            display = FusionMapDisplay(coordinates, target).plot()
+        assert [points.get_label() for points in display.points_] == sorted(set(labels))
+        assert len({tuple(points.get_facecolor()[0]) for points in display.points_}) == 12
+    for numbers in (np.arange(36), np.arange(36.0)):
+        assert len(FusionMapDisplay(coordinates, numbers).plot().points_) == 1
+    with pytest.raises(ValueError, match="1d array"):
+        FusionMapDisplay(coordinates, np.zeros((36, 2))).plot()
+
+
+@pytest.mark.parametrize(
+    "target", [None, np.repeat([0, 1], 18), np.linspace(0, 1, 36)], ids=["none", "classes", "numbers"]
+)
+def test_fusion_map_display__own_keywords__may_be_given(target):
+    coordinates = np.random.default_rng(0).normal(size=(36, 2))
+    for given in ({"color": "red"}, {"c": "red", "marker": "s"}):
+        display = FusionMapDisplay(coordinates, target).plot(lw=2, **given)
+        for points in display.points_:
+            assert points.get_facecolor()[0].tolist() == [1, 0, 0, 1] and points.get_linewidth()[0] == 2
+
+
+def test_training_display__aliases_of_own_keywords__may_be_given(model):
+    display = TrainingDisplay.from_estimator(model, c="red", ls=":")
+    assert display.task_line_.get_color() == "red" and display.task_line_.get_linestyle() == ":"
 
 
 @pytest.mark.parametrize("name", ALL)

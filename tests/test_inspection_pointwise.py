@@ -134,12 +134,21 @@ def test_auroc__draws__are_those_of_scikit_learn_with_a_standard_error_that_hold
     found, stds = [], []
     for _ in range(300):
         values, null = rng.normal(1, 1, size=60), rng.normal(size=(1, 60)).round(1)
-        value, std = auroc(values.round(1), null)
+        value, std = auroc(values.round(1), null, np.arange(60)[None, None])
         found.append(value)
         stds.append(std)
         labels = np.repeat([1, 0], 60)
         assert value == pytest.approx(roc_auc_score(labels, np.r_[values.round(1), null.ravel()]))
     assert np.mean(stds) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_mismatch_test__many_test_sets__standard_error_is_that_of_re_paired_samples(gaussians):
+    estimator, _, _, truth = gaussians
+    X, _ = make_correlated_gaussians(60 * 200, n_features=2, total_correlation=truth, random_state=1)
+    tables = [mismatch_test(estimator, X[200 * k : 200 * (k + 1)], random_state=k) for k in range(60)]
+    reported = np.sqrt(np.mean([table["std"] ** 2 for table in tables], axis=0))
+    ratio = reported / np.std([table["auroc"] for table in tables], axis=0, ddof=1)
+    assert (ratio > 0.9).all() and (ratio < 1.5).all(), ratio
 
 
 # -- attribution -------------------------------------------------------------------------------------------------------
@@ -283,8 +292,24 @@ def test_inspection__flat_frame__keeps_its_index():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(data[:40])
-    attribution = pointwise_attribution(model, data[40:], random_state=0)
-    assert attribution.index.tolist() == list(range(40, 60)) and attribution.columns.tolist() == ["x", "y", "z"]
+    test = data[40:].set_axis(range(19, -1, -1))  # labels that are other positions
+    attribution = pointwise_attribution(model, test, random_state=0)
+    assert attribution.index.tolist() == test.index.tolist() and attribution.columns.tolist() == ["x", "y", "z"]
+    ranked = rank_samples(model, test, random_state=0)
+    assert ranked["sample"].tolist() == (19 - ranked.index).tolist()
+    values = pd.Series(model.score_samples(test), index=test.index)
+    np.testing.assert_allclose(ranked["value"], values.loc[ranked.index], atol=1e-6)
+    np.testing.assert_array_equal(attribution.loc[ranked.index], attribution.iloc[ranked["sample"]])
+
+
+def test_mismatch_test__modality_named_all__is_an_error(small):
+    _, X = small
+    named = ModalityDict({"all": X["a"], "b": X["b"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = DependencyEstimator(max_updates=5, n_components=1, random_state=0).fit(named[:30])
+    with pytest.raises(ValueError, match="a modality is named 'all'"):
+        mismatch_test(model, named[30:], random_state=0)
 
 
 def test_inspection__samples_that_fit_trained_on__are_warned_of(small):
@@ -295,8 +320,9 @@ def test_inspection__samples_that_fit_trained_on__are_warned_of(small):
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(160, 1))
     same = ModalityDict({name: shared + rng.normal(size=(160, d)) for name, d in (("a", 1), ("b", 2), ("c", 3))})[:120]
-    with pytest.warns(SeenSamplesWarning, match="60 of 120 samples were trained on in fit"):
+    with pytest.warns(SeenSamplesWarning, match="60 of 120 samples were trained on in fit") as caught:
         rank_samples(estimator, same, random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])

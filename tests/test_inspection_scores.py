@@ -321,7 +321,19 @@ def test_modality_drop__scorers__read_the_predictions_without_the_modality(scori
     score = check_scoring(model, scoring=scoring)
     assert table["score"][0] == pytest.approx(score(model, X, y))
     assert table["score"][1] == pytest.approx(score(model, without, y))
-    assert table["dropped"][1] == ("left",) and (table["score_std"] > 0).all()
+    assert table["dropped"][1] == ("left",)
+    # From "unique" alone one class is predicted throughout, whose accuracy is known once the sizes of classes are.
+    constant = (table["kept"] == ("unique",)) & (scoring in ("accuracy", "f1_macro", None))
+    assert (table["score_std"][~constant] > 0).all()
+
+
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "roc_auc_ovr"])
+def test_modality_drop__rare_class__is_in_every_bootstrap_sample(scoring):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 3)), np.repeat(["a", "b", "rare"], [50, 48, 2])
+    model = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=1).fit(X, y)
+    table = modality_drop(model, X, y, scoring=scoring, modalities=COLUMNS, n_repeats=30, random_state=0)
+    assert np.isfinite(table[["score_std", "change_std"]]).all(axis=None) and (table["score_std"][1:] > 0).all()
 
 
 def test_modality_drop__scorer_of_ones_own__is_passed_estimator_and_samples(known):
@@ -396,12 +408,37 @@ def test_modality_views__flat_frame_of_mixed_types__keeps_them_and_the_order_of_
     assert views.without(["a"])[["a1", "a2"]].isna().all(axis=None)
 
 
+def test_modality_views__categories_and_strings__are_missing_and_no_text():
+    frame = pd.DataFrame(
+        {"kind": pd.Categorical(["u", "v", "u"]), "count": [1, 2, 3], "flag": [True, False, True], "x": [0.1, 0.2, 0.3]}
+    )
+    gone = ModalityViews(frame, {"a": ["kind", "count", "flag"], "b": ["x"]}).without(["a"])
+    assert gone[["kind", "count", "flag"]].isna().all(axis=None) and gone["x"].tolist() == [0.1, 0.2, 0.3]
+    assert gone["kind"].dtype == frame["kind"].dtype
+    assert gone["count"].dtype == gone["flag"].dtype == float
+    strings = np.array([["u", "1"], ["v", "2"], ["u", "3"]])
+    for X in (strings, strings.astype(object)):
+        gone = ModalityViews(X, {"a": [0], "b": [1]}).without(["a"])
+        assert pd.isna(gone[:, 0]).all() and gone[:, 1].tolist() == ["1", "2", "3"]
+
+
+def test_modality_drop__categorical_columns__go_through_an_estimator_that_reads_them():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"kind": pd.Categorical(rng.choice(["u", "v"], 200)), "x": rng.normal(size=200)})
+    y = (X["kind"] == "u").to_numpy().astype(int)
+    model = HistGradientBoostingClassifier(max_iter=10, categorical_features="from_dtype").fit(X, y)
+    table = modality_drop(model, X, y, modalities={"a": ["kind"], "b": ["x"]}, n_repeats=5, random_state=0)
+    scores = by_kept(table)
+    assert scores[frozenset({"a"})] == 1 and scores[frozenset({"b"})] < 0.8
+
+
 def test_subset_scores__samples_with_a_missing_modality__are_left_out_with_a_warning(known):
     model, X, y = known
     X = {name: values[:100].copy() for name, values in X.items()}
     X["left"][:10] = np.nan
-    with pytest.warns(UserWarning, match="10 of 100 samples are left out: a modality is missing"):
+    with pytest.warns(UserWarning, match="10 of 100 samples are left out: a modality is missing") as caught:
         table = modality_drop(model, X, y[:100], random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
     complete = {name: values[10:] for name, values in X.items()}
     pd.testing.assert_frame_equal(table, modality_drop(model, complete, y[10:100], random_state=0))
 
@@ -418,6 +455,11 @@ def test_subset_scores__bad_input__is_an_error(known):
         modality_drop(model, X, y, scoring=["r2", "neg_mean_absolute_error"])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         modality_drop(model, X, y[:-1])
+    for function in (modality_drop, modality_importance, modality_shapley):
+        for scoring in (None, "r2", lambda estimator, X, y: 0.0):
+            with pytest.raises(ValueError, match="y is required by this scoring"):
+                function(model, X, None, scoring=scoring)
+    assert (modality_drop(model, X, None, scoring=lambda estimator, X, y=None: 0.5)["score"] == 0.5).all()
     with pytest.raises(ValueError, match="removal"):
         modality_shapley(model, X, y, removal="zero")
     with pytest.raises(ValueError, match="not fitted"):

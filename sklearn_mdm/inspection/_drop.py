@@ -49,12 +49,13 @@ def modality_drop(
     X : dict, ModalityDict, data frame or array
         Samples, best ones that the estimator was not fitted on. Those that lack a modality already are left out, with
         a warning.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
+        Their targets; None for a scoring that does without.
     scoring : str, callable or None, default=None
         One metric, as for :func:`~sklearn.model_selection.cross_val_score`. None takes the estimator's own score.
     n_repeats : int, default=50
-        Bootstrap samples for the standard errors. Predictions are made once for each subset.
+        Bootstrap samples for the standard errors, drawn within classes for a classifier, whose sizes count
+        as given. Predictions are made once for each subset.
     max_subsets : int, default=20
         Most subsets of each size that are looked at; of more, that many are drawn at random. 20 is enough for all
         subsets of up to six modalities.
@@ -75,7 +76,8 @@ def modality_drop(
     Raises
     ------
     ValueError
-        If the estimator does not predict with missing modalities, or X holds fewer than two.
+        If the estimator does not predict with missing modalities, X holds fewer than two, or y is None and the scoring
+        needs it.
 
     See Also
     --------

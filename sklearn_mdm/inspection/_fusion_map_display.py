@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
 
-from ._style import MARKERS, axes_for, graded_colors
+from ._style import MARKERS, axes_for, graded_colors, styled
 
-# Classes with a marker of their own.
+# Classes with a marker of their own. More are drawn as numbers if they are, else by repeated markers and by colour.
 MOST_CLASSES = len(MARKERS)
 
 
@@ -104,7 +106,7 @@ class FusionMapDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict
-            Passed to ``ax.scatter``.
+            Passed to ``ax.scatter``, in place of its own keywords.
 
         Returns
         -------
@@ -114,20 +116,27 @@ class FusionMapDisplay:
         self.figure_ = self.ax_.figure
         self.colorbar_ = None
         x, y = np.asarray(self.coordinates).T
-        style = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **kwargs}
-        target = None if self.target is None else np.ravel(self.target)
+        target = None if self.target is None else column_or_1d(self.target)
+
+        def scatter(rows: Any, **own: Any) -> Any:
+            own = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **own}
+            if kwargs.keys() & {"c", "color"}:  # either takes the place of both
+                own = {name: value for name, value in own.items() if name not in ("c", "color", "cmap")}
+            return self.ax_.scatter(x[rows], y[rows], **styled("collections.PathCollection", own, kwargs))
+
         if target is None:
-            self.points_ = [self.ax_.scatter(x, y, **style)]
-        elif type_of_target(target).startswith("continuous") or len(np.unique(target)) > MOST_CLASSES:
-            self.points_ = [self.ax_.scatter(x, y, c=target.astype(float), cmap="viridis", **style)]
-            self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=self.ax_, label="target")
+            self.points_ = [scatter(slice(None))]
+        elif type_of_target(target).startswith("continuous") or (
+            target.dtype.kind in "iuf" and len(np.unique(target)) > MOST_CLASSES
+        ):
+            self.points_ = [scatter(slice(None), c=target.astype(float), cmap="viridis")]
+            if self.points_[0].get_array() is not None:
+                self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=self.ax_, label="target")
         else:
             classes = np.unique(target)
             self.points_ = [
-                self.ax_.scatter(
-                    x[target == label], y[target == label], color=color, marker=marker, label=str(label), **style
-                )
-                for label, color, marker in zip(classes, graded_colors(len(classes)), MARKERS, strict=False)
+                scatter(target == label, color=color, marker=marker, label=str(label))
+                for label, color, marker in zip(classes, graded_colors(len(classes)), cycle(MARKERS), strict=False)
             ]
             self.ax_.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         names = ["first component", "second component"]

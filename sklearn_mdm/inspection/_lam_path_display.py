@@ -97,7 +97,7 @@ class LamPathDisplay:
         ----------
         cv_results : dict
             ``cv_results_`` of a search over ``lam``. Where other parameters were searched too, the best score of each
-            ``lam`` is shown, and the dependency that goes with it.
+            ``lam`` is shown, and the dependency that goes with it. Rows of a grid without ``lam`` are left out.
         score : str, default="score"
             Name of the metric in ``cv_results``: ``"score"`` if there was only one.
         dependency : str, default=None
@@ -127,9 +127,15 @@ class LamPathDisplay:
             if name is not None and f"mean_test_{name}" not in cv_results:
                 found = sorted(key.removeprefix("mean_test_") for key in cv_results if key.startswith("mean_test_"))
                 raise ValueError(f"cv_results has no metric {name!r}; found {found}.")
-        lams = np.asarray(cv_results[keys[0]], dtype=float)
+        # A search over a list of grids masks the parameter where a grid does not have it.
+        column = np.ma.asarray(cv_results[keys[0]])
+        there = ~np.ma.getmaskarray(column)
+        if not there.any():
+            raise ValueError(f"cv_results has no value of {keys[0].removeprefix('param_')!r}: every row is masked.")
+        lams = np.full(len(column), np.nan)
+        lams[there] = np.asarray(column[there], dtype=float)
         means = np.asarray(cv_results[f"mean_test_{score}"], dtype=float)
-        values = np.unique(lams)
+        values = np.unique(lams[there])
         best = []
         for lam in values:
             rows = np.flatnonzero(lams == lam)

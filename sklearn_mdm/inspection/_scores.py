@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from ._unwrap import fitted_estimator
 from ._views import ModalityViews, complete_views, partners
@@ -32,7 +34,7 @@ class SubsetScores:
     removal : {"missing", "redraw"}
         What becomes of the other modalities: not observed at all, or those of other samples.
     n_repeats : int
-        Bootstrap samples ("missing") or draws ("redraw").
+        Bootstrap samples ("missing"), those of a classifier within its classes, or draws ("redraw").
     modalities : dict or None
         Columns of each modality of a flat X.
     random_state : int, RandomState instance or None
@@ -60,12 +62,21 @@ class SubsetScores:
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")
         scoring = default_scoring(estimator) if scoring is None else scoring
         self.estimator, self.scorer, self.removal = estimator, check_scoring(estimator, scoring=scoring), removal
+        if y is None and not _accepts(self.scorer, estimator, X):
+            raise ValueError(f"y is required by this scoring ({scoring!r}), got None. Pass the targets of X.")
         n, random = self.views.n_samples, check_random_state(random_state)
         if n < 2:
             raise ValueError(f"{n} sample with every modality observed is too few to compare; pass at least 2.")
         self.partners = [next(partners(n, 1, random)) for _ in range(n_repeats)]
-        self.samples = [random.randint(n, size=n) for _ in range(n_repeats)]
+        self.samples = [_bootstrap(n, self._classes(), random) for _ in range(n_repeats)]
         self._cache: dict[tuple[Hashable, ...], np.ndarray] = {}
+
+    def _classes(self) -> np.ndarray | None:
+        """Class of each sample of a classifier with one output, else None."""
+        classifies = hasattr(self.estimator, "__sklearn_tags__") and is_classifier(self.estimator)
+        if self.y is None or not classifies or type_of_target(self.y) not in ("binary", "multiclass"):
+            return None
+        return column_or_1d(self.y)
 
     @property
     def names(self) -> list[Hashable]:
@@ -130,6 +141,23 @@ class SubsetScores:
         if np.ndim(score) != 0 or isinstance(score, Mapping):
             raise ValueError(f"scoring must return one number, got {score!r}.")
         return float(score)
+
+
+def _accepts(function: Any, *args: Any) -> bool:
+    """Whether a function can be called with these arguments and no others."""
+    try:
+        signature(function).bind(*args)
+    except TypeError:
+        return False
+    return True
+
+
+def _bootstrap(n: int, classes: np.ndarray | None, random: np.random.RandomState) -> np.ndarray:
+    """Return rows of a bootstrap sample: (n,); within each class, as many scores need every one of them."""
+    if classes is None:
+        return random.randint(n, size=n)
+    groups = [np.flatnonzero(classes == label) for label in np.unique(classes)]
+    return np.concatenate([group[random.randint(len(group), size=len(group))] for group in groups])
 
 
 class Predicted:

@@ -22,6 +22,20 @@ def axes_for(display: Any, ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -
     return plt.subplots(figsize=figsize, layout="constrained")[1]
 
 
+def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return own keywords with those given in their place, by whichever of its names matplotlib knows each.
+
+    ``artist`` is the name of a module and a class, as in ``"lines.Line2D"``.
+    """
+    from importlib import import_module
+
+    from matplotlib.cbook import normalize_kwargs
+
+    module, name = artist.split(".")
+    artist_class = getattr(import_module(f"matplotlib.{module}"), name)
+    return {**normalize_kwargs(own, artist_class), **normalize_kwargs(given, artist_class)}
+
+
 def graded_colors(n: int) -> list[Any]:
     """Return n colours from dark to light, evenly in luminance."""
     import matplotlib

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._style import DARK, LIGHT, axes_for, joint_legend
+from ._style import DARK, LIGHT, axes_for, joint_legend, styled
 from ._unwrap import final_estimator
 
 
@@ -117,7 +117,7 @@ class TrainingDisplay:
         self.figure_ = self.ax_.figure
         epochs = np.arange(1, len(self.task_loss) + 1)
         style = {"color": DARK, "linestyle": "-", "label": "task loss, training"}
-        (self.task_line_,) = self.ax_.plot(epochs, self.task_loss, **{**style, **kwargs})
+        (self.task_line_,) = self.ax_.plot(epochs, self.task_loss, **styled("lines.Line2D", style, kwargs))
         self.validation_line_ = self.dependency_line_ = self.dependency_ax_ = None
         if _is_there(self.validation_loss):
             (self.validation_line_,) = self.ax_.plot(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from sklearn.utils import _safe_indexing
 from ..modalities import resolve_columns, sorted_names
 from ..modality_dict import ModalityDict, as_samples, common_length, is_multiindex_frame, split_container
 from ._unwrap import first_step
+from ._warn import warn_caller
 
 
 class ModalityViews:
@@ -111,9 +111,7 @@ def complete_views(views: ModalityViews, y: Any, modalities: Any, estimator: Any
         return views, y
     if left_out == len(complete):
         raise ValueError("every sample has a missing modality: modalities are compared on samples that have all.")
-    warnings.warn(
-        f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=4
-    )
+    warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
     rows = np.flatnonzero(complete)
     return ModalityViews(views.take(rows), modalities, estimator), None if y is None else _safe_indexing(y, rows)
 
@@ -158,9 +156,13 @@ def _nothing_like(value: Any) -> Any:
     if sparse.issparse(value):
         return None
     if isinstance(value, pd.DataFrame):
-        return pd.DataFrame(np.nan, index=value.index, columns=value.columns)
+        # Types that have a missing value stay, categories among them; booleans of NumPy have none.
+        flags = {name: float for name, dtype in value.dtypes.items() if dtype == np.bool_}
+        return value.astype(flags).mask(np.ones(value.shape, dtype=bool))
     if value.ndim == 1:  # texts, or sequences of unequal length
         return np.full(value.shape[0], None, dtype=object)
+    if value.dtype.kind in "OSU":  # NaN put among strings would become the text "nan"
+        return np.full(value.shape, np.nan, dtype=object)
     dtype = value.dtype if value.dtype.kind == "f" else np.float64
     return np.full(value.shape, np.nan, dtype=dtype)
 
