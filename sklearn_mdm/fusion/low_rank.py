@@ -32,7 +32,8 @@ class LowRankFusion(BaseEstimator):
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
     replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`F_j^{(r)} [0; 1]`, a
     learned constant, as in the tensor that is not formed. The fused representation holds the R products side by side.
-    ``encoder="auto"`` is an LSTM for a sequence and a multilayer perceptron for a vector, as in the paper.
+    ``encoder="auto"`` is an LSTM for a sequence, as for text in the paper, and a multilayer perceptron for a vector.
+    (The paper averages audio and video over time: ``encoder={"audio": "mlp"}``.)
 
     Beside the encoders, time and memory are linear in the number of samples, of modalities, of outputs, in the width
     of the codes and in the rank.

@@ -82,7 +82,8 @@ class MISAFusion(BaseEstimator):
     Departures from the paper: any number of modalities, from one; the utterance vector of text is that of any sequence,
     where the paper takes averages of a pretrained BERT as an alternative.
 
-    The difference loss is a sum over the rows of a batch: it depends on ``batch_size``.
+    The difference loss is a sum over the rows of a batch: it depends on ``batch_size``. As in the code published with
+    the paper, it is the mean over the entries of the products, where the paper writes their squared Frobenius norm.
 
     References
     ----------

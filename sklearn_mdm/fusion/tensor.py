@@ -36,8 +36,8 @@ class TensorFusion(BaseEstimator):
     The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
     replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`[0; 1]`, which leaves the
     products of the others. The fused representation is the last hidden layer, since the tensor itself is too wide to
-    be kept for every sample. ``encoder="auto"`` is an LSTM for a sequence and a multilayer perceptron for a vector, as
-    in the paper.
+    be kept for every sample. ``encoder="auto"`` is an LSTM for a sequence, as for text in the paper, and a multilayer
+    perceptron for a vector. (The paper averages audio and video over time: ``encoder={"audio": "mlp"}``.)
 
     Beside the encoders, time and memory are linear in the number of samples and in :math:`\prod_j (k_j + 1)`, for codes
     of width :math:`k_j`: 35,937 for three codes of 32. From four modalities on, take narrower codes or
