@@ -21,7 +21,7 @@ import torch
 from scipy.special import logsumexp, softmax
 
 from .evaluation import predict_and_fuse, represent
-from .modalities import observed_rows
+from .modalities import observed_rows, pad_steps
 from .negatives import offset_indices
 from .ratio import TrainedCritic
 
@@ -185,4 +185,4 @@ def _with_steps(array: np.ndarray, n_steps: int) -> np.ndarray:
     """Pad sequences (n, T, d) with NaN; vectors stay as they are."""
     if array.ndim == 2:
         return array
-    return np.pad(array, ((0, 0), (0, n_steps - array.shape[1]), (0, 0)), constant_values=np.nan)
+    return pad_steps(array, n_steps)

@@ -298,7 +298,8 @@ class ModalitySchema:
 
     def _finish(self, arrays: dict[Hashable, Any]) -> dict[Hashable, Any]:
         dtype = np.result_type(*arrays.values())
-        return _checked({name: array.astype(dtype, copy=False) for name, array in arrays.items()}, self.names)
+        checked = _checked({name: array.astype(dtype, copy=False) for name, array in arrays.items()}, self.names)
+        return _on_one_axis(checked)
 
     def _split_flat(self, flat: Any) -> dict[Hashable, Any]:
         assert self.columns is not None
@@ -359,6 +360,32 @@ def _split_checked(X: Any) -> dict[Hashable, Any] | None:
 
 def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
     return {name: list(value.columns) for name, value in raw.items() if isinstance(value, pd.DataFrame)}
+
+
+def _on_one_axis(arrays: dict[Hashable, np.ndarray]) -> dict[Hashable, np.ndarray]:
+    """Pad sequences that end together in every sample to one number of steps.
+
+    Lists of them differ where the longest sample lacks a modality, which systems that read all at once must not mind.
+    """
+    sequences = [name for name, array in arrays.items() if array.ndim == 3]
+    n_steps = max((arrays[name].shape[1] for name in sequences), default=0)
+    if all(arrays[name].shape[1] == n_steps for name in sequences):
+        return arrays
+    ends = np.stack([_ends(arrays[name]) for name in sequences])
+    if ((ends > 0) & (ends < ends.max(axis=0))).any():
+        return arrays
+    return arrays | {name: pad_steps(arrays[name], n_steps) for name in sequences}
+
+
+def _ends(array: np.ndarray) -> np.ndarray:
+    """Number of steps up to the last observed one of each sample, (n_samples,); 0 without any."""
+    seen = ~np.isnan(array).all(axis=2)
+    return np.where(seen.any(axis=1), seen.shape[1] - seen[:, ::-1].argmax(axis=1), 0)
+
+
+def pad_steps(array: np.ndarray, n_steps: int) -> np.ndarray:
+    """Put NaN after sequences (n, T, d), up to this number of steps."""
+    return np.pad(array, ((0, 0), (0, n_steps - array.shape[1]), (0, 0)), constant_values=np.nan)
 
 
 def _checked(arrays: dict[Hashable, np.ndarray], names: list[Hashable]) -> dict[Hashable, np.ndarray]:

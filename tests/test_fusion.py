@@ -445,6 +445,20 @@ def test_no_common_time_axis__estimator__calls_modalities_by_their_names():
         model.fit({"text": text, "audio": audio[:, :4]}, range(6), X_val={"text": text, "audio": audio}, y_val=range(6))
 
 
+@pytest.mark.parametrize("fusion", ["ef_lstm", "memory", "multi_attention"])
+def test_lists_of_which_the_longest_lacks_a_modality__are_on_one_time_axis(fusion):
+    rng = np.random.default_rng(0)
+    lengths = [5, *rng.integers(1, 4, size=19)]
+    X = {name: [rng.normal(size=(n, d)) for n in lengths] for name, d in (("audio", 3), ("text", 2))}
+    X["audio"][0] = None
+    model = MDMFusionRegressor(fusion=fusion, lam=0, max_epochs=1, random_state=0).fit(X, np.arange(20.0))
+    alone = np.concatenate([model.predict({name: [x[i]] for name, x in X.items()}) for i in range(20)])
+    np.testing.assert_allclose(model.predict(X), alone, rtol=1e-12)
+    X["text"][3] = rng.normal(size=(5, 2))  # no longer as long as its audio
+    with pytest.raises(ValueError, match=r"'audio' 3 steps, 'text' 5 steps"):
+        model.predict(X)
+
+
 @pytest.mark.parametrize("encoder", ["mlp", MLPEncoder(), {"m0": "mlp"}])
 def test_an_encoder_for_a_system_that_has_its_own__error(encoder):
     for system in ALIGNED & SYSTEMS.keys():
