@@ -18,8 +18,8 @@ def pad_sequences(sequences: Any, *, n_steps: int | None = None) -> np.ndarray:
     """Bring sequences to one number of steps, with NaN after their end.
 
     Estimators take lists of sequences of unequal length as they are. What needs this is a system that reads several
-    modalities step by step, and so the same number of steps in each: the longest samples of one modality may be
-    missing in another, where its longest list is shorter.
+    modalities step by step, and so the same number of steps in each, where sequences of one sample end at different
+    steps.
 
     Parameters
     ----------
