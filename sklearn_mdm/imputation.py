@@ -175,14 +175,9 @@ class CriticImputer:
         n_steps = max((array.shape[1] for array in arrays if array.ndim == 3), default=0)
         completed = {}
         for j, name in enumerate(X):
-            own, other = _with_steps(X[name][rows], n_steps), _with_steps(self.X[name][candidates], n_steps)
+            own, other = X[name][rows], self.X[name][candidates]
+            if own.ndim == 3:
+                own, other = pad_steps(own, n_steps), pad_steps(other, n_steps)
             keep = seen[rows, j].reshape(-1, *[1] * (own.ndim - 1))
             completed[name] = np.where(keep, own, other)
         return completed
-
-
-def _with_steps(array: np.ndarray, n_steps: int) -> np.ndarray:
-    """Pad sequences (n, T, d) with NaN; vectors stay as they are."""
-    if array.ndim == 2:
-        return array
-    return pad_steps(array, n_steps)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from .modalities import _pad_ragged, check_numbers
+from .modalities import _pad_ragged, check_numbers, pad_steps
 from .modality_dict import as_samples
 
 __all__ = ["pad_sequences", "zero_padding_to_nan"]
@@ -78,9 +78,7 @@ def pad_sequences(sequences: Any, *, n_steps: int | None = None) -> np.ndarray:
             f"n_steps={n_steps}, but {len(np.unique(late[:, 0]))} of {len(array)} sequences are longer (first: sample "
             f"{late[0, 0]}). Cut them, or pass a larger n_steps."
         )
-    padded = np.full((len(array), n_steps, array.shape[2]), np.nan, dtype=array.dtype)
-    padded[:, : array.shape[1]] = array[:, :n_steps]
-    return padded
+    return pad_steps(array[:, :n_steps], n_steps)
 
 
 def zero_padding_to_nan(sequences: Any, *, lengths: Any = None, where: str = "end") -> np.ndarray:

@@ -10,10 +10,9 @@ from sklearn_mdm.fusion import FUSIONS
 pytestmark = pytest.mark.slow
 
 SEEDS = range(5)
-ALIASES = {"ef-lstm", "tfn", "lfn", "lmf", "mfn", "marn"}
 # Of the variance of y, beyond what ridge regression explains.
 GAIN = 0.2
-SYSTEMS = [name for name in FUSIONS if name not in ALIASES]
+SYSTEMS = sorted({cls: name for name, cls in reversed(FUSIONS.items())}.values())
 # The decisions of single modalities add up, whatever they are: their product is out of reach.
 ADDITIVE = {"late"}
 
