@@ -54,10 +54,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from sklearn_mdm import DependencyEstimator, datasets
-from sklearn_mdm.diagnostics import DependencyWarning
+from sklearn_mdm.critic._negatives import offset_indices
+from sklearn_mdm.dependency._density_ratio import TrainedCritic
+from sklearn_mdm.exceptions import DependencyWarning
 from sklearn_mdm.measures import MEASURES, Wasserstein
-from sklearn_mdm.negatives import offset_indices
-from sklearn_mdm.ratio import TrainedCritic
 
 clock = time.perf_counter
 DEFAULTS = {key: DependencyEstimator().get_params()[key] for key in ("hidden_dims", "batch_size", "n_negatives")}

@@ -46,7 +46,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.encoders import ENCODERS
+from sklearn_mdm.encoders._modality_encoders import ENCODERS
 from sklearn_mdm.fusion import FUSIONS
 from sklearn_mdm.measures import MEASURES
 from sklearn_mdm.metrics import acc2_score, acc7_score, pearson_score

@@ -21,9 +21,10 @@ from quality import TASKS, Part, Task, our_estimator
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, reporting
+from sklearn_mdm import DependencyEstimator, MDMFusionRegressor
 from sklearn_mdm.datasets import make_correlated_gaussians
-from sklearn_mdm.diagnostics import DependencyWarning
+from sklearn_mdm.estimators import _dependency_mixin as reporting
+from sklearn_mdm.exceptions import DependencyWarning
 
 LAMS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 

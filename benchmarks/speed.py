@@ -39,8 +39,8 @@ from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, default_collate
 
 from sklearn_mdm import MDMFusionRegressor, MDMNet
-from sklearn_mdm.batches import Batch
 from sklearn_mdm.fusion import ConcatFusion
+from sklearn_mdm.net._data import Batch
 
 DIMS = {"audio": 74, "visual": 47, "text": 300}
 N_SAMPLES = 1284

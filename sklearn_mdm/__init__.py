@@ -2,11 +2,9 @@
 
 from .dependency import DependencyEstimator
 from .estimators import MDMFusionClassifier, MDMFusionRegressor
-from .modalities import SingleModalityWarning
-from .modality_dict import ModalityDict
+from .exceptions import SingleModalityWarning
+from .inputs import ModalityDict, ModalityTransformer, pad_sequences, zero_padding_to_nan
 from .net import MDMNet
-from .padding import pad_sequences, zero_padding_to_nan
-from .preprocessing import ModalityTransformer
 
 __version__ = "0.1.0.dev0"
 

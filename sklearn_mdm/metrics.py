@@ -11,9 +11,9 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-from .dependency import DependencyEstimator
+from .dependency._estimator import DependencyEstimator
+from .estimators._dependency_mixin import DependencyMixin
 from .inspection._unwrap import final_estimator
-from .reporting import DependencyMixin
 
 __all__ = [
     "SENTIMENT_SCORERS",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
+from sklearn_mdm.dependency._density_ratio import TrainedCritic
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
-from sklearn_mdm.ratio import TrainedCritic
 
 N = 60
 

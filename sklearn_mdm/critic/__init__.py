@@ -1,12 +1,21 @@
 """T, the statistical network: from one code per modality to a number."""
 
-from .base import PairedCritic
-from .concatenated import Critic
-from .encoded import EncodedCritic
-from .factored import MultilinearCritic, SeparableCritic
-from .lipschitz import LipschitzCritic
+from ._base import PairedCritic
+from ._concatenated import Critic
+from ._encoded import EncodedCritic
+from ._factored import MultilinearCritic, SeparableCritic
+from ._lipschitz import LipschitzCritic
+from ._negatives import offset_indices
 
-__all__ = ["Critic", "EncodedCritic", "LipschitzCritic", "MultilinearCritic", "PairedCritic", "SeparableCritic"]
+__all__ = [
+    "Critic",
+    "EncodedCritic",
+    "LipschitzCritic",
+    "MultilinearCritic",
+    "PairedCritic",
+    "SeparableCritic",
+    "offset_indices",
+]
 
 CRITICS: dict[str, type[PairedCritic]] = {
     "concatenated": Critic,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..modality_dict import ModalityDict
+from ..inputs._modality_dict import ModalityDict
 
 NAMES = ("audio", "visual", "text")
 

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
-from ..modality_dict import ModalityDict
+from ..inputs._modality_dict import ModalityDict
 from ._common import as_result, check_between, check_counts, check_total_correlation, modality_names
 
 # Centres are at least one apart, so balls of this radius around them do not touch.

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
-from ..modality_dict import ModalityDict, as_samples
-from ..padding import zero_padding_to_nan
+from ..inputs._containers import as_samples
+from ..inputs._modality_dict import ModalityDict
+from ..inputs._padding import zero_padding_to_nan
 from ._safe_pickle import load_plain_pickle
 
 SPLITS = ("train", "valid", "test")

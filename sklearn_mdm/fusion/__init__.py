@@ -1,16 +1,15 @@
 """Fusion systems: parameter objects that build the module between the modalities and the prediction."""
 
-from .adaptation_gate import AdaptationGate
-from .base import FusionOutput
-from .concat import ConcatFusion
-from .ef_lstm import EarlyFusionLSTM
-from .late import LateFusion
-from .low_rank import LowRankFusion
-from .mag import MAGFusion
-from .memory import MemoryFusion
-from .misa import MISAFusion
-from .multi_attention import MultiAttentionFusion
-from .tensor import TensorFusion
+from ._base import FusionOutput
+from ._concat import ConcatFusion
+from ._ef_lstm import EarlyFusionLSTM
+from ._late import LateFusion
+from ._low_rank import LowRankFusion
+from ._memory import MemoryFusion
+from ._misa import MISAFusion
+from ._multi_attention import MultiAttentionFusion
+from ._tensor import TensorFusion
+from .mag import AdaptationGate, MAGFusion
 
 __all__ = [
     "AdaptationGate",

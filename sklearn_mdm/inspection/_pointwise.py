@@ -13,11 +13,11 @@ from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from ..dependency import DependencyEstimator
-from ..diagnostics import SeenSamplesWarning
-from ..parts import SummedCritic
-from ..ratio import TrainedCritic
-from ..reporting import DependencyMixin
+from ..dependency._decomposition import SummedCritic
+from ..dependency._density_ratio import TrainedCritic
+from ..dependency._estimator import DependencyEstimator
+from ..estimators._dependency_mixin import DependencyMixin
+from ..exceptions import SeenSamplesWarning
 from ._unwrap import final_estimator
 from ._views import partners
 from ._warn import warn_caller

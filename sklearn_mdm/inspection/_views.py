@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
-from ..modalities import resolve_columns, sorted_names
-from ..modality_dict import ModalityDict, as_samples, common_length, is_multiindex_frame, split_container
+from ..inputs._columns import resolve_columns, sorted_names
+from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
+from ..inputs._modality_dict import ModalityDict
 from ._unwrap import first_step
 from ._warn import warn_caller
 

@@ -3,12 +3,12 @@
 P is the joint distribution of the modalities and Q the product of their marginals; T reads one code per modality.
 """
 
-from .base import Measure
-from .contrastive import InfoNCE, WassersteinPredictiveCoding
-from .divergences import KL, SMILE, FDivergence, JensenShannon
-from .knife import KNIFE, MixtureCritic
-from .tcmax import TCMax
-from .wasserstein import Wasserstein
+from ._base import Measure
+from ._contrastive import InfoNCE, WassersteinPredictiveCoding
+from ._divergences import KL, SMILE, FDivergence, JensenShannon
+from ._knife import KNIFE, MixtureCritic
+from ._tcmax import TCMax
+from ._wasserstein import Wasserstein
 
 __all__ = [
     "KL",

@@ -1,0 +1,109 @@
+"""The critic that encodes each modality on its own and lets them meet late."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm
+
+from ._base import PairedCritic, zero_
+
+__all__ = ["EncodedCritic"]
+
+
+class EncodedCritic(PairedCritic):
+    r"""Encodes each modality on its own; re-paired samples only meet in the last layer.
+
+    .. math:: T(z) = v^\top \mathrm{ReLU}(h) + w^\top h^2 + c, \quad h = \sum_j (A_j x_j + \phi_j(x_j)), \quad
+              x_j = (z_j, z_j^2)
+
+    with one multilayer perceptron :math:`\phi_j` per modality (layer normalisation, GELU). The square of h holds every
+    product of two modalities' features: on standardised columns, the log density ratio of any Gaussian. A re-paired
+    sample costs a sum and an activation, whatever the widths of codes and encoders.
+
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's code.
+    hidden_dims : sequence of int, default=(64, 64)
+        Widths of the encoders' hidden layers, then of h; two or more.
+    bound : float or None, default=None
+        If given, T is ``bound * tanh(output / bound)``.
+    raw : bool, default=False
+        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
+        ball first.
+    noise : float, default=0.1
+        Standard deviation of the Gaussian noise that inputs get in training: samples are few, and T has no reason to
+        change over distances as small.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.critic import EncodedCritic
+    >>> EncodedCritic([3, 2])([torch.randn(8, 3), torch.randn(8, 2)]).shape
+    torch.Size([8])
+    """
+
+    first: Any
+    weights: nn.ParameterList
+    biases: nn.ParameterList
+
+    def __init__(
+        self,
+        code_dims: Sequence[int],
+        hidden_dims: Sequence[int] = (64, 64),
+        *,
+        bound: float | None = None,
+        raw: bool = False,
+        noise: float = 0.1,
+    ) -> None:
+        super().__init__(code_dims, bound=bound, raw=raw)
+        if len(hidden_dims) < 2:
+            raise ValueError(f"an encoded critic needs two or more hidden_dims, got {tuple(hidden_dims)}.")
+        n_modalities, n_hidden, self.width = len(self.code_dims), hidden_dims[0], hidden_dims[-1]
+        self.noise = noise
+        # The first hidden layer and A_j read the same inputs: one product gives both.
+        self.first = nn.ModuleList([nn.Linear(2 * n_in, n_hidden + self.width) for n_in in self.code_dims])
+        # From there on layers are of one size, and those of all modalities are one product too.
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for n_in, n_out in itertools.pairwise(hidden_dims):
+            limit = 1 / math.sqrt(n_in)
+            self.weights.append(nn.Parameter(torch.empty(n_modalities, n_in, n_out).uniform_(-limit, limit)))
+            self.biases.append(nn.Parameter(torch.zeros(n_modalities, 1, n_out)))
+        self.output = nn.Linear(self.width, 1)
+        self.second_order = nn.Linear(self.width, 1, bias=False)
+        with torch.no_grad():
+            limit = math.sqrt(3 / sum(self.code_dims))
+            for first, n_in in zip(self.first, self.code_dims, strict=True):
+                direct = first.weight[n_hidden:]  # linear at first, with unit variance of the sum over modalities
+                direct[:, :n_in].uniform_(-limit, limit)
+                direct[:, n_in:].zero_()
+            self.second_order.weight.mul_(0.1)
+
+    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Return each modality's share in h."""
+        z = torch.cat(self.codes.each(codes), dim=1)
+        if self.training and self.noise:
+            z = torch.add(z, torch.randn_like(z), alpha=self.noise)
+        parts = zip(z.split(self.code_dims, 1), (z.square() - 1).split(self.code_dims, 1), strict=True)
+        hidden = torch.stack([first(torch.cat(part, 1)) for first, part in zip(self.first, parts, strict=True)])
+        hidden, share = hidden.split([hidden.shape[2] - self.width, self.width], dim=2)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            hidden = torch.baddbmm(bias, gelu(layer_norm(hidden, hidden.shape[2:])), weight)
+        return list((share + hidden).unbind())
+
+    def _combine(self, features: Sequence[Tensor]) -> Tensor:
+        h = features[0]
+        for other in features[1:]:
+            h = h + other
+        return (self.output(torch.relu(h)) + self.second_order(h.square())).squeeze(1)
+
+    def silence(self) -> None:
+        """Set the output to zero, from where T can still learn."""
+        zero_(self.output)
+        zero_(self.second_order)

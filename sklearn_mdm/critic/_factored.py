@@ -1,0 +1,161 @@
+"""Critics that are products of what each modality is encoded to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ._base import PairedCritic, zero_
+
+__all__ = ["MultilinearCritic", "SeparableCritic"]
+
+
+class SeparableCritic(PairedCritic):
+    r"""Sum of inner products between the encoded modalities, over pairs of modalities.
+
+    .. math:: T(z) = c + \sum_{i < j} f_i(z_i)^\top f_j(z_j) / \sqrt{k} + \sum_j b_j(z_j)
+
+    It sees how modalities depend in pairs; what only three together show is out of its reach. See
+    :class:`MultilinearCritic` for that.
+
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's code.
+    hidden_dims : sequence of int, default=(64, 64)
+        Widths of the encoders' hidden layers, then k.
+    bound : float or None, default=None
+        If given, T is ``bound * tanh(output / bound)``.
+    raw : bool, default=False
+        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
+        ball first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.critic import SeparableCritic
+    >>> SeparableCritic([3, 2])([torch.randn(8, 3), torch.randn(8, 2)]).shape
+    torch.Size([8])
+    """
+
+    encoders: Any
+
+    def __init__(
+        self,
+        code_dims: Sequence[int],
+        hidden_dims: Sequence[int] = (64, 64),
+        *,
+        bound: float | None = None,
+        raw: bool = False,
+    ) -> None:
+        super().__init__(code_dims, bound=bound, raw=raw)
+        *widths, self.k = hidden_dims
+        self.encoders = nn.ModuleList([encoder_of(n_in, widths, self.k + 1) for n_in in self.code_dims])
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Return the encoded modalities, with the modality's own term in the last column."""
+        return [encoder(z) for encoder, z in zip(self.encoders, self.codes.each(codes), strict=True)]
+
+    def _combine(self, features: Sequence[Tensor]) -> Tensor:
+        total, squares = features[0], features[0].square()
+        for f in features[1:]:
+            total, squares = total + f, squares + f.square()
+        # All pairs at once: (sum f)^2 - sum f^2 is twice the sum of their products.
+        pairs = (total.square() - squares)[:, : self.k].sum(1) / (2 * math.sqrt(self.k))
+        return pairs + total[:, self.k] + self.bias
+
+    def silence(self) -> None:
+        """Set the output to zero, from where T can still learn: one modality keeps its features."""
+        for encoder in list(self.encoders)[1:]:
+            zero_(encoder[-1])
+        with torch.no_grad():
+            self.encoders[0][-1].weight[self.k] = 0
+            self.encoders[0][-1].bias[self.k] = 0
+            self.bias.zero_()
+
+
+class MultilinearCritic(PairedCritic):
+    r"""Sum over features of the product over modalities of what each is encoded to.
+
+    .. math:: T(z) = c + \frac{1}{\sqrt{k}} \sum_{r=1}^{k} \prod_{j=1}^{m} f_{jr}(z_j)
+
+    All :math:`n^m` combinations of n rows are one product of small matrices, see :meth:`all_tuples`. As a feature may
+    be constant in a modality, terms of fewer modalities are included.
+
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's code.
+    hidden_dims : sequence of int, default=(64, 64)
+        Widths of the encoders' hidden layers, then k.
+    bound : float or None, default=None
+        If given, T is ``bound * tanh(output / bound)``.
+    raw : bool, default=False
+        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
+        ball first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.critic import MultilinearCritic
+    >>> critic = MultilinearCritic([3, 2, 2])
+    >>> critic.all_tuples([torch.randn(8, 3), torch.randn(8, 2), torch.randn(8, 2)]).shape
+    torch.Size([8, 8, 8])
+    """
+
+    encoders: Any
+
+    def __init__(
+        self,
+        code_dims: Sequence[int],
+        hidden_dims: Sequence[int] = (64, 64),
+        *,
+        bound: float | None = None,
+        raw: bool = False,
+    ) -> None:
+        super().__init__(code_dims, bound=bound, raw=raw)
+        *widths, self.k = hidden_dims
+        self.encoders = nn.ModuleList([encoder_of(n_in, widths, self.k) for n_in in self.code_dims])
+        with torch.no_grad():  # near one, so that terms of fewer modalities are learned as fast
+            for encoder in self.encoders:
+                encoder[-1].bias.fill_(1.0)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Return the encoded modalities, (n_samples, k) each."""
+        return [encoder(z) for encoder, z in zip(self.encoders, self.codes.each(codes), strict=True)]
+
+    def _combine(self, features: Sequence[Tensor]) -> Tensor:
+        product = features[0]
+        for f in features[1:]:
+            product = product * f
+        return product.sum(1) / math.sqrt(self.k) + self.bias
+
+    def all_tuples(self, codes: Sequence[Tensor]) -> Tensor:
+        """Return T of every combination of the rows' modalities, of shape (n_samples,) * n_modalities."""
+        features = self.encode(codes)
+        n = len(features[0])
+        product = features[0]  # (n ** j, k) after j modalities
+        for f in features[1:-1]:
+            product = (product[:, None] * f).flatten(0, 1)
+        t = product @ features[-1].T / math.sqrt(self.k) + self.bias
+        return self._bounded(t.view((n,) * len(features)))
+
+    def silence(self) -> None:
+        """Set the output to zero, from where T can still learn: one modality's features become zero."""
+        zero_(self.encoders[0][-1])
+        with torch.no_grad():
+            self.bias.zero_()
+
+
+def encoder_of(n_in: int, widths: Sequence[int], n_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in widths:
+        layers += [nn.Linear(n_in, width), nn.ReLU()]
+        n_in = width
+    return nn.Sequential(*layers, nn.Linear(n_in, n_out))

@@ -1,0 +1,135 @@
+"""Total correlation as a sum: which parts it has, and one critic for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._normal_scores import NormalScores
+
+__all__: list[str] = []
+
+# Rows that a test with several critics looks at, each of which encodes every permutation anew.
+TEST_ROWS = 500
+
+Group = tuple[int, ...]
+
+
+def parts_of(n_modalities: int, decomposition: str | None) -> list[tuple[Group, ...]]:
+    """Groups of modalities whose dependencies add up to the total correlation.
+
+    Parameters
+    ----------
+    n_modalities : int
+        Number of modalities.
+    decomposition : {"line", "tree"} or None
+        ``"line"``: each modality with all before it; ``"tree"``: halves, recursively; None: all at once.
+
+    Returns
+    -------
+    parts : list of tuples
+        One tuple of groups per part, each group a tuple of positions.
+    """
+    everything = tuple(range(n_modalities))
+    if decomposition is None:
+        return [tuple((j,) for j in everything)]
+    if decomposition == "line":
+        return [(everything[:j], (j,)) for j in everything[1:]]
+    return _halves(everything)
+
+
+def _halves(group: Group) -> list[tuple[Group, ...]]:
+    if len(group) < 2:
+        return []
+    left, right = group[: (len(group) + 1) // 2], group[(len(group) + 1) // 2 :]
+    return [*_halves(left), *_halves(right), (left, right)]
+
+
+def part_name(part: tuple[Group, ...], names: Sequence[Hashable]) -> str:
+    """Return for example "audio, visual; text"."""
+    return "; ".join(", ".join(str(names[j]) for j in group) for group in part)
+
+
+class SummedCritic:
+    """One critic per part of the total, on columns that may be ranked first. Values of the parts add up.
+
+    Parameters
+    ----------
+    make_critic : callable
+        Returns an unfitted :class:`~sklearn_mdm.dependency._density_ratio.TrainedCritic`, or anything like it.
+    names : sequence
+        Names of the modalities.
+    decomposition : {"line", "tree"} or None
+        See :func:`parts_of`.
+    rank : bool
+        Whether columns are replaced by their normal scores.
+
+    Attributes
+    ----------
+    critics : dict of str to TrainedCritic
+        The critic of each part.
+    """
+
+    def __init__(
+        self, make_critic: Callable[[], Any], names: Sequence[Hashable], decomposition: str | None, *, rank: bool
+    ) -> None:
+        self.parts = {part_name(part, names): part for part in parts_of(len(names), decomposition)}
+        self.critics = {name: make_critic() for name in self.parts}
+        self.scores = NormalScores() if rank else None
+
+    def fit(self, arrays: Sequence[np.ndarray], stopping: np.ndarray) -> SummedCritic:
+        """Train and calibrate the critics; see :meth:`TrainedCritic.fit`."""
+        if self.scores is not None:
+            self.scores.fit(arrays)
+        for critic, codes in self.each(arrays):
+            critic.fit(codes, stopping)
+        return self
+
+    def each(self, arrays: Sequence[np.ndarray]) -> list[tuple[Any, list[np.ndarray]]]:
+        """Each critic with what it reads of the modalities."""
+        if self.scores is not None:
+            arrays = self.scores.transform(arrays)
+        return [
+            (self.critics[name], [np.concatenate([arrays[j] for j in group], axis=1) for group in part])
+            for name, part in self.parts.items()
+        ]
+
+    def normalize(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None) -> SummedCritic:
+        """Take the normalisers from these rows."""
+        for critic, codes in self.each(arrays):
+            critic.normalize(codes, groups)
+        return self
+
+    def pointwise(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Log ratio of each row in nats."""
+        return sum(critic.pointwise(codes) for critic, codes in self.each(arrays))
+
+    def scores_of_parts(
+        self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None
+    ) -> dict[str, tuple[float, float]]:
+        """Value and standard error of each part."""
+        found = zip(self.parts, self.each(arrays), strict=True)
+        return {name: critic.score(codes, groups) for name, (critic, codes) in found}
+
+    def score(self, arrays: Sequence[np.ndarray]) -> float:
+        """Value of the total."""
+        return math.fsum(value for value, _ in self.scores_of_parts(arrays).values())
+
+    def permutation_means(self, arrays: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
+        """Mean log ratio of rows, then of permutations of their modalities, (1 + n_permutations,)."""
+        ((critic, codes), *others) = self.each(arrays)
+        if not others and hasattr(critic, "permutation_means"):
+            return critic.permutation_means(codes, n_permutations, seed)
+        random = np.random.default_rng(seed)
+        rows = random.permutation(len(arrays[0]))[:TEST_ROWS]
+        arrays = [array[rows] for array in arrays]
+        means = [self._mean(arrays)]
+        for _ in range(n_permutations):
+            means.append(self._mean([arrays[0], *(array[random.permutation(len(rows))] for array in arrays[1:])]))
+        return np.asarray(means)
+
+    def _mean(self, arrays: Sequence[np.ndarray]) -> float:
+        return math.fsum(critic.evidence(codes).mean() for critic, codes in self.each(arrays))

@@ -1,0 +1,174 @@
+"""The log density ratio of a Gaussian mixture: where a critic starts from, so that it only learns the rest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy.linalg import solve_triangular
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+
+__all__: list[str] = []
+
+# Covariances need several rows per column; with fewer the ratio is noise.
+ROWS_PER_COLUMN = 5
+# Components are tried until they need more than this many numbers per row, or stop to help.
+COMPONENTS = (1, 2, 4, 8, 16, 32)
+MOST_FEATURES = 256
+
+
+class MixtureRatio(nn.Module):
+    r"""Log density ratio of joint and product under a Gaussian mixture fitted by expectation-maximisation.
+
+    .. math:: g(z) = \log \sum_k \pi_k N(z; \mu_k, \Sigma_k)
+              - \sum_j \log \sum_k \pi_k N(z_j; \mu_{k,j}, \Sigma_{k,jj})
+
+    Marginals of a mixture are mixtures, so g is a closed form. With one component its mean is the total correlation
+    of Gaussians, :math:`\frac12 (\sum_j \log |\Sigma_{jj}| - \log |\Sigma|)`. More components follow clusters, tails
+    and bends.
+
+    Parameters
+    ----------
+    mixture : sklearn.mixture.GaussianMixture
+        Fitted, with full covariances, to the concatenated codes.
+    code_dims : sequence of int
+        Width of each modality's code.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn_mdm.dependency._gaussian_mixture import MixtureRatio
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(2000, 1))
+    >>> z = np.hstack([x, x + rng.normal(size=(2000, 1))])  # the truth is 0.5 * log(2) = 0.347
+    >>> ratio = MixtureRatio(GaussianMixture(1).fit(z), [1, 1])
+    >>> bool(abs(ratio([torch.tensor(z[:, :1]), torch.tensor(z[:, 1:])]).mean() - 0.347) < 0.05)
+    True
+    """
+
+    bias: Tensor
+    constant: Tensor
+    margin_constants: Tensor
+
+    def __init__(self, mixture: GaussianMixture, code_dims: Sequence[int]) -> None:
+        super().__init__()
+        weight, bias, constant = _whitening(mixture, slice(None))
+        self.register_buffer("bias", torch.from_numpy(bias))
+        self.register_buffer("constant", torch.from_numpy(constant))
+        self.width = len(bias) + 1  # of what encode returns
+        ends = np.cumsum(code_dims)
+        parts = [slice(end - width, end) for end, width in zip(ends, code_dims, strict=True)]
+        self.shares = nn.ModuleList([_linear(weight[:, part]) for part in parts])
+        margins = [_whitening(mixture, part) for part in parts]
+        self.margins = nn.ModuleList([_linear(weight, bias) for weight, bias, _ in margins])
+        self.register_buffer("margin_constants", torch.from_numpy(np.stack([c for _, _, c in margins])))
+
+    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+        """Per modality: its share in the whitened rows of each component, and its own log density."""
+        features = []
+        for z, share, margin, constant in zip(codes, self.shares, self.margins, self.margin_constants, strict=True):
+            features.append(torch.cat([share(z), _log_density(margin(z), constant)[:, None]], dim=1))
+        return features
+
+    def combine(self, features: Sequence[Tensor]) -> Tensor:
+        """Log density ratio of rows whose modalities are encoded, in nats."""
+        total = features[0]
+        for f in features[1:]:
+            total = total + f
+        return _log_density(total[:, :-1] + self.bias, self.constant) - total[:, -1]
+
+    def forward(self, codes: Sequence[Tensor]) -> Tensor:
+        """Log density ratio of each row, in nats."""
+        return self.combine(self.encode(codes))
+
+
+def _log_density(whitened: Tensor, constant: Tensor) -> Tensor:
+    distance = whitened.view(len(whitened), len(constant), -1).square().sum(2)
+    return torch.logsumexp(constant - 0.5 * distance, dim=1)
+
+
+def _linear(weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        if bias is not None:
+            layer.bias.copy_(torch.from_numpy(bias))
+    return layer.requires_grad_(False)
+
+
+def _whitening(mixture: GaussianMixture, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight (K * d, d), bias (K * d) and log constant (K) of the components' densities on some columns."""
+    weights, biases, constants = [], [], []
+    for weight, mean, covariance in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True):
+        root = np.linalg.cholesky(covariance[columns, columns])
+        inverse = solve_triangular(root, np.eye(len(root)), lower=True)
+        weights.append(inverse)
+        biases.append(-inverse @ mean[columns])
+        # The powers of 2 pi cancel between joint and product.
+        constants.append(np.log(max(weight, 1e-300)) - np.log(np.diag(root)).sum())
+    return np.concatenate(weights), np.concatenate(biases), np.asarray(constants)
+
+
+def _mixture(n_components: int, seed: int) -> GaussianMixture:
+    return GaussianMixture(
+        n_components, reg_covar=1e-4, tol=1e-3, random_state=seed, init_params="k-means++", max_iter=100
+    )
+
+
+def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
+        return mixture.fit(rows)
+
+
+def refit_mixture(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
+    """Go on with expectation-maximisation on other rows, from where it stands."""
+    again = _mixture(mixture.n_components, 0).set_params(
+        weights_init=mixture.weights_ / mixture.weights_.sum(),
+        means_init=mixture.means_,
+        precisions_init=mixture.precisions_,
+    )
+    return _fitted(again, rows)
+
+
+def choose_mixture(
+    train: np.ndarray, code_dims: Sequence[int], loss: Callable[[MixtureRatio], float], *, seed: int, most: int
+) -> GaussianMixture | None:
+    """Return the mixture whose ratio has the smallest held-out loss, or None where there are too few rows for one.
+
+    Parameters
+    ----------
+    train : array of shape (n_samples, sum(code_dims))
+        Rows to fit to.
+    code_dims : sequence of int
+        Width of each modality's code.
+    loss : callable
+        Held-out loss of a ratio; more components are tried while it falls.
+    seed : int
+        Seed of the initial centres.
+    most : int
+        Most components.
+    """
+    n, width = train.shape
+    if n < ROWS_PER_COLUMN * width:
+        return None
+    best, best_loss = None, np.inf
+    for n_components in COMPONENTS:
+        too_wide = n_components > 1 and n_components * width > MOST_FEATURES
+        if n_components > most or too_wide or n < ROWS_PER_COLUMN * width * n_components:
+            break
+        mixture = _fitted(_mixture(n_components, seed), train)
+        value = loss(MixtureRatio(mixture, code_dims))
+        if value < best_loss:
+            # An improvement within noise is not worth its cost on every re-paired row.
+            if value < best_loss - 1e-3:
+                best = mixture
+            best_loss = value
+        elif value > best_loss + 0.01:
+            break
+    return best

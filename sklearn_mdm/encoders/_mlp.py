@@ -1,0 +1,89 @@
+"""Multilayer perceptrons, and sequences summarised by mean and standard deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+__all__ = ["MLPEncoder"]
+
+
+class MLPEncoder(BaseEstimator):
+    """Multilayer perceptron on one modality.
+
+    A sequence is first summarised by the mean and the standard deviation of each feature over its observed steps.
+
+    Parameters
+    ----------
+    hidden_dims : sequence of int, default=(64,)
+        Widths of the hidden layers.
+    out_dim : int, default=32
+        Width of the code.
+    dropout : float, default=0.0
+        Probability of zeroing a hidden unit during training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.encoders import MLPEncoder
+    >>> encoder = MLPEncoder(out_dim=8).build((20, 5))  # 20 steps of 5 features
+    >>> encoder(torch.randn(4, 20, 5)).shape
+    torch.Size([4, 8])
+    """
+
+    def __init__(self, hidden_dims: Sequence[int] = (64,), out_dim: int = 32, dropout: float = 0.0) -> None:
+        self.hidden_dims = hidden_dims
+        self.out_dim = out_dim
+        self.dropout = dropout
+
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        r"""Return the encoder of a modality of shape (n_features,) or (n_steps, n_features).
+
+        Its ``forward(x, mask=None)`` maps x of shape (B, \\*shape), and a boolean mask of the observed samples (B,) or
+        steps (B, n_steps), to codes of shape (B, out_dim); its ``out_dim`` is that width.
+        """
+        hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
+        if any(width < 1 for width in [*hidden_dims, self.out_dim]):
+            raise ValueError(
+                f"MLPEncoder needs positive widths, got hidden_dims={self.hidden_dims} and out_dim={self.out_dim}."
+            )
+        return _MLP(shape, hidden_dims, self.out_dim, self.dropout)
+
+
+class _MLP(nn.Module):
+    def __init__(self, shape: tuple[int, ...], hidden_dims: Sequence[int], out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.pool = len(shape) == 2
+        self.out_dim = out_dim
+        self.layers = mlp(shape[-1] * (2 if self.pool else 1), hidden_dims, out_dim, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.layers(mean_and_std(x, mask) if self.pool else x)
+
+
+def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers with ReLU and dropout between them."""
+    layers: list[nn.Module] = []
+    for width in hidden_dims:
+        layers += [nn.Linear(n_in, width), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        n_in = width
+    return nn.Sequential(*layers, nn.Linear(n_in, n_out))
+
+
+def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean and standard deviation over the observed steps of x (B, T, d).
+
+    Where no step was observed they are 0 and 1, those of all steps of a standardised feature.
+    """
+    weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
+    count = weight.sum(1, keepdim=True)
+    weight = (weight / count.clamp(min=1)).unsqueeze(-1)
+    mean = (x * weight).sum(1)
+    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (count == 0)
+    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)

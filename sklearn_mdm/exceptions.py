@@ -1,0 +1,51 @@
+"""Every warning and error of the package."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BatchLimitWarning",
+    "DependencyWarning",
+    "OverfittingWarning",
+    "SampleLimitWarning",
+    "SeenSamplesWarning",
+    "SingleModalityWarning",
+    "StillRisingWarning",
+    "TooFewSamplesError",
+]
+
+
+class SingleModalityWarning(UserWarning):
+    """The dependency term is off because X holds a single modality."""
+
+
+class DependencyWarning(UserWarning):
+    """An estimate of dependency that should not be taken at face value."""
+
+
+class SampleLimitWarning(DependencyWarning):
+    """The value is near the logarithm of the number of samples, beyond which no lower bound can be certain.
+
+    References
+    ----------
+    .. [1] McAllester, Stratos, "Formal limitations on the measurement of mutual information", AISTATS 2020.
+    """
+
+
+class BatchLimitWarning(DependencyWarning):
+    """The value is near the largest one that the measure can take with such batches."""
+
+
+class StillRisingWarning(DependencyWarning):
+    """The critic was still improving when its updates were used up."""
+
+
+class OverfittingWarning(DependencyWarning):
+    """The critic says far more about the samples it was trained on than about held-out ones."""
+
+
+class SeenSamplesWarning(DependencyWarning):
+    """Samples that a critic was trained on were passed where new ones are needed."""
+
+
+class TooFewSamplesError(ValueError):
+    """There are too few samples or groups to train and calibrate a critic."""

@@ -1,0 +1,206 @@
+"""What X may be, and how it is read: every accepted form becomes NaN-coded float arrays, one per modality.
+
+NaN means "not observed" and nothing else does: a row of NaN is a missing modality, a time step of NaN is padding or
+a gap. Everything that can be wrong with X is found here, so that the rest of the package can rely on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
+
+from ._arrays import FLOAT_DTYPES, as_float_array, check_not_sparse, width_of
+from ._columns import resolve_columns, sorted_names
+from ._containers import common_length, split_container
+from ._observed import _checked, observed_rows
+from ._padding import _on_one_axis
+
+__all__: list[str] = []
+
+
+class ModalitySchema:
+    """How X was laid out at fit: modality names, widths and feature names. Reads any later X into the same form.
+
+    Attributes
+    ----------
+    names : list
+        Modality names, sorted.
+    widths : dict
+        Number of features of each modality.
+    is_sequence : dict
+        Whether a modality has time steps.
+    feature_names : dict
+        Feature names of the modalities that came as data frames or as columns of one.
+    columns : dict or None
+        Column positions of each modality when X is flat.
+    unscaled : frozenset
+        Modalities whose numbers are not to be standardised: codes, such as those of tokens.
+    """
+
+    unscaled: frozenset = frozenset()
+
+    names: list[Hashable]
+    widths: dict[Hashable, int]
+    is_sequence: dict[Hashable, bool]
+    feature_names: dict[Hashable, list]
+    columns: dict[Hashable, np.ndarray] | None
+
+    def fit_read(
+        self, estimator: Any, X: Any, modalities: Mapping[Hashable, Any] | None, *, min_samples: int = 1
+    ) -> dict[Hashable, np.ndarray]:
+        """Learn the layout of X and return its arrays.
+
+        Sets ``n_features_in_``, ``feature_names_in_`` (flat frames) and ``n_features_per_modality_`` on the
+        estimator.
+        """
+        owner = type(estimator).__name__
+        raw = _split_checked(X)
+        self.columns, self.feature_names = None, {}
+        if raw is None:
+            flat = self._validate_flat(estimator, X, reset=True, ensure_min_samples=min_samples)
+            # Resolved on X itself, since selectors may name the columns of a frame.
+            self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(X, modalities)
+            arrays = self._split_flat(flat)
+            found = getattr(estimator, "feature_names_in_", None)
+            if found is not None:
+                self.feature_names = {name: found[positions].tolist() for name, positions in self.columns.items()}
+        else:
+            if modalities is not None:
+                raise ValueError(
+                    f"modalities= selects columns of a 2-D X, but X is a {type(X).__name__} that already names its "
+                    f"modalities ({', '.join(map(repr, raw))}). Leave modalities=None."
+                )
+            arrays = self._read_mapping(owner, raw)
+        self.names = sorted_names(arrays)
+        self.widths = {name: width_of(arrays[name]) for name in self.names}
+        self.is_sequence = {name: arrays[name].ndim == 3 for name in self.names}
+        if raw is not None:
+            self.feature_names = _frame_names(raw)
+            estimator.n_features_in_ = sum(self.widths.values())
+            if hasattr(estimator, "feature_names_in_"):
+                del estimator.feature_names_in_
+            n_samples = common_length(arrays)
+            if n_samples < min_samples:
+                raise ValueError(
+                    f"Found {n_samples} sample(s) in every modality, while a minimum of {min_samples} is required "
+                    f"by {owner}."
+                )
+        for name in self.names:
+            if self.widths[name] == 0 or not self._is_observed(arrays[name]).any():
+                raise ValueError(
+                    f"modality {name!r}: nothing of it is observed in the data passed to fit (every value is NaN or "
+                    "None). Leave it out."
+                )
+        estimator.n_features_per_modality_ = dict(self.widths)
+        return self._finish(arrays)
+
+    def read(self, estimator: Any, X: Any) -> dict[Hashable, np.ndarray]:
+        """Read a later X: names in any order, absent or None modalities become NaN."""
+        owner = type(estimator).__name__
+        raw = _split_checked(X)
+        if raw is None:
+            if self.columns is None:
+                raise ValueError(
+                    f"X is a {type(X).__name__}, but {owner} was fitted on named modalities "
+                    f"({', '.join(map(repr, self.names))}). Pass a dict, a ModalityDict or a (modality, feature) frame."
+                )
+            flat = self._validate_flat(estimator, X, reset=False)
+            return self._finish(self._split_flat(flat))
+        unknown = [name for name in raw if name not in self.widths]
+        if unknown:
+            raise ValueError(
+                f"X has unknown modalities {unknown}; {owner} was fitted with {self.names}. Remove or rename them."
+            )
+        self._check_feature_names(owner, _frame_names(raw))
+        n_samples = common_length(raw)
+        arrays = self._read_mapping(owner, {name: value for name, value in raw.items() if value is not None})
+        for name in self.names:
+            if name not in arrays or width_of(arrays[name]) == 0:  # absent, or a list of None
+                shape = (n_samples, 1, self.widths[name]) if self.is_sequence[name] else (n_samples, self.widths[name])
+                arrays[name] = np.full(shape, np.nan, dtype=np.float32)  # so that it decides no common dtype
+            self._check_shape(owner, name, arrays[name])
+        if n_samples == 0:
+            raise ValueError(f"Found 0 sample(s) in every modality, while a minimum of 1 is required by {owner}.")
+        return self._finish(arrays)
+
+    # ModalityTransformer, which takes what the estimators cannot (texts, single NaN values), overrides these five.
+
+    def _validate_flat(self, estimator: Any, X: Any, **kwargs: Any) -> Any:
+        check_not_sparse(estimator, X)
+        return validate_data(estimator, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", **kwargs)
+
+    def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
+        return as_float_array(name, value, owner)
+
+    def _is_observed(self, value: Any) -> np.ndarray:
+        return observed_rows(value)
+
+    def _finish(self, arrays: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        dtype = np.result_type(*arrays.values())
+        checked = _checked({name: array.astype(dtype, copy=False) for name, array in arrays.items()}, self.names)
+        return _on_one_axis(checked)
+
+    def _split_flat(self, flat: Any) -> dict[Hashable, Any]:
+        assert self.columns is not None
+        return {name: _safe_indexing(flat, positions, axis=1) for name, positions in self.columns.items()}
+
+    def _read_mapping(self, owner: str, raw: Mapping[Hashable, Any]) -> dict[Hashable, np.ndarray]:
+        if not raw:
+            raise ValueError("X is an empty dict: it must hold at least one modality.")
+        sorted_names(raw)
+        for name, value in raw.items():
+            if value is None:
+                raise ValueError(
+                    f"modality {name!r} is None: nothing of it is observed in the data passed to fit. Leave it out."
+                )
+        arrays = {name: self._read_value(owner, name, value) for name, value in raw.items()}
+        common_length(arrays)
+        return arrays
+
+    def _check_shape(self, owner: str, name: Hashable, array: np.ndarray) -> None:
+        if (array.ndim == 3) != self.is_sequence[name]:
+            kinds = {True: "sequences (n_samples, n_steps, n_features)", False: "vectors (n_samples, n_features)"}
+            raise ValueError(
+                f"modality {name!r} has shape {array.shape}, but {owner} was fitted on "
+                f"{kinds[self.is_sequence[name]]} for it."
+            )
+        if width_of(array) != self.widths[name]:
+            raise ValueError(
+                f"modality {name!r} has {width_of(array)} features, but {owner} was fitted with "
+                f"{self.widths[name]} features for it."
+            )
+
+    def _check_feature_names(self, owner: str, names: dict[Hashable, list]) -> None:
+        for name, found in names.items():
+            expected = self.feature_names.get(name)
+            if expected is None or found == expected or len(found) != len(expected):
+                continue
+            first = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+            raise ValueError(
+                f"the feature names of modality {name!r} should match those that were passed to fit, in name and "
+                f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}."
+            )
+
+
+def _split_checked(X: Any) -> dict[Hashable, Any] | None:
+    """Split a container into raw modalities, whose columns must differ in name."""
+    raw = split_container(X)
+    frames = {"X": X} if raw is None else {f"modality {name!r}": value for name, value in raw.items()}
+    for label, frame in frames.items():
+        columns = getattr(frame, "columns", None)
+        if isinstance(columns, pd.Index) and not columns.is_unique:
+            twice = columns[columns.duplicated()].unique().tolist()
+            raise ValueError(
+                f"{label} has more than one column of the same name: {twice}. Rename them, or drop the columns that "
+                "are there twice, so that names tell features apart."
+            )
+    return raw
+
+
+def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
+    return {name: list(value.columns) for name, value in raw.items() if isinstance(value, pd.DataFrame)}

@@ -1,0 +1,204 @@
+"""Measures that tell a sample from others that share its first modality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..critic import LipschitzCritic, MultilinearCritic
+from ._base import Measure
+from ._wasserstein import check_lipschitz
+
+__all__ = ["InfoNCE", "WassersteinPredictiveCoding"]
+
+# Most combinations of rows whose T is held at a time.
+MOST_TUPLES = 2**18
+
+
+class InfoNCE(Measure):
+    r"""Noise-contrastive estimate of dependency (InfoNCE, contrastive predictive coding).
+
+    .. math:: \frac1n \sum_i \Big( T(z_1^i, \dots, z_m^i)
+              - \log \frac{1}{|S_i|} \sum_{s \in S_i} e^{T(z_1^i, z_2^{s_2}, \dots, z_m^{s_m})} \Big)
+
+    where the set :math:`S_i` holds the sample itself and others that share its first modality. With a
+    :class:`~sklearn_mdm.critic.MultilinearCritic` (``kind="multilinear"``, the default) these are all
+    :math:`b^{m-1}` combinations of the b rows of a batch, and ``n_negatives`` is not used; with other critics, the row
+    and its ``n_negatives`` re-paired ones, of which there should be many. In nats, with little variance, and never
+    above the logarithm of the size of :math:`S_i`: see :meth:`limit`.
+
+    Parameters
+    ----------
+    bound : float or None, default=10.0
+        The critic is bounded by ``bound * tanh(T / bound)``; None leaves T unbounded.
+
+    Notes
+    -----
+    For two modalities the value is a lower bound of the mutual information. For more, combinations of rows share
+    elements, and the proof does not carry over: the inner mean is a V-statistic of :math:`E_Q[e^T | z_1]`, and the
+    value is treated as its plug-in estimate and not as a bound. Any :math:`c(z_1)` may be added to T, so T of one row
+    is no density ratio.
+
+    References
+    ----------
+    .. [1] van den Oord, Li, Vinyals, "Representation learning with contrastive predictive coding", 2018.
+    .. [2] Poole et al., "On variational bounds of mutual information", ICML 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.measures import InfoNCE
+    >>> InfoNCE().objective(torch.full((4,), 50.0), torch.zeros(8))  # two others each: log 3
+    tensor(1.0986)
+    >>> round(InfoNCE().limit(64, 3), 3)  # 2 * log(64)
+    8.318
+    """
+
+    total_correlation = True
+
+    def __init__(self, bound: float | None = 10.0) -> None:
+        self.bound = bound
+
+    def build_critic(
+        self,
+        code_dims: Sequence[int],
+        hidden_dims: Sequence[int] = (64, 64),
+        *,
+        kind: str | None = None,
+        raw: bool = False,
+    ) -> nn.Module:
+        """Return a bounded critic, a multilinear one by default; see :meth:`Measure.build_critic`."""
+        kind = "multilinear" if kind is None else kind
+        return super().build_critic(code_dims, hidden_dims, kind=kind, raw=raw)
+
+    def limit(self, n_samples: int, n_modalities: int, n_negatives: int | None = None) -> float:
+        r"""Largest possible value, in nats.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows of a batch.
+        n_modalities : int
+            Number of modalities m.
+        n_negatives : int, default=None
+            Re-paired rows per row. None: all combinations of b rows are contrasted, as with a
+            :class:`~sklearn_mdm.critic.MultilinearCritic`, where b is ``n_samples``, or a part of them: a larger batch
+            is split evenly so that :math:`b^m \le 2^{21}`.
+
+        Returns
+        -------
+        limit : float
+            ``(m - 1) * log(b)``, or ``log(1 + n_negatives)``.
+        """
+        if n_negatives is not None:
+            return math.log1p(n_negatives)
+        return (n_modalities - 1) * math.log(_rows_combined(n_samples, n_modalities))
+
+    def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
+        """Contrastive objective; see :meth:`Measure.objective`.
+
+        Parameters
+        ----------
+        t_joint : Tensor of shape (n_joint,)
+            Critic values on rows of the data.
+        t_product : Tensor of shape (n_joint * n_sets,)
+            Critic values on re-paired rows, those that share a row's first modality one after the other.
+
+        Returns
+        -------
+        objective : Tensor of shape ()
+        """
+        others = t_product.view(len(t_joint), -1)
+        return _contrast(t_joint, torch.cat([t_joint[:, None], others], dim=1))
+
+    def critic_objective(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+        """Contrastive objective; see :meth:`Measure.critic_objective`."""
+        if not isinstance(critic, MultilinearCritic):
+            t_joint, t_product = critic(codes, index)
+            return self.objective(t_joint, t_product[index[0].argsort(stable=True)])
+        n, m = len(codes[0]), len(codes)
+        b = _rows_combined(n, m)
+        parts = []
+        for start in range(0, n - b + 1, b):
+            t = critic.all_tuples([code[start : start + b] for code in codes])
+            rows = torch.arange(b, device=t.device)
+            parts.append(_contrast(t[(rows,) * m], t.flatten(1)))
+        return parts[0] if len(parts) == 1 else torch.stack(parts).mean()
+
+
+class WassersteinPredictiveCoding(InfoNCE):
+    r"""The objective of :class:`InfoNCE` with a 1-Lipschitz critic (Wasserstein predictive coding).
+
+    With K re-paired rows per row it is, by Jensen's inequality, at most :math:`\frac{K}{K + 1}` of the objective of
+    :class:`Wasserstein` for the same T: a lower bound of the Wasserstein distance, in units of distance between
+    bounded codes and not in nats. Where that distance is small against one it is nearly a multiple of it; unlike it, it
+    saturates at log(K + 1).
+
+    Parameters
+    ----------
+    constraint : {"orthogonal", "spectral_norm"}, default="orthogonal"
+        What makes T 1-Lipschitz; see :class:`~sklearn_mdm.critic.LipschitzCritic`.
+
+    References
+    ----------
+    .. [1] Ozair et al., "Wasserstein Dependency Measure for Representation Learning", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_mdm.measures import WassersteinPredictiveCoding
+    >>> WassersteinPredictiveCoding().objective(torch.ones(4), torch.ones(8))
+    tensor(0.)
+    """
+
+    unit = "distance between bounded codes"
+    own_critic = lower_bound = True
+    total_correlation = False
+
+    def __init__(self, constraint: str = "orthogonal") -> None:
+        self.constraint = constraint
+
+    def build_critic(
+        self,
+        code_dims: Sequence[int],
+        hidden_dims: Sequence[int] = (64, 64),
+        *,
+        kind: str | None = None,
+        raw: bool = False,
+    ) -> nn.Module:
+        """Return a 1-Lipschitz critic; see :meth:`Measure.build_critic`."""
+        check_lipschitz(self, kind, ("orthogonal", "spectral_norm"))
+        return LipschitzCritic(code_dims, hidden_dims, constraint=self.constraint, raw=raw)
+
+    def limit(self, n_samples: int, n_modalities: int, n_negatives: int | None = 1) -> float:
+        """Largest possible value, ``log(1 + n_negatives)``.
+
+        Parameters
+        ----------
+        n_samples : int
+            Rows of a batch, which do not matter here.
+        n_modalities : int
+            Number of modalities, which does not matter here.
+        n_negatives : int, default=1
+            Re-paired rows per row.
+
+        Returns
+        -------
+        limit : float
+        """
+        return super().limit(n_samples, n_modalities, 1 if n_negatives is None else n_negatives)
+
+
+def _rows_combined(n: int, m: int) -> int:
+    """Rows of which all combinations are contrasted: all n, or an even part of them where these are too many."""
+    most = round(MOST_TUPLES ** (1 / m))
+    most = max(2, most if most**m <= MOST_TUPLES else most - 1)
+    return n // -(-n // most)
+
+
+def _contrast(positive: Tensor, scores: Tensor) -> Tensor:
+    """Mean over rows of T of the true sample, relative to the log mean exp of the k scores it is told apart from."""
+    return (positive - torch.logsumexp(scores, 1)).mean() + math.log(scores.shape[1])

@@ -1,0 +1,572 @@
+"""MDMNet: Algorithm 1 of the paper (critic steps, then a model step) as skorch hooks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.utils import TeeGenerator
+from torch import Tensor
+
+from ..critic._negatives import offset_indices
+from ..encoders._steps import observed
+from ..measures import MEASURES
+from ..utils._parameter_objects import resolve_component
+from ..utils._splits import fewest_rows
+from ._data import Batch, BatchIterator, MaskedDataset
+
+__all__ = ["MDMNet"]
+
+# Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
+STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
+
+
+class MDMNet(NeuralNet):
+    r"""A skorch net trained on ``task loss - lam * dependency between the modalities``.
+
+    Every training step makes ``unroll`` updates of the critic T on detached representations, then one update of the
+    module on
+
+    .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
+
+    (Algorithm 1 of the paper). One epoch is one pass of model updates; critic batches come from a stream of their own.
+    Only rows with every modality observed enter the dependency term.
+
+    Parameters
+    ----------
+    module : torch module (class or instance)
+        A fusion module: ``forward(X, mask)`` returns a :class:`sklearn_mdm.fusion.FusionOutput`,
+        ``represent(X, mask)`` its representations, and ``code_dims`` maps their names to their widths.
+    criterion : torch criterion (class), default=torch.nn.MSELoss
+        Task loss. With ``criterion__reduction="none"`` sample weights are honoured.
+    measure : str or Measure, default="kl"
+        Dependency measure: "kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "wasserstein", "wpc", "knife", "tcmax"
+        (for classifiers), or an object of :mod:`sklearn_mdm.measures`.
+    lam : float, default=0.03
+        Weight of the dependency term. At 0 no critic step is made.
+    unroll : int, default=1
+        Critic updates before each model update.
+    n_negatives : int, default=1
+        Re-paired rows per row of a batch; "knife", and "infonce" with its own critic, do without.
+    modality_dropout : float, default=0.0
+        Probability that the prediction is made without a modality, per sample and modality, during training. At least
+        one observed modality is kept.
+    accumulate : int, default=1
+        Batches whose mean gradient makes one update of the module; see
+        :class:`sklearn_mdm.callbacks.GradientAccumulation`.
+    optimizer, optimizer_critic : torch optimizer (class), default=torch.optim.Adam
+        Optimizers of the module and of the critic.
+    lr : float, default=1e-3
+        Learning rate of both; ``optimizer_critic__lr`` sets the critic's own.
+    random_state : int or None, default=0
+        Seed of batch order, critic batches, negatives and modality dropout; None draws one. Initial weights and
+        dropout layers follow torch's global generator.
+    dtype : torch.dtype, default=torch.float32
+        Floating type of parameters and data.
+    dataset : type, default=MaskedDataset
+        Dataset class that X and y are wrapped in.
+    iterator_train, iterator_valid : type, default=BatchIterator
+        Iterators over its batches.
+    train_split : callable or None, default=None
+        skorch's split into training and validation data; None validates on nothing.
+    **kwargs : dict
+        Further parameters of :class:`skorch.NeuralNet`; ``critic__hidden_dims`` and ``critic__kind`` set the layers
+        and the form of the critic, see :meth:`sklearn_mdm.measures.Measure.build_critic`. X is a mapping of arrays,
+        (n, d) or (n, T, d), with NaN rows or steps where nothing was observed.
+
+    Attributes
+    ----------
+    module_, critic_ : torch.nn.Module
+        The fusion module, and the critic: only with two or more modalities, and if the measure has one.
+    measure_ : Measure
+        The dependency measure.
+    optimizer_, optimizer_critic_ : torch.optim.Optimizer
+        Optimizers of the module and of the critic.
+    history_ : skorch.history.History
+        Per epoch: ``train_loss`` (the objective), ``train_task_loss`` and ``valid_task_loss`` (in the units of the
+        targets), ``train_scaled_task_loss`` and ``valid_loss`` (as optimised), ``train_dependency`` (in the unit of
+        the measure) and ``terms_skipped`` (steps with too few complete rows).
+
+    References
+    ----------
+    .. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
+       EMNLP 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mdm import MDMNet
+    >>> from sklearn_mdm.fusion import ConcatFusion
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"audio": rng.normal(size=(64, 3)), "text": rng.normal(size=(64, 5))}
+    >>> module = ConcatFusion().build({"audio": (3,), "text": (5,)}, n_outputs=1)
+    >>> net = MDMNet(module, lam=0.1, max_epochs=2, verbose=0).fit(X, X["audio"][:, :1])
+    >>> net.predict(X).shape, len(net.history[:, "train_dependency"])
+    ((64, 1), 2)
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        criterion: Any = torch.nn.MSELoss,
+        *,
+        measure: Any = "kl",
+        lam: float = 0.03,
+        unroll: int = 1,
+        n_negatives: int = 1,
+        modality_dropout: float = 0.0,
+        accumulate: int = 1,
+        optimizer: Any = torch.optim.Adam,
+        optimizer_critic: Any = torch.optim.Adam,
+        lr: float = 1e-3,
+        random_state: int | None = 0,
+        dtype: torch.dtype = torch.float32,
+        dataset: Any = MaskedDataset,
+        iterator_train: Any = BatchIterator,
+        iterator_valid: Any = BatchIterator,
+        train_split: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion,
+            optimizer=optimizer,
+            lr=lr,
+            dataset=dataset,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            train_split=train_split,
+            **kwargs,
+        )
+        self.measure = measure
+        self.lam = lam
+        self.unroll = unroll
+        self.n_negatives = n_negatives
+        self.modality_dropout = modality_dropout
+        self.accumulate = accumulate
+        self.optimizer_critic = optimizer_critic
+        self.random_state = random_state
+        self.dtype = dtype
+
+    # -- construction ------------------------------------------------------------------------------------------------
+
+    def initialize_module(self) -> MDMNet:
+        """Build the fusion module and the critic of the measure, if it has one."""
+        super().initialize_module()
+        self.module_.to(self.dtype)
+        self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
+        if not self.measure_.trains_net:
+            raise ValueError(f"measure={self.measure!r} cannot train a network. Use one of {sorted(MEASURES)}.")
+        if len(self.module_.code_dims) == 1 or self.measure_.needs_y:
+            for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
+                delattr(self, name)
+        else:
+            # The module's dropout must not depend on which critic was built.
+            with torch.random.fork_rng(devices=[]):
+                critic = self.measure_.build_critic(
+                    list(self.module_.code_dims.values()), **self.get_params_for("critic")
+                )
+            self.critic_ = critic.to(self.dtype)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
+        """Give the module and the critic an optimizer each."""
+        args, kwargs = self.get_params_for_optimizer("optimizer", self.module_.named_parameters())
+        self.optimizer_ = self.optimizer(*args, **kwargs)
+        if hasattr(self, "critic_"):
+            args, kwargs = self.get_params_for_optimizer("optimizer_critic", self.critic_.named_parameters())
+            self.optimizer_critic_ = self.optimizer_critic(*args, **kwargs)
+        return self
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        """Wrap X in a MaskedDataset of the net's dtype."""
+        if not isinstance(X, torch.utils.data.Dataset) and self.dataset is MaskedDataset:
+            return MaskedDataset(X, y, dtype=self.dtype)
+        return super().get_dataset(X, y)
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the batches of a dataset, shuffled in training by the net's own generator."""
+        iterator = super().get_iterator(dataset, training=training)
+        if training and isinstance(iterator, BatchIterator):
+            iterator.shuffle, iterator.generator = True, self.generators_["batches"]
+        return iterator
+
+    # -- the course of training --------------------------------------------------------------------------------------
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Open the random streams."""
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
+        self.generators_ = {stream: torch.Generator() for stream in STREAMS}
+        self.stopped_ = False
+        self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks; remember that one stopped training, which skorch does not tell from Ctrl-C."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.stopped_ = True
+            raise
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
+        super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(STREAMS) + 1)
+        for generator, seed in zip(self.generators_.values(), seeds, strict=False):
+            generator.manual_seed(int(seed))
+        # Dropout layers follow torch's global generators; during critic steps these have a state of their own.
+        self.critic_rng_state_ = [
+            torch.Generator(device).manual_seed(int(seeds[-1])).get_state() for device in self._rng_devices
+        ]
+        self._open_term(dataset_train)
+        self.totals_ = {"train": _Totals(), "valid": _Totals()}
+        self.terms_skipped_ = 0
+        self.pending_ = 0
+
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Record both terms of the loss."""
+        super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        train, valid = self.totals_["train"], self.totals_["valid"]
+        self.history.record("train_task_loss", train.mean("logged"))
+        self.history.record("train_scaled_task_loss", train.mean("task"))
+        if self.term_active_:
+            self.history.record("train_dependency", train.mean("dependency"))
+            self.history.record("terms_skipped", self.terms_skipped_)
+        if valid:
+            self.history.record("valid_task_loss", valid.mean("logged"))
+
+    def on_train_end(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Let go of the training data."""
+        super().on_train_end(net, X=X, y=y, **kwargs)
+        self.end_training()
+
+    def end_training(self) -> None:
+        """Let go of everything that only training needs; for a training that an error ended, too."""
+        self._learn_critic(True)
+        parts = (
+            "generators_",
+            "term_active_",
+            "critic_batches_",
+            "critic_rng_state_",
+            "critic_parameters_",
+            "totals_",
+            "pending_",
+        )
+        for name in parts:
+            self.__dict__.pop(name, None)
+
+    def _open_term(self, dataset: Any) -> None:
+        """Decide whether there is a dependency term, and open the stream of the critic's batches."""
+        self.term_active_, self.critic_batches_ = False, None
+        if not self.lam or len(self.module_.code_dims) == 1:
+            return
+        data, rows = _rows_of(dataset)
+        if data.complete is not None:
+            rows = rows[data.complete[rows]]
+        self.term_active_ = len(rows) >= self._fewest_rows
+        if self.term_active_ and hasattr(self, "critic_"):
+            self.critic_batches_ = self._shuffled(data.batch, rows)
+
+    def _shuffled(self, batch: Callable[[Tensor], Batch], rows: Tensor) -> Iterator[Batch]:
+        """Batches of these rows without end, reshuffled after every pass."""
+        size = len(rows) if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), len(rows))
+        generator = self.generators_["critic_batches"]
+        while True:
+            order = rows[torch.randperm(len(rows), generator=generator)]
+            # Whole batches only: a remainder would be a noisier objective at the same step size.
+            for start in range(0, len(rows) - size + 1, size):
+                yield batch(order[start : start + size])
+
+    @property
+    def _fewest_rows(self) -> int:
+        """Fewest rows on which re-pairing says anything."""
+        return fewest_rows(len(self.module_.code_dims))
+
+    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+        """Go through the batches; gradients that are left over at the end make an update too."""
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+        if training and self.pending_:
+            self._update_module(None)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """``unroll`` critic updates, then one model update."""
+        self._set_training(True)
+        if self.critic_batches_ is not None:
+            self._learn_critic(True)
+            with self._critic_rng():
+                for _ in range(self.unroll):
+                    self._critic_step(next(self.critic_batches_))
+            self._learn_critic(False)  # the model step passes gradients through T, not to it
+        return self._model_step(batch)
+
+    def _learn_critic(self, learn: bool) -> None:
+        for parameter in getattr(self, "critic_parameters_", ()):
+            parameter.requires_grad = learn
+
+    @contextmanager
+    def _critic_rng(self) -> Iterator[None]:
+        """Draw dropout from the critic's stream, so that that of predictions is the same with and without the term."""
+        model_state = self._swap_rng_state(self.critic_rng_state_)
+        try:
+            yield
+        finally:
+            self.critic_rng_state_ = self._swap_rng_state(model_state)
+
+    @property
+    def _rng_devices(self) -> list[str]:
+        return ["cpu", str(self.device)] if str(self.device).startswith("cuda") else ["cpu"]
+
+    def _swap_rng_state(self, states: list[Tensor]) -> list[Tensor]:
+        """Set the global generators to these states and return the states that they had."""
+        found = []
+        for device, state in zip(self._rng_devices, states, strict=True):
+            if device == "cpu":
+                found.append(torch.get_rng_state())
+                torch.set_rng_state(state)
+            else:
+                found.append(torch.cuda.get_rng_state(device))
+                torch.cuda.set_rng_state(state, device)
+        return found
+
+    def _critic_step(self, batch: Batch) -> None:
+        batch = self._on_device(batch)
+        with torch.no_grad():
+            codes = self.module_.represent(batch.X, batch.mask)
+        self.optimizer_critic_.zero_grad(set_to_none=True)
+        (-self._critic_objective(list(codes.values()))).backward()
+        self.optimizer_critic_.step()
+
+    def _model_step(self, batch: Any) -> dict[str, Any]:
+        Xi, yi = unpack_data(batch)
+        Xi = self._on_device(Xi)
+        if not self.pending_:
+            self.optimizer_.zero_grad(set_to_none=True)
+        mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
+        output = self.module_(Xi.X, mask)
+        loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
+        if output.penalty is not None:
+            loss = loss + output.penalty
+        dependency = None
+        if self.term_active_:
+            with self._critic_rng():
+                dependency = self._dependency(Xi, yi, output, mask)
+            if dependency is not None:
+                loss = loss - self.lam * dependency
+        loss.backward()
+        self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
+        return {"loss": loss, "y_pred": output.prediction}
+
+    def _update_module(self, batch: Any) -> None:
+        """One update on the mean gradient of the batches since the last one."""
+        if self.pending_ > 1:
+            for parameter in self.module_.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= self.pending_
+        self.pending_ = 0
+        self.notify(
+            "on_grad_computed",
+            named_parameters=TeeGenerator(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+        self.optimizer_.step()
+
+    def _pairing(self, n: int) -> Tensor:
+        """Rows of each modality in the re-paired samples of n rows."""
+        index = offset_indices(n, len(self.module_.code_dims), self.n_negatives, self.generators_["negatives"])
+        return index.to(self.device)
+
+    def _critic_objective(self, codes: list[Tensor]) -> Tensor:
+        return self.measure_.critic_objective(self.critic_, codes, self._pairing(len(codes[0])))
+
+    def _value(self, codes: list[Tensor]) -> Tensor:
+        return self.measure_.value(self.critic_, codes, self._pairing(len(codes[0])))
+
+    def _dependency(self, batch: Batch, y: Tensor, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
+        """The dependency term of a batch that was predicted with this mask; None with too few complete rows."""
+        n_rows = len(batch) if batch.complete is None else int(batch.complete.sum())
+        if n_rows < self._fewest_rows:
+            self.terms_skipped_ += 1
+            return None
+        # The term reads what was observed, also where the prediction has to do without.
+        dropped = mask is not batch.mask
+        if self.measure_.needs_y:
+            return self._value_of_logits(batch, y, None if dropped else output.prediction)
+        codes = self.module_.represent(batch.X, batch.mask) if dropped else output.representations
+        if batch.complete is None:
+            return self._value(list(codes.values()))
+        return self._value([code[batch.complete] for code in codes.values()])
+
+    def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
+        """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
+        rows = torch.arange(len(batch), device=self.device)
+        if batch.complete is not None:
+            rows = rows[batch.complete]
+        pairing = rows[self._pairing(len(rows))]
+        joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
+        return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
+
+    def _logits(self, batch: Batch, index: Tensor) -> Tensor:
+        """Predictions on samples whose modalities come from different rows of the batch."""
+        X = {name: x.index_select(0, rows) for (name, x), rows in zip(batch.X.items(), index, strict=True)}
+        mask = batch.mask
+        if mask is not None:
+            mask = {name: mask[name].index_select(0, rows) for name, rows in zip(batch.X, index, strict=True)}
+        return self.module_(X, mask).prediction
+
+    def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
+        names = list(batch.X)
+        seen = torch.stack(
+            [
+                torch.ones(len(batch), dtype=torch.bool) if batch.mask is None else observed(batch.mask[n]).cpu()
+                for n in names
+            ]
+        )
+        noise = torch.rand(seen.shape, generator=self.generators_["modality_dropout"])
+        kept = seen & (noise >= self.modality_dropout)
+        # A sample that would lose everything keeps the observed modality with the largest draw.
+        last = torch.where(seen, noise, -1.0).argmax(0)
+        kept |= seen & ~kept.any(0) & (torch.arange(len(names))[:, None] == last)
+        kept = kept.to(self.device)
+        mask = {}
+        for name, keep in zip(names, kept, strict=True):
+            x = batch.X[name]
+            steps = (
+                torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if batch.mask is None else batch.mask[name]
+            )
+            mask[name] = steps & (keep if steps.dim() == 1 else keep[:, None])
+        return mask
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Task loss of a validation batch; stopping follows it, not the composite."""
+        Xi, yi = unpack_data(batch)
+        Xi = self._on_device(Xi)
+        self._set_training(False)
+        with torch.no_grad():
+            output = self.module_(Xi.X, Xi.mask)
+            loss = self.get_loss(output.prediction, yi, X=Xi, training=False)
+            logged = self._logged(loss, output.prediction, yi, Xi)
+        if not math.isfinite(logged):
+            raise FloatingPointError(
+                f"non-finite task loss ({logged}) on the validation samples in epoch {len(self.history)}. Look for "
+                "extreme values in them, or try a smaller lr."
+            )
+        self.totals_["valid"].add(len(Xi), logged=logged)
+        return {"loss": loss, "y_pred": output.prediction}
+
+    def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
+        """Task loss, averaged over samples by their weight and over outputs evenly.
+
+        Raises
+        ------
+        ValueError
+            If targets and predictions differ in shape, where torch would broadcast.
+        """
+        y_true = y_true.to(y_pred.device)
+        if y_pred.dim() == 2 and y_pred.shape[1] == 1 and not y_true.is_floating_point():
+            y_true = y_true.to(y_pred.dtype)  # a number, as one column cannot be class scores
+        if y_true.is_floating_point():
+            if y_true.dim() == 1 and y_pred.shape == (len(y_true), 1):
+                y_true = y_true[:, None]
+            if y_true.shape != y_pred.shape:
+                raise ValueError(
+                    f"targets have shape {tuple(y_true.shape)} and predictions {tuple(y_pred.shape)}: the module must "
+                    "return one column per target."
+                )
+        return _reduce(self.criterion_(y_pred, y_true), X)
+
+    def _logged(self, task: Tensor, y_pred: Tensor, y_true: Tensor, X: Batch) -> float:
+        """Task loss in the units of the original targets, where the criterion says how to get back to them."""
+        scale = getattr(self.criterion_, "log_scale", (1.0,))
+        if len(scale) == 1:
+            return task.item() * scale[0]
+        with torch.no_grad():
+            losses = self.criterion_(y_pred, y_true.to(y_pred.device))
+            return _reduce(losses * losses.new_tensor(scale), X).item()
+
+    def _record(self, loss: Tensor, task: Tensor, logged: float, dependency: Tensor | None, n: int) -> None:
+        terms = {"task": task.item(), "logged": logged}
+        if dependency is not None:
+            terms["dependency"] = dependency.item()
+        if not math.isfinite(loss.item()):
+            named = {"task loss": terms["task"], "dependency term": terms.get("dependency", 0.0)}
+            culprits = [f"{name} ({value})" for name, value in named.items() if not math.isfinite(value)]
+            raise FloatingPointError(
+                f"non-finite {' and '.join(culprits) or 'penalty of the fusion module'} in epoch "
+                f"{len(self.history)}. Try a smaller lr"
+                f"{', critic_lr or lam' if dependency is not None else ''}, or look for extreme values in X and y."
+            )
+        self.totals_["train"].add(n, **terms)
+
+    # -- inference ---------------------------------------------------------------------------------------------------
+
+    def _on_device(self, batch: Any) -> Any:
+        return batch if str(self.device) == "cpu" else batch.to(self.device)
+
+    def infer(self, x: Batch, **fit_params: Any) -> Any:
+        """Apply the module to a batch."""
+        x = self._on_device(x)
+        return self.module_(x.X, x.mask)
+
+    def evaluation_step(self, batch: Any, training: bool = False) -> tuple[Tensor, Tensor]:
+        """Return prediction and fused representation of a batch."""
+        self.check_is_fitted()
+        Xi, _ = unpack_data(batch)
+        with torch.set_grad_enabled(training):
+            self._set_training(training)
+            output = self.infer(Xi)
+        return output.prediction, output.fused
+
+    def _set_training(self, training: bool = True) -> None:
+        # Walking the module tree costs as much as a small layer, and the mode seldom changes.
+        if self.module_.training != training or (hasattr(self, "critic_") and self.critic_.training != training):
+            super()._set_training(training)
+
+
+def _reduce(losses: Tensor, X: Any) -> Tensor:
+    """Average losses over outputs evenly, then over samples by their weight."""
+    weight = getattr(X, "weight", None)
+    if weight is None or losses.dim() == 0:
+        return losses.mean()
+    return ((losses.flatten(1).mean(1) if losses.dim() > 1 else losses) * weight).mean()
+
+
+class _Totals:
+    """Running means, weighted by the number of rows."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def add(self, n: int, **values: float) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + n * value
+            self.counts[name] = self.counts.get(name, 0) + n
+
+    def mean(self, name: str) -> float:
+        return self.sums[name] / self.counts[name] if name in self.counts else math.nan
+
+
+def _rows_of(dataset: Any) -> tuple[MaskedDataset, Tensor]:
+    """Return the MaskedDataset behind a (nested) Subset, and the rows of it that are meant."""
+    rows: Tensor | None = None
+    while isinstance(dataset, torch.utils.data.Subset):
+        indices = torch.as_tensor(dataset.indices)
+        rows = indices if rows is None else indices[rows]
+        dataset = dataset.dataset
+    return dataset, torch.arange(len(dataset)) if rows is None else rows

@@ -1,0 +1,3 @@
+"""What every layer uses: parameter objects, splits, threads."""
+
+__all__: list[str] = []

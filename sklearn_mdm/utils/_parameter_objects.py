@@ -1,0 +1,100 @@
+"""Parameters that take a name or a small parameter object: ``measure="kl"`` or ``measure=KL(bound=5)``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+__all__: list[str] = []
+
+
+def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
+    """Return a fresh parameter object for a name, or a clone of the object that was passed.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the estimator's parameter, for the error message.
+    value : str or object
+        What the user passed.
+    registry : mapping of str to type
+        The names that are understood.
+    method : str
+        The method that an object must have to be accepted.
+    """
+    if isinstance(value, str):
+        if value not in registry:
+            raise ValueError(
+                f"{parameter}={value!r} is not known. Use one of {sorted(registry)}, or an object such as "
+                f"{next(iter(registry.values())).__name__}()."
+            )
+        return registry[value]()
+    if isinstance(value, type) or not hasattr(value, method):
+        raise TypeError(
+            f"{parameter} must be a name ({', '.join(map(repr, sorted(registry)))}) or an object with a {method}() "
+            f"method, got {value!r}."
+        )
+    return clone(value, safe=False)
+
+
+def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]) -> None:
+    """Raise if ``parameter__...`` is to be set while the parameter is a name and not an object.
+
+    Parameters
+    ----------
+    estimator : object
+        Holds the current values.
+    params : mapping of str to object
+        What ``set_params`` was given.
+    registries : mapping of str to mapping
+        For each parameter that takes a name or an object, the names that are understood.
+    """
+    for parent, registry in registries.items():
+        value = params.get(parent, getattr(estimator, parent))
+        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
+        if nested and not hasattr(value, "set_params"):
+            raise ValueError(_nested_name_error(parent, value, nested, registry))
+
+
+def _nested_name_error(
+    parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
+) -> str:
+    """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
+    cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
+    arguments = ", ".join(f"{key}=..." for key in sub_parameters)
+    keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
+    return (
+        f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
+        f"{parameter}={cls.__name__}({arguments})."
+    )
+
+
+@contextmanager
+def users_names(names: Sequence[Hashable]) -> Iterator[None]:
+    """Call modalities as the user does in errors raised inside, where torch knows them as m0, m1, ..."""
+
+    def named(found: re.Match[str]) -> str:
+        index = int(found[1])
+        return repr(names[index]) if index < len(names) else found[0]
+
+    try:
+        yield
+    except ValueError as error:
+        said = re.sub(r"'m(\d+)'", named, str(error))
+        if said == str(error):
+            raise
+        raise ValueError(said) from error
+
+
+def check_sizes(owner: Any, *parameters: str) -> None:
+    """Reject parameters of ``owner``, widths or sequences of widths, that are not positive integers."""
+    for name in parameters:
+        value = getattr(owner, name)
+        widths = np.atleast_1d(value)
+        if widths.size and (widths.dtype.kind not in "iu" or (widths < 1).any()):
+            raise ValueError(f"{type(owner).__name__} needs positive {name}, got {value!r}.")

@@ -1,0 +1,55 @@
+"""scikit-learn's own checks, with no exceptions, and default constructors where a single array means something."""
+
+import pytest
+import sklearn
+from sklearn.utils.estimator_checks import check_estimators_nan_inf, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
+
+from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
+from sklearn_mdm.fusion import MISAFusion
+
+# The checks pass plain arrays: a single modality, in which there is no dependency.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.SingleModalityWarning"),
+    # They also ask for an estimate from some twenty samples, which rightly warns.
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.DependencyWarning"),
+]
+
+
+# Of a plain array the columns can be modalities. A few updates, since many checks fit.
+COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
+
+
+# Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
+# single one of them; the others pass the same checks more slowly.
+FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
+FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+# Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
+MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
+OTHERS = [
+    cls(fusion=fusion, max_epochs=20)
+    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
+    for cls in (MDMFusionRegressor, MDMFusionClassifier)
+    if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
+]
+
+
+@pytest.mark.slow
+@parametrize_with_checks(OTHERS)
+def test_scikit_learn_check__of_every_fusion_system(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(FEW)
+def test_scikit_learn_check(estimator, check):
+    name = getattr(check, "func", check).__name__
+    old = parse_version(sklearn.__version__) < parse_version("1.7")
+    if old and name == "check_n_features_in_after_fitting" and isinstance(estimator, DependencyEstimator):
+        pytest.skip("before scikit-learn 1.7 it passes 10 samples of 4 columns; re-pairing four modalities needs 12")
+    check(estimator)
+
+
+@pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
+def test_nan_and_inf__with_no_row_observed__are_rejected(cls):
+    # Left out of the list above for estimators that allow NaN; NaN here is a sample with nothing observed.
+    check_estimators_nan_inf(cls.__name__, cls())

@@ -1,0 +1,352 @@
+"""pointwise_attribution, rank_samples and mismatch_test: against loops, the true log ratio, and injected mismatches."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logsumexp
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict, ModalityTransformer
+from sklearn_mdm.datasets import make_correlated_gaussians
+from sklearn_mdm.exceptions import SeenSamplesWarning
+from sklearn_mdm.inspection import mismatch_test, pointwise_attribution, rank_samples
+from sklearn_mdm.inspection._pointwise import PointwiseRatio, auroc
+from sklearn_mdm.inspection._views import partners
+
+FIT, TEST = 2000, 3000
+
+
+@pytest.fixture(scope="module", params=[1.0, 2.0, 4.0], ids="{} nats".format)
+def gaussians(request):
+    """An estimator fitted on clean samples, others that it has not seen, the true log ratio, and the truth in nats."""
+    X, truth, log_ratio = make_correlated_gaussians(
+        FIT + TEST, n_features=2, total_correlation=request.param, return_log_ratio="callable", random_state=0
+    )
+    return DependencyEstimator(max_updates=300, random_state=0).fit(X[:FIT]), X[FIT:], log_ratio, truth
+
+
+@pytest.fixture(scope="module")
+def pair_and_unique():
+    """Two modalities of 0.83 nats, and one that has nothing to do with them; none of them for "independent"."""
+    rng = np.random.default_rng(0)
+    fitted = {}
+    for kind, rho in (("dependent", 0.9), ("independent", 0.0)):
+        z = rng.normal(size=(3, 3000, 1))
+        X = ModalityDict(left=z[0], right=rho * z[0] + np.sqrt(1 - rho**2) * z[1], unique=z[2])
+        fitted[kind] = DependencyEstimator(max_updates=200, random_state=0).fit(X[:1500]), X[1500:]
+    return fitted
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A fusion estimator and estimators of dependency of all forms, each fitted in a blink, and 40 more samples."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(160, 1))
+    X = ModalityDict({name: shared + rng.normal(size=(160, d)) for name, d in (("a", 1), ("b", 2), ("c", 3))})
+    fit, test = X[:120], X[120:]
+    options = {"max_updates": 20, "n_components": 2, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = {
+            "fusion": MDMFusionRegressor(lam=0.1, max_epochs=2, device="cpu", random_state=0).fit(fit, shared[:120, 0]),
+            "plain": DependencyEstimator(**options).fit(fit),
+            "folds": DependencyEstimator(cv=2, **options).fit(fit),
+            "line": DependencyEstimator(decomposition="line", **options).fit(fit),
+            "rank": DependencyEstimator(scaling="rank", **options).fit(fit),
+            "knife": DependencyEstimator("knife", **options).fit(fit),
+            "stream": DependencyEstimator(random_state=0).partial_fit(fit[:60]).partial_fit(fit[60:]),
+        }
+    return fitted, test
+
+
+FORMS = ["fusion", "plain", "folds", "line", "rank", "knife", "stream"]
+
+
+def values_of(estimator, X):
+    return getattr(estimator, "pointwise_dependency", getattr(estimator, "score_samples", None))(X)
+
+
+def contaminated(X, redrawn, seed=1):
+    """X with half of its samples re-paired, all modalities or one of them, and which samples these are."""
+    n, random = len(X), np.random.RandomState(seed)
+    bad = np.arange(n) < n // 2
+    rows = dict.fromkeys(X, np.arange(n))
+    if redrawn == "all":
+        rows.update(zip(list(X)[1:], partners(n, len(X.keys()) - 1, random), strict=True))
+    else:
+        rows[redrawn] = next(partners(n, 1, random))
+    return ModalityDict({name: np.where(bad[:, None], X[name][rows[name]], X[name]) for name in X}), bad
+
+
+# -- mismatches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("redrawn", ["all", "visual"])
+def test_rank_samples__injected_mismatches__are_found_as_well_as_by_the_true_log_ratio(gaussians, redrawn):
+    """The critic has not seen the contaminated samples."""
+    estimator, X, log_ratio, truth = gaussians
+    X, bad = contaminated(X, redrawn)
+    table = rank_samples(estimator, X, n_repairings=2, random_state=0).sort_values("sample")
+    found, best = roc_auc_score(~bad, table["value"]), roc_auc_score(~bad, log_ratio(X))
+    assert found > best - 0.02
+    if truth < 1.5:
+        assert best == pytest.approx({"all": 0.84, "visual": 0.74}[redrawn], abs=0.02)
+
+
+def test_rank_samples__fit_on_contaminated_samples__out_of_fold_values_find_them():
+    X, _, log_ratio = make_correlated_gaussians(
+        1500, n_features=2, total_correlation=4.0, return_log_ratio="callable", random_state=0
+    )
+    X, bad = contaminated(X, "all")
+    estimator = DependencyEstimator(cv=3, max_updates=200, random_state=0).fit(X)
+    assert roc_auc_score(~bad, estimator.pointwise_) > roc_auc_score(~bad, log_ratio(X)) - 0.03
+
+
+def test_mismatch_test__gaussians__is_that_of_the_true_log_ratio(gaussians):
+    estimator, X, log_ratio, _ = gaussians
+    table = mismatch_test(estimator, X, n_repairings=2, random_state=0)
+    assert table.index.tolist() == ["all", "audio", "text", "visual"]
+    for redrawn in table.index:
+        n = len(X)
+        rows = dict.fromkeys(X, np.arange(n))
+        if redrawn == "all":
+            rows.update(zip(["text", "visual"], partners(n, 2, np.random.RandomState(0)), strict=True))
+        else:
+            rows[redrawn] = next(partners(n, 1, np.random.RandomState(0)))
+        mismatched = log_ratio({name: X[name][rows[name]] for name in X})
+        best = roc_auc_score(np.repeat([1, 0], n), np.r_[log_ratio(X), mismatched])
+        assert table.loc[redrawn, "auroc"] == pytest.approx(best, abs=0.02)
+
+
+def test_mismatch_test__independent_modalities__is_chance(pair_and_unique):
+    table = mismatch_test(*pair_and_unique["independent"], random_state=0)
+    assert (np.abs(table["auroc"] - 0.5) < 4 * table["std"] + 1e-12).all()
+
+
+def test_auroc__draws__are_those_of_scikit_learn_with_a_standard_error_that_holds():
+    rng = np.random.default_rng(0)
+    found, stds = [], []
+    for _ in range(300):
+        values, null = rng.normal(1, 1, size=60), rng.normal(size=(1, 60)).round(1)
+        value, std = auroc(values.round(1), null, np.arange(60)[None, None])
+        found.append(value)
+        stds.append(std)
+        labels = np.repeat([1, 0], 60)
+        assert value == pytest.approx(roc_auc_score(labels, np.r_[values.round(1), null.ravel()]))
+    assert np.mean(stds) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_mismatch_test__many_test_sets__standard_error_is_that_of_re_paired_samples(gaussians):
+    estimator, _, _, truth = gaussians
+    X, _ = make_correlated_gaussians(60 * 200, n_features=2, total_correlation=truth, random_state=1)
+    tables = [mismatch_test(estimator, X[200 * k : 200 * (k + 1)], random_state=k) for k in range(60)]
+    reported = np.sqrt(np.mean([table["std"] ** 2 for table in tables], axis=0))
+    ratio = reported / np.std([table["auroc"] for table in tables], axis=0, ddof=1)
+    assert (ratio > 0.9).all() and (ratio < 1.5).all(), ratio
+
+
+# -- attribution -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pointwise_attribution__all_of_a_background__is_the_mean_over_a_loop(small, form):
+    estimator, X = small[0][form], small[1]
+    background, few = X[:15], X[15:25]
+    attribution = pointwise_attribution(estimator, few, background=background, n_draws=100, random_state=0)
+    for name in X:
+        for i in range(len(few)):
+            same = {other: np.repeat(few[other][[i]], 15, axis=0) for other in X}
+            redrawn = values_of(estimator, {**same, name: background[name]})
+            expected = values_of(estimator, few[[i]])[0] - (logsumexp(redrawn) - np.log(15))
+            assert attribution.loc[i, name] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["fusion", "plain", "line"])
+def test_pointwise_attribution__all_other_samples__is_the_mean_over_a_loop(small, form):
+    estimator, X = small[0][form], small[1][:12]
+    attribution = pointwise_attribution(estimator, X, n_draws=100, random_state=0)
+    for i in range(12):
+        others = [k for k in range(12) if k != i]
+        same = {name: np.repeat(X[name][[i]], 11, axis=0) for name in X}
+        redrawn = values_of(estimator, {**same, "b": X["b"][others]})
+        expected = values_of(estimator, X)[i] - (logsumexp(redrawn) - np.log(11))
+        assert attribution.loc[i, "b"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_pointwise_attribution__gaussians__is_the_true_pointwise_mutual_information(gaussians):
+    estimator, X, log_ratio, truth = gaussians
+    attribution = pointwise_attribution(estimator, X[:100], background=X[100:], n_draws=500, random_state=0)
+    _, _, of_pair = make_correlated_gaussians(
+        10, n_modalities=2, n_features=2, rho=_rho(truth), return_log_ratio="callable", random_state=0
+    )
+    # log p(x) / (p(x_j) p(x_rest)) is the log ratio of all three less that of the other two.
+    expected = log_ratio(X[:100]) - of_pair({"audio": X["audio"][:100], "visual": X["text"][:100]})
+    found = attribution["visual"].to_numpy()
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
+    assert found.mean() == pytest.approx(expected.mean(), abs=0.15)
+
+
+def _rho(truth):
+    for rho in np.linspace(0, 0.999, 100_000):
+        if -0.5 * 2 * (2 * np.log1p(-rho) + np.log1p(2 * rho)) >= truth:
+            return rho
+    raise AssertionError(truth)
+
+
+def test_pointwise_attribution__redundant_pair_and_unique__recovers_the_construction(pair_and_unique):
+    mutual = -0.5 * np.log(1 - 0.9**2)
+    attribution = pointwise_attribution(*pair_and_unique["dependent"], random_state=0)
+    assert attribution["left"].mean() == pytest.approx(mutual, abs=0.1)
+    assert attribution["right"].mean() == pytest.approx(mutual, abs=0.1)
+    assert attribution["unique"].abs().mean() < 0.1
+    assert np.corrcoef(attribution["left"], attribution["right"])[0, 1] > 0.8
+
+
+def test_pointwise_attribution__independent_modalities__is_flat(pair_and_unique):
+    attribution = pointwise_attribution(*pair_and_unique["independent"], n_draws=16, random_state=0)
+    assert attribution.abs().to_numpy().max() < 0.05
+
+
+def test_pointwise_attribution__sample_with_background__does_not_depend_on_the_others(small):
+    estimator, X = small[0]["plain"], small[1]
+    together = pointwise_attribution(estimator, X[:10], background=X[10:], n_draws=100, random_state=0)
+    alone = pointwise_attribution(estimator, X[3], background=X[10:], n_draws=100, random_state=0)
+    np.testing.assert_allclose(alone.loc[0], together.loc[3], atol=1e-6)
+
+
+# -- ranking -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rank_samples__table__holds_values_and_percentiles_of_the_null(small, form):
+    estimator, X = small[0][form], small[1]
+    table = rank_samples(estimator, X, n_repairings=3, random_state=0)
+    assert table["value"].is_monotonic_increasing and table["null_percentile"].is_monotonic_increasing
+    np.testing.assert_allclose(table["value"], values_of(estimator, X)[table["sample"]], atol=1e-6)
+    random = np.random.RandomState(0)
+    null = []
+    for _ in range(3):
+        rows = [np.arange(40), *partners(40, 2, random)]
+        null += values_of(estimator, {name: X[name][r] for name, r in zip(X, rows, strict=True)}).tolist()
+    for value, percentile in zip(table["value"], table["null_percentile"], strict=True):
+        below = np.mean(np.array(null) < value - 1e-9) + 0.5 * np.mean(np.abs(np.array(null) - value) <= 1e-9)
+        assert percentile == pytest.approx(100 * below, abs=1e-6)
+
+
+def test_rank_samples__mismatched_samples__have_uniform_percentiles(gaussians):
+    estimator, X, _, _ = gaussians
+    X = ModalityDict(
+        {name: X[name][rows] for name, rows in zip(X, partners(TEST, 3, np.random.RandomState(3)), strict=True)}
+    )
+    percentiles = np.sort(rank_samples(estimator, X, random_state=0)["null_percentile"])
+    assert np.abs(percentiles / 100 - (np.arange(TEST) + 0.5) / TEST).max() < 1.63 / np.sqrt(TEST)  # Kolmogorov, 1 %
+
+
+@pytest.mark.parametrize("form", ["fusion", "plain"])
+def test_inspection__missing_modalities__are_nan_and_last(small, form):
+    estimator, X = small[0][form], small[1].copy()
+    X["b"] = np.where(np.arange(40)[:, None] % 4 == 0, np.nan, X["b"])
+    table = rank_samples(estimator, X, random_state=0)
+    assert (table["sample"].tail(10) % 4 == 0).all() and table["value"].tail(10).isna().all()
+    assert table["null_percentile"].head(30).notna().all()
+    attribution = pointwise_attribution(estimator, X, random_state=0)
+    assert attribution.isna().all(axis=1).tolist() == (np.arange(40) % 4 == 0).tolist()
+    complete = X[np.arange(40) % 4 != 0]
+    pd.testing.assert_frame_equal(
+        mismatch_test(estimator, X, random_state=0), mismatch_test(estimator, complete, random_state=0)
+    )
+
+
+@pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
+def test_inspection__random_state__repeats_and_changes_no_estimator(small, function, parameters_of):
+    estimator, X = small[0]["fusion"], small[1]
+    before = parameters_of(estimator)
+    first = function(estimator, X, random_state=0)
+    pd.testing.assert_frame_equal(first, function(estimator, X, random_state=0))
+    after = parameters_of(estimator)
+    assert all((after[name] == before[name]).all() for name in before)
+
+
+@pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
+def test_inspection__pipeline_and_search__are_those_of_what_is_inside(small, function):
+    X = small[1]
+    y = X["a"][:, 0]
+    model = MDMFusionRegressor(lam=0.1, max_epochs=1, device="cpu", random_state=0)
+    pipeline = make_pipeline(ModalityTransformer(StandardScaler()), model)
+    search = GridSearchCV(pipeline, {"mdmfusionregressor__lr": [1e-3]}, cv=2).fit(X, y)
+    expected = function(search.best_estimator_[-1], search.best_estimator_[0].transform(X), random_state=0)
+    pd.testing.assert_frame_equal(function(search, X, random_state=0), expected)
+    pd.testing.assert_frame_equal(function(search.best_estimator_, X, random_state=0), expected)
+
+
+def test_inspection__flat_frame__keeps_its_index():
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame(rng.normal(size=(60, 3)) + rng.normal(size=(60, 1)), columns=list("xyz"))
+    model = DependencyEstimator(max_updates=20, n_components=1, modalities="columns", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(data[:40])
+    test = data[40:].set_axis(range(19, -1, -1))  # labels that are other positions
+    attribution = pointwise_attribution(model, test, random_state=0)
+    assert attribution.index.tolist() == test.index.tolist() and attribution.columns.tolist() == ["x", "y", "z"]
+    ranked = rank_samples(model, test, random_state=0)
+    assert ranked["sample"].tolist() == (19 - ranked.index).tolist()
+    values = pd.Series(model.score_samples(test), index=test.index)
+    np.testing.assert_allclose(ranked["value"], values.loc[ranked.index], atol=1e-6)
+    np.testing.assert_array_equal(attribution.loc[ranked.index], attribution.iloc[ranked["sample"]])
+
+
+def test_mismatch_test__modality_named_all__is_an_error(small):
+    _, X = small
+    named = ModalityDict({"all": X["a"], "b": X["b"]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = DependencyEstimator(max_updates=5, n_components=1, random_state=0).fit(named[:30])
+    with pytest.raises(ValueError, match="a modality is named 'all'"):
+        mismatch_test(model, named[30:], random_state=0)
+
+
+def test_inspection__samples_that_fit_trained_on__are_warned_of(small):
+    fitted, X = small
+    estimator = fitted["plain"]
+    seen = ModalityDict({name: np.r_[X[name][:10], X[name][:10]] for name in X})
+    assert len(rank_samples(estimator, seen, random_state=0)) == 20  # new to it
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(160, 1))
+    same = ModalityDict({name: shared + rng.normal(size=(160, d)) for name, d in (("a", 1), ("b", 2), ("c", 3))})[:120]
+    with pytest.warns(SeenSamplesWarning, match="60 of 120 samples were trained on in fit") as caught:
+        rank_samples(estimator, same, random_state=0)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
+def test_inspection__what_has_no_pointwise_values__is_an_error_that_says_what_to_do(small, function):
+    X = small[1]
+    y = X["a"][:, 0]
+    without = MDMFusionRegressor(lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="Call fit_dependency"):
+        function(without, X)
+    with pytest.raises(TypeError, match="LinearRegression says nothing about the dependency of samples"):
+        function(LinearRegression().fit(X["a"], y), X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wasserstein = DependencyEstimator("wasserstein", max_updates=5, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="says nothing about single samples"):
+        function(wasserstein, X)
+    with pytest.raises(ValueError, match=r"at least [23] are needed"):
+        function(small[0]["plain"], X[:1])
+    with pytest.raises(ValueError, match="not fitted"):
+        function(DependencyEstimator(), X)
+
+
+def test_pointwise_ratio__many_samples__are_put_together_in_parts(small, monkeypatch):
+    estimator, X = small[0]["plain"], small[1]
+    whole = PointwiseRatio(estimator, X).null(5, np.random.RandomState(0))
+    monkeypatch.setattr("sklearn_mdm.inspection._pointwise.CHUNK", 70)
+    np.testing.assert_allclose(PointwiseRatio(estimator, X).null(5, np.random.RandomState(0)), whole, atol=1e-12)
