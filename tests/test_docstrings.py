@@ -58,6 +58,8 @@ def test_docstring__parameters__are_those_of_the_signature(full_name):
     # One line may say all about a small method; a class or a function documents its parameters.
     brief = full_name not in public_objects() and "\nParameters\n" not in inspect.cleandoc(result["docstring"])
     codes = CODES - {"PR01"} if brief else CODES
+    if result["docstring"]:  # inherited: what a method has to do is written once, where it is first declared
+        codes = codes - {"GL08"}
     found = [f"{code}: {text}" for code, text in result["errors"] if code in codes]
     assert not found, f"{full_name}\n" + "\n".join(found)
 

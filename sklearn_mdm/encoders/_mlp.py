@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+from ..utils._parameter_objects import check_sizes
+from ._base import Encoder
 
 __all__ = ["MLPEncoder"]
 
 
-class MLPEncoder(BaseEstimator):
+class MLPEncoder(Encoder):
     """Multilayer perceptron on one modality.
 
     A sequence is first summarised by the mean and the standard deviation of each feature over its observed steps.
@@ -22,7 +24,7 @@ class MLPEncoder(BaseEstimator):
     hidden_dims : sequence of int, default=(64,)
         Widths of the hidden layers.
     out_dim : int, default=32
-        Width of the code.
+        Width of the representation.
     dropout : float, default=0.0
         Probability of zeroing a hidden unit during training.
 
@@ -41,17 +43,8 @@ class MLPEncoder(BaseEstimator):
         self.dropout = dropout
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        r"""Return the encoder of a modality of shape (n_features,) or (n_steps, n_features).
-
-        Its ``forward(x, mask=None)`` maps x of shape (B, \\*shape), and a boolean mask of the observed samples (B,) or
-        steps (B, n_steps), to codes of shape (B, out_dim); its ``out_dim`` is that width.
-        """
-        hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
-        if any(width < 1 for width in [*hidden_dims, self.out_dim]):
-            raise ValueError(
-                f"MLPEncoder needs positive widths, got hidden_dims={self.hidden_dims} and out_dim={self.out_dim}."
-            )
-        return _MLP(shape, hidden_dims, self.out_dim, self.dropout)
+        check_sizes(self, "hidden_dims", "out_dim")
+        return _MLP(shape, np.atleast_1d(self.hidden_dims).tolist(), self.out_dim, self.dropout)
 
 
 class _MLP(nn.Module):

@@ -1,21 +1,23 @@
-"""From one modality to its code z_m. A code is a function of its own modality and of nothing else."""
+"""The encoders of all modalities, and what replaces the representation of a modality that was not observed."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..utils._parameter_objects import resolve_component
+from ._base import Encoder, EncoderChoice, Inputs, Masks, Missing, Shapes
 from ._mlp import MLPEncoder
 from ._sequence import GRUEncoder, LSTMEncoder, TransformerEncoder
 from ._steps import observed
 
-__all__ = ["ModalityCodes"]
+__all__ = ["ModalityEncoders"]
 
-ENCODERS = {
+ENCODERS: dict[str, type[Encoder]] = {
     "auto": MLPEncoder,
     "mlp": MLPEncoder,
     "lstm": LSTMEncoder,
@@ -23,17 +25,12 @@ ENCODERS = {
     "transformer": TransformerEncoder,
 }
 
-
-# What a fusion module can put in place of a modality that was not observed.
-MISSING = ("mean", "token", "skip")
-
-
-# Where learned codes start. At zero a ReLU would pass them no gradient, and they would stay there.
-TOKEN = 0.1
+# Where learned representations start. At zero a ReLU would pass them no gradient, and they would stay there.
+INITIAL_TOKEN = 0.1
 
 
-class ModalityCodes(nn.Module):
-    """The encoders of all modalities, and what stands in for the code of a missing one.
+class ModalityEncoders(nn.Module):
+    """The encoders of all modalities, and what replaces the representation of a missing one.
 
     Fusion modules hold one of these as their first part.
 
@@ -41,22 +38,21 @@ class ModalityCodes(nn.Module):
     ----------
     shapes : mapping of str to tuple
         Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
-    encoder : {"auto", "mlp", "lstm", "gru", "transformer"}, encoder object, or mapping of str to any, default="auto"
-        What turns a modality into its code; a mapping gives one per modality, and "auto" to those that it leaves out.
-        An encoder object has a ``build(shape)`` that returns a module whose ``forward(x, mask=None)`` gives codes
-        (B, out_dim); x is zero where the mask says that nothing was observed.
+    encoder : {"auto", "mlp", "lstm", "gru", "transformer"}, Encoder, or mapping of str to any, default="auto"
+        What turns a modality into its representation; a mapping gives one per modality, and "auto" to those that it
+        leaves out.
     missing : {"mean", "token", "skip"}, default="mean"
-        Stand-in for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data, that
-        is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
-        ``"token"``: a learned vector takes the place of its code. ``"skip"``: zeros do, which add nothing to a linear
-        layer.
+        Replacement for a modality that was not observed. ``"mean"``: its encoder reads the mean of standardised data,
+        that is zeros, for a sequence with a standard deviation of one; an encoder that goes step by step reads no step.
+        ``"token"``: a learned vector takes the place of its representation. ``"skip"``: zeros do, which add nothing to
+        a linear layer.
     sequence_encoder : str, default="gru"
-        What "auto" stands for where a modality is a sequence; for a vector it is "mlp".
+        What "auto" means where a modality is a sequence; for a vector it is "mlp".
 
     Attributes
     ----------
     code_dims : dict of str to int
-        Width of each code.
+        Width of each representation.
 
     Raises
     ------
@@ -66,18 +62,18 @@ class ModalityCodes(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from sklearn_mdm.encoders import ModalityCodes
-    >>> codes = ModalityCodes({"m0": (3,), "m1": (5,)})
-    >>> z = codes.represent({"m0": torch.randn(2, 3), "m1": torch.randn(2, 5)})
+    >>> from sklearn_mdm.encoders import ModalityEncoders
+    >>> encoders = ModalityEncoders({"m0": (3,), "m1": (5,)})
+    >>> z = encoders.represent({"m0": torch.randn(2, 3), "m1": torch.randn(2, 5)})
     >>> z["m0"].shape
     torch.Size([2, 32])
     """
 
     def __init__(
         self,
-        shapes: Mapping[str, tuple[int, ...]],
-        encoder: Any = "auto",
-        missing: str = "mean",
+        shapes: Shapes,
+        encoder: EncoderChoice = "auto",
+        missing: Missing = "mean",
         *,
         sequence_encoder: str = "gru",
     ) -> None:
@@ -86,50 +82,97 @@ class ModalityCodes(nn.Module):
         self.missing = missing
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         self.encoders = nn.ModuleDict()
+        self.code_dims: dict[str, int] = {}
         for name, shape in shapes.items():
             choice = chosen.get(name, "auto")
             if isinstance(choice, str) and choice == "auto" and len(shape) == 2:
                 choice = sequence_encoder
-            part = resolve_component("encoder", choice, ENCODERS, "build")
-            try:
-                self.encoders[name] = part.build(shape)
-            except ValueError as error:
-                raise ValueError(f"modality {name!r}: {error}") from error
-        self.code_dims: dict[str, int] = {name: int(module.out_dim) for name, module in self.encoders.items()}  # type: ignore[arg-type]
+            self.encoders[name], self.code_dims[name] = build_encoder(choice, name, shape)
         self.tokens = (
-            nn.ParameterDict({name: nn.Parameter(torch.full((dim,), TOKEN)) for name, dim in self.code_dims.items()})
+            nn.ParameterDict(
+                {name: nn.Parameter(torch.full((width,), INITIAL_TOKEN)) for name, width in self.code_dims.items()}
+            )
             if missing == "token"
             else None
         )
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Return the code of each modality as (B, k); rows of a missing modality hold the code of its mean."""
-        if mask is None:
-            return {name: encoder(X[name]) for name, encoder in self.encoders.items()}
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
+        """Return the representation of each modality, (B, k); that of a missing one is what its encoder makes of zeros.
+
+        Raises
+        ------
+        ValueError
+            If an encoder returns something else than its ``out_dim`` promises; the modality is named.
+        """
+        z = {}
+        for name, encoder in self.encoders.items():
+            if mask is None:
+                z[name] = encoder(X[name])
+            else:
+                z[name] = encoder(torch.where(_like(mask[name], X[name]), X[name], 0), mask[name])
+            if getattr(z[name], "shape", ())[1:] != (self.code_dims[name],):
+                raise ValueError(
+                    f"modality {name!r}: its encoder returned {described(z[name])} for {len(X[name])} samples; its "
+                    f"out_dim promises a tensor ({len(X[name])}, {self.code_dims[name]})."
+                )
+        return z
+
+    def fill(self, representations: Mapping[str, Tensor], mask: Masks | None) -> dict[str, Tensor]:
+        """Put the replacement where a modality was not observed."""
+        if mask is None or self.missing == "mean":
+            return dict(representations)
         return {
-            name: encoder(torch.where(_like(mask[name], X[name]), X[name], 0), mask[name])
-            for name, encoder in self.encoders.items()
+            name: torch.where(observed(mask[name]).unsqueeze(1), z, 0 if self.tokens is None else self.tokens[name])
+            for name, z in representations.items()
         }
 
-    def fill(self, codes: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        """Put the stand-in where a modality was not observed."""
-        if mask is None or self.missing == "mean":
-            return dict(codes)
-        return {
-            name: torch.where(observed(mask[name]).unsqueeze(1), code, 0 if self.tokens is None else self.tokens[name])
-            for name, code in codes.items()
-        }
+
+def build_encoder(choice: str | Encoder, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+    """Build the encoder of a modality, and return it with the width of its representation.
+
+    Parameters
+    ----------
+    choice : str or Encoder
+        Name or parameter object.
+    name : str
+        Name of the modality, for the messages.
+    shape : tuple of int
+        Shape of one sample.
+    """
+    encoder = resolve_component("encoder", choice, ENCODERS, "build")
+    try:
+        module = encoder.build(shape)
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"modality {name!r}: {type(encoder).__name__}.build must return a torch module, got {described(module)}."
+        )
+    width = getattr(module, "out_dim", None)
+    if not isinstance(width, (int, np.integer)) or width < 1:
+        raise ValueError(
+            f"modality {name!r}: the module that {type(encoder).__name__}.build returned needs an attribute out_dim, "
+            f"the width of its representations, a positive integer; got {width!r}."
+        )
+    return module, int(width)
 
 
 def check_missing(missing: str) -> None:
     """Reject what no fusion module can do about a modality that was not observed."""
+    known = ", ".join(map(repr, get_args(Missing)))
     if missing == "critic":
         raise ValueError(
-            'missing="critic" imputes with the critic of a fitted estimator; a fusion module is built with '
-            f"{', '.join(map(repr, MISSING))}."
+            f'missing="critic" imputes with the critic of a fitted estimator; a fusion module is built with {known}.'
         )
-    if missing not in MISSING:
-        raise ValueError(f"missing must be one of {', '.join(map(repr, MISSING))}, got {missing!r}.")
+    if missing not in get_args(Missing):
+        raise ValueError(f"missing must be one of {known}, got {missing!r}.")
+
+
+def described(value: Any) -> str:
+    """Say what was found in place of a tensor or module: its shape, or its type."""
+    return (
+        f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"an object of type {type(value).__name__}"
+    )
 
 
 def _like(mask: Tensor, x: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from ..utils._parameter_objects import check_sizes
+from ._base import Encoder
 from ._steps import last_state, mean_over_steps, mean_state, observed_first
 
 __all__ = ["GRUEncoder", "LSTMEncoder", "TransformerEncoder"]
@@ -19,7 +19,7 @@ __all__ = ["GRUEncoder", "LSTMEncoder", "TransformerEncoder"]
 _POOLINGS = {"last": last_state, "mean": mean_state}
 
 
-class _RecurrentEncoder(BaseEstimator):
+class _RecurrentEncoder(Encoder):
     _network: type[nn.LSTM] | type[nn.GRU]
 
     def __init__(
@@ -28,7 +28,7 @@ class _RecurrentEncoder(BaseEstimator):
         out_dim: int | None = 32,
         n_layers: int = 1,
         dropout: float = 0.0,
-        pooling: str = "last",
+        pooling: Literal["last", "mean"] = "last",
     ) -> None:
         self.hidden_dim = hidden_dim
         self.out_dim = out_dim
@@ -37,11 +37,6 @@ class _RecurrentEncoder(BaseEstimator):
         self.pooling = pooling
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        """Return the encoder of a modality of shape (n_steps, n_features).
-
-        Its ``forward(x, mask=None)`` maps x of shape (B, T, n_features), for any T, and a boolean mask (B, T) of the
-        observed steps to codes (B, out_dim); its ``out_dim`` is that width.
-        """
         _check_sequence(self, shape)
         check_sizes(self, "hidden_dim", "n_layers", *([] if self.out_dim is None else ["out_dim"]))
         if self.pooling not in _POOLINGS:
@@ -53,7 +48,7 @@ class _RecurrentEncoder(BaseEstimator):
 
 
 class LSTMEncoder(_RecurrentEncoder):
-    """Long short-term memory over the steps of a sequence; the code is read off its hidden states.
+    """Long short-term memory over the steps of a sequence; the representation is read off its hidden states.
 
     The state rests at steps that were not observed, so that padding, wherever it is, and gaps change nothing. Without
     any observed step it is zero. Time is linear in the largest number of observed steps in a batch.
@@ -63,7 +58,7 @@ class LSTMEncoder(_RecurrentEncoder):
     hidden_dim : int, default=64
         Width of the hidden state.
     out_dim : int or None, default=32
-        Width of the code, a linear map of the pooled hidden states; None takes these themselves.
+        Width of the representation, a linear map of the pooled hidden states; None takes these themselves.
     n_layers : int, default=1
         Number of stacked layers.
     dropout : float, default=0.0
@@ -89,7 +84,7 @@ class LSTMEncoder(_RecurrentEncoder):
 
 
 class GRUEncoder(_RecurrentEncoder):
-    """Gated recurrent units over the steps of a sequence; the code is read off their hidden states.
+    """Gated recurrent units over the steps of a sequence; the representation is read off their hidden states.
 
     The state rests at steps that were not observed, so that padding, wherever it is, and gaps change nothing. Without
     any observed step it is zero. Time is linear in the largest number of observed steps in a batch.
@@ -99,7 +94,7 @@ class GRUEncoder(_RecurrentEncoder):
     hidden_dim : int, default=64
         Width of the hidden state.
     out_dim : int or None, default=32
-        Width of the code, a linear map of the pooled hidden states; None takes these themselves.
+        Width of the representation, a linear map of the pooled hidden states; None takes these themselves.
     n_layers : int, default=1
         Number of stacked layers.
     dropout : float, default=0.0
@@ -130,7 +125,7 @@ class GRUEncoder(_RecurrentEncoder):
         out_dim: int | None = 32,
         n_layers: int = 1,
         dropout: float = 0.0,
-        pooling: str = "mean",
+        pooling: Literal["last", "mean"] = "mean",
     ) -> None:
         super().__init__(hidden_dim, out_dim, n_layers, dropout, pooling)
 
@@ -150,8 +145,8 @@ class _Recurrent(nn.Module):
         return self.out(self.dropout(self.pool(self.network, x, mask)))
 
 
-class TransformerEncoder(BaseEstimator):
-    """Small transformer over the steps of a sequence; the code is read off the mean of its outputs.
+class TransformerEncoder(Encoder):
+    """Small transformer over the steps of a sequence; the representation is read off the mean of its outputs.
 
     Each step is mapped to ``d_model`` features and given a sinusoidal position; layers are normalised before attention
     and before the feed-forward part (``4 * d_model`` wide), which trains without a warm-up of the learning rate.
@@ -168,7 +163,7 @@ class TransformerEncoder(BaseEstimator):
     n_layers : int, default=1
         Number of layers.
     out_dim : int, default=32
-        Width of the code.
+        Width of the representation.
     dropout : float, default=0.0
         Probability of zeroing a unit or an attention weight during training.
 
@@ -196,11 +191,6 @@ class TransformerEncoder(BaseEstimator):
         self.dropout = dropout
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        """Return the encoder of a modality of shape (n_steps, n_features).
-
-        Its ``forward(x, mask=None)`` maps x of shape (B, T, n_features), for any T, and a boolean mask (B, T) of the
-        observed steps to codes (B, out_dim); its ``out_dim`` is that width.
-        """
         _check_sequence(self, shape)
         check_sizes(self, "d_model", "n_heads", "n_layers", "out_dim")
         if self.d_model % 2 or self.d_model % self.n_heads:
@@ -243,13 +233,13 @@ class _Transformer(nn.Module):
 
 
 def sinusoids(n_steps: int, width: int) -> Tensor:
-    """Position codes (n_steps, width): sine and cosine in turn, of wavelengths from 2 pi to 10000 * 2 pi."""
+    """Positions (n_steps, width): sine and cosine in turn, of wavelengths from 2 pi to 10000 * 2 pi."""
     frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10000.0) / width))
     angle = torch.arange(n_steps, dtype=torch.float64).unsqueeze(1) * frequency
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
 
 
-def _check_sequence(encoder: Any, shape: tuple[int, ...]) -> None:
+def _check_sequence(encoder: Encoder, shape: tuple[int, ...]) -> None:
     if len(shape) != 2:
         raise ValueError(
             f"{type(encoder).__name__} reads sequences (n_samples, n_steps, n_features), but this modality is a vector "

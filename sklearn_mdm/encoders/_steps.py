@@ -33,9 +33,13 @@ def observed_first(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | Non
     if mask is None:
         return x, None
     lengths = mask.sum(1)
-    longest = max(int(lengths.max()), 1)
-    order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
+    order = order_of_steps(mask)[:, : max(int(lengths.max()), 1)]
     return x.gather(1, order.unsqueeze(-1).expand(-1, -1, x.shape[-1])), lengths
+
+
+def order_of_steps(mask: Tensor) -> Tensor:
+    """Steps (B, T) of each sample: the observed ones in their order, then the others."""
+    return mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
 
 
 def last_state(network: nn.LSTM | nn.GRU, x: Tensor, mask: Tensor | None) -> Tensor:

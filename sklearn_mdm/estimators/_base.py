@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import math
 from collections.abc import Hashable, Iterator, Mapping
@@ -23,6 +24,7 @@ from skorch.helper import predefined_split
 from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches
 from ..encoders._modality_encoders import ENCODERS, per_modality
 from ..fusion import FUSIONS
+from ..fusion._check import build_module
 from ..inputs._observed import complete_rows, observed_rows
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
@@ -327,7 +329,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                 options["optimizer__fused"] = True
         # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
         net = MDMNet(
-            fusion.build,
+            functools.partial(build_module, fusion),
             self._criterion(),
             module__shapes={f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
             module__n_outputs=self._n_net_outputs(),

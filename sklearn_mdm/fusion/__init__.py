@@ -1,6 +1,6 @@
 """Fusion systems: parameter objects that build the module between the modalities and the prediction."""
 
-from ._base import FusionOutput
+from ._base import Fusion, FusionModule, FusionOutput
 from ._concat import ConcatFusion
 from ._ef_lstm import EarlyFusionLSTM
 from ._late import LateFusion
@@ -15,6 +15,8 @@ __all__ = [
     "AdaptationGate",
     "ConcatFusion",
     "EarlyFusionLSTM",
+    "Fusion",
+    "FusionModule",
     "FusionOutput",
     "LateFusion",
     "LowRankFusion",
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 # By what they do, and by the names that papers give them.
-FUSIONS = {
+FUSIONS: dict[str, type[Fusion]] = {
     "concat": ConcatFusion,
     "ef_lstm": EarlyFusionLSTM,
     "ef-lstm": EarlyFusionLSTM,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._modality_encoders import check_missing
+from ..encoders._steps import mean_over_steps
+from ._base import FusionModule
 
 __all__: list[str] = []
 
 
-def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: Any, missing: str) -> None:
+def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: Missing) -> None:
     """Reject modalities without a common time axis, and options that ``owner`` would not use.
 
     Parameters
@@ -24,7 +26,7 @@ def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: An
     shapes : mapping of str to tuple
         Shape of one sample of each modality: all (n_features,), which counts as one step, or all (n_steps, n_features)
         with the same n_steps.
-    encoder : str or object
+    encoder : str, Encoder or mapping
         The ``encoder`` parameter; only "auto" is accepted.
     missing : str
         The ``missing`` parameter.
@@ -39,9 +41,7 @@ def check_aligned(owner: str, shapes: Mapping[str, tuple[int, ...]], encoder: An
         raise _misaligned(owner, {name: shape[0] if len(shape) == 2 else None for name, shape in shapes.items()})
 
 
-def align(
-    owner: str, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None
-) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+def align(owner: str, X: Inputs, mask: Masks | None) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
     """Return sequences (B, T, d), zero where nothing was observed, and masks (B, T), all of the same T.
 
     A vector is one step. A modality of which the batch holds nothing may have any number of steps.
@@ -60,9 +60,56 @@ def align(
     return {name: torch.where(seen[name].unsqueeze(-1), x, 0) for name, x in steps.items()}, seen
 
 
-def any_observed(seen: Mapping[str, Tensor] | None) -> Tensor | None:
+def any_observed(seen: Masks | None) -> Tensor | None:
     """Steps (B, T) at which any modality was observed; None if all were."""
     return None if seen is None else torch.stack(list(seen.values())).any(0)
+
+
+class EmbeddedSteps(FusionModule):
+    """Base of modules that read an embedding of every modality at every step, without bias and nonlinearity.
+
+    A representation is the mean of the embeddings over the observed steps of its modality.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the fusion class, for the messages.
+    shapes : mapping of str to tuple
+        Shape of one sample of each modality.
+    embed_dim : int
+        Width of an embedding.
+    missing : str
+        With "token", a learned vector replaces the embedding at steps where a modality was not observed.
+    """
+
+    def __init__(self, owner: str, shapes: Shapes, embed_dim: int, missing: Missing) -> None:
+        super().__init__()
+        self.owner = owner
+        self.code_dims = dict.fromkeys(shapes, embed_dim)
+        self.embeddings = nn.ModuleDict(
+            {name: nn.Linear(shape[-1], embed_dim, bias=False) for name, shape in shapes.items()}
+        )
+        tokens = shapes if missing == "token" else ()
+        self.tokens = nn.ParameterDict({name: nn.Parameter(torch.zeros(embed_dim)) for name in tokens})
+
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
+        return self._pool(*align(self.owner, X, mask))
+
+    def _embed(self, X: Inputs, mask: Masks | None) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Embeddings side by side (B, T, m * embed_dim), steps at which any modality was observed, representations."""
+        steps, seen = align(self.owner, X, mask)
+        embedded = {name: embed(steps[name]) for name, embed in self.embeddings.items()}
+        if seen is not None:
+            for name, token in self.tokens.items():
+                embedded[name] = torch.where(seen[name].unsqueeze(-1), embedded[name], token)
+        return torch.cat(list(embedded.values()), dim=2), any_observed(seen), self._pool(steps, seen)
+
+    def _pool(self, steps: Inputs, seen: Masks | None) -> dict[str, Tensor]:
+        # The mean of the embeddings is the embedding of the mean, for a fraction of the work.
+        return {
+            name: embed(mean_over_steps(steps[name], None if seen is None else seen[name]))
+            for name, embed in self.embeddings.items()
+        }
 
 
 def _misaligned(owner: str, n_steps: Mapping[str, int | None]) -> ValueError:

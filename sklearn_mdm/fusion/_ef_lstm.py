@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from torch import nn
 
-import torch
-from sklearn.base import BaseEstimator
-from torch import Tensor, nn
-
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._mlp import mlp
-from ..encoders._steps import last_state, mean_over_steps
+from ..encoders._steps import last_state
 from ..utils._parameter_objects import check_sizes
-from ._aligned import align, any_observed, check_aligned
-from ._base import FusionOutput
+from ._aligned import EmbeddedSteps, check_aligned
+from ._base import Fusion, FusionModule, FusionOutput
 
 __all__ = ["EarlyFusionLSTM"]
 
 
-class EarlyFusionLSTM(BaseEstimator):
+class EarlyFusionLSTM(Fusion):
     r"""Put the modalities side by side at every step, run one LSTM over them, predict from its last state (EF-LSTM).
 
     .. math::
@@ -76,80 +72,23 @@ class EarlyFusionLSTM(BaseEstimator):
         self.dropout = dropout
 
     def build(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        *,
-        encoder: Any = "auto",
-        missing: str = "mean",
-    ) -> nn.Module:
-        """Return the fusion module.
-
-        Parameters
-        ----------
-        shapes : mapping of str to tuple
-            Shape of one sample of each modality: all (n_features,), or all (n_steps, n_features) with the same n_steps.
-        n_outputs : int
-            Number of targets or classes.
-        encoder : {"auto"}, default="auto"
-            The system embeds the modalities itself.
-        missing : {"mean", "token", "skip"}, default="mean"
-            What stands in for a modality at steps where it was not observed.
-
-        Returns
-        -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
-
-        Raises
-        ------
-        ValueError
-            If the modalities differ in their number of steps, or an encoder is given.
-        """
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
+    ) -> FusionModule:
         check_sizes(self, "embed_dim", "hidden_dim", "n_layers")
         check_aligned("EarlyFusionLSTM", shapes, encoder, missing)
-        return _EarlyFusion(
-            shapes, n_outputs, self.embed_dim, self.hidden_dim, self.n_layers, self.dropout, missing == "token"
-        )
+        return _EarlyFusion(self, shapes, n_outputs, missing)
 
 
-class _EarlyFusion(nn.Module):
-    def __init__(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        embed_dim: int,
-        hidden_dim: int,
-        n_layers: int,
-        dropout: float,
-        tokens: bool,
-    ) -> None:
-        super().__init__()
-        self.code_dims = dict.fromkeys(shapes, embed_dim)
-        self.embeddings = nn.ModuleDict(
-            {name: nn.Linear(shape[-1], embed_dim, bias=False) for name, shape in shapes.items()}
-        )
-        self.tokens = nn.ParameterDict({name: nn.Parameter(torch.zeros(embed_dim)) for name in shapes if tokens})
+class _EarlyFusion(EmbeddedSteps):
+    def __init__(self, fusion: EarlyFusionLSTM, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
+        super().__init__("EarlyFusionLSTM", shapes, fusion.embed_dim, missing)
+        width, n_layers = fusion.hidden_dim, fusion.n_layers
         # torch drops out between layers only, and warns if there is but one.
-        between = dropout if n_layers > 1 else 0.0
-        self.lstm = nn.LSTM(len(shapes) * embed_dim, hidden_dim, n_layers, batch_first=True, dropout=between)
-        self.head = mlp(hidden_dim, [hidden_dim], n_outputs, dropout)
+        between = fusion.dropout if n_layers > 1 else 0.0
+        self.lstm = nn.LSTM(len(shapes) * fusion.embed_dim, width, n_layers, batch_first=True, dropout=between)
+        self.head = mlp(width, [width], n_outputs, fusion.dropout)
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        return self._pool(*align("EarlyFusionLSTM", X, mask))
-
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
-        steps, seen = align("EarlyFusionLSTM", X, mask)
-        embedded = {name: embed(steps[name]) for name, embed in self.embeddings.items()}
-        if seen is not None:
-            for name, token in self.tokens.items():
-                embedded[name] = torch.where(seen[name].unsqueeze(-1), embedded[name], token)
-        fused = last_state(self.lstm, torch.cat(list(embedded.values()), dim=2), any_observed(seen))
-        return FusionOutput(self.head(fused), fused, self._pool(steps, seen))
-
-    def _pool(self, steps: Mapping[str, Tensor], seen: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        # The mean of the embeddings is the embedding of the mean, for a fraction of the work.
-        return {
-            name: embed(mean_over_steps(steps[name], None if seen is None else seen[name]))
-            for name, embed in self.embeddings.items()
-        }
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
+        joint, seen, z = self._embed(X, mask)
+        fused = last_state(self.lstm, joint, seen)
+        return FusionOutput(self.head(fused), fused, z)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import reduce
-from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import nn
 
-from ..encoders import ModalityCodes
+from ..encoders import ModalityEncoders
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..utils._parameter_objects import check_sizes
-from ._base import FusionOutput
+from ._base import Fusion, FusionModule, FusionOutput
 
 __all__ = ["LowRankFusion"]
 
 
-class LowRankFusion(BaseEstimator):
-    r"""Predict from all products of the codes by weights of low rank (LMF, also LFN).
+class LowRankFusion(Fusion):
+    r"""Predict from all products of the representations by weights of low rank (LMF, also LFN).
 
     .. math::
 
@@ -29,14 +27,14 @@ class LowRankFusion(BaseEstimator):
     weight tensor is a sum of R outer products of the factors :math:`F_j^{(r)}` (Section 3 of [1]_), without forming
     that tensor.
 
-    The dependency term reads the codes :math:`z_j`, the outputs of the encoders; those of missing modalities are
-    replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`F_j^{(r)} [0; 1]`, a
+    The dependency term reads the representations :math:`z_j`, the outputs of the encoders; those of missing modalities
+    are replaced as ``missing`` says. With ``"skip"`` the factor of a missing modality is :math:`F_j^{(r)} [0; 1]`, a
     learned constant, as in the tensor that is not formed. The fused representation holds the R products side by side.
     ``encoder="auto"`` is an LSTM for a sequence, as for text in the paper, and a multilayer perceptron for a vector.
     (The paper averages audio and video over time: ``encoder={"audio": "mlp"}``.)
 
     Beside the encoders, time and memory are linear in the number of samples, of modalities, of outputs, in the width
-    of the codes and in the rank.
+    of the representations and in the rank.
 
     Parameters
     ----------
@@ -46,8 +44,8 @@ class LowRankFusion(BaseEstimator):
     Notes
     -----
     Departures from the paper: the weights :math:`w_r` are those of its published code, its equations add the products
-    up evenly; codes are linear outputs, without the ReLU that ends the audio and visual subnetworks there; any number
-    of modalities, from one. With many modalities the products start close to zero and are slow to grow.
+    up evenly; representations are linear outputs, without the ReLU that ends the audio and visual subnetworks there;
+    any number of modalities, from one. With many modalities the products start close to zero and are slow to grow.
 
     References
     ----------
@@ -66,53 +64,25 @@ class LowRankFusion(BaseEstimator):
         self.rank = rank
 
     def build(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        *,
-        encoder: Any = "auto",
-        missing: str = "mean",
-    ) -> nn.Module:
-        """Return the fusion module.
-
-        Parameters
-        ----------
-        shapes : mapping of str to tuple
-            Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
-        n_outputs : int
-            Number of targets or classes.
-        encoder : str, encoder object, or mapping of str to either, default="auto"
-            See :class:`sklearn_mdm.encoders.ModalityCodes`; "auto" is "lstm" for a sequence.
-        missing : {"mean", "token", "skip"}, default="mean"
-            See :class:`sklearn_mdm.encoders.ModalityCodes`.
-
-        Returns
-        -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
-        """
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
+    ) -> FusionModule:
         check_sizes(self, "rank")
-        return _LowRank(ModalityCodes(shapes, encoder, missing, sequence_encoder="lstm"), self.rank, n_outputs)
+        return _LowRank(ModalityEncoders(shapes, encoder, missing, sequence_encoder="lstm"), self.rank, n_outputs)
 
 
-class _LowRank(nn.Module):
-    def __init__(self, codes: ModalityCodes, rank: int, n_outputs: int) -> None:
-        super().__init__()
-        self.codes = codes
-        self.code_dims = codes.code_dims
+class _LowRank(FusionModule):
+    def __init__(self, encoders: ModalityEncoders, rank: int, n_outputs: int) -> None:
+        super().__init__(encoders)
         self.n_outputs = n_outputs
         # F_j applied to [z_j; 1] is a linear layer whose bias is the column that meets the one.
         self.factors = nn.ModuleDict({name: nn.Linear(dim, rank * n_outputs) for name, dim in self.code_dims.items()})
         self.rank_weights = nn.Parameter(torch.randn(rank) / math.sqrt(rank))
         self.bias = nn.Parameter(torch.zeros(n_outputs))
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        return self.codes.represent(X, mask)
-
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
-        codes = self.represent(X, mask)
-        filled = self.codes.fill(codes, mask)
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
+        z = self.represent(X, mask)
+        filled = self.encoders.fill(z, mask)
         products = reduce(torch.mul, (factor(filled[name]) for name, factor in self.factors.items()))
         by_rank = products.unflatten(1, (-1, self.n_outputs))  # (B, rank, n_outputs)
         prediction = torch.einsum("r,bro->bo", self.rank_weights, by_rank) + self.bias
-        return FusionOutput(prediction, products, codes)
+        return FusionOutput(prediction, products, z)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._mlp import mlp
 from ..encoders._steps import observed
 from ..utils._parameter_objects import check_sizes
 from ._aligned import align, any_observed, check_aligned
-from ._base import FusionOutput
+from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import GatedMemory, LSTMStates, Packing, shift
+
+if TYPE_CHECKING:
+    from ._multi_attention import MultiAttentionFusion
 
 __all__ = ["MemoryFusion"]
 
 
-class MemoryFusion(BaseEstimator):
+class MemoryFusion(Fusion):
     r"""Watch the cell states of one LSTM per modality and keep what happens across them in a memory (MFN).
 
     With :math:`c_t` the cell states of all modalities after step t, side by side,
@@ -105,51 +108,22 @@ class MemoryFusion(BaseEstimator):
         self.dropout = dropout
 
     def build(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        *,
-        encoder: Any = "auto",
-        missing: str = "mean",
-    ) -> nn.Module:
-        """Return the fusion module.
-
-        Parameters
-        ----------
-        shapes : mapping of str to tuple
-            Shape of one sample of each modality: all (n_features,), or all (n_steps, n_features) with the same n_steps.
-        n_outputs : int
-            Number of targets or classes.
-        encoder : {"auto"}, default="auto"
-            The system encodes the modalities itself.
-        missing : {"mean", "token", "skip"}, default="mean"
-            What the last MLP reads of a modality that was not observed at all: zeros, or with "token" a learned vector.
-
-        Returns
-        -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
-
-        Raises
-        ------
-        ValueError
-            If the modalities differ in their number of steps, an encoder is given, or widths are not positive or not
-            one per modality.
-        """
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
+    ) -> FusionModule:
         widths = ("memory_dim", "attention_dim", "candidate_dim", "retain_dim", "update_dim", "head_dim")
         check_sizes(self, "hidden_dims", *widths)
         check_aligned("MemoryFusion", shapes, encoder, missing)
-        return _MemoryFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing == "token")
+        return _MemoryFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing)
 
 
-class _MemoryFusion(nn.Module):
+class _MemoryFusion(FusionModule):
     def __init__(
         self,
         fusion: MemoryFusion,
-        shapes: Mapping[str, tuple[int, ...]],
+        shapes: Shapes,
         code_dims: dict[str, int],
         n_outputs: int,
-        tokens: bool,
+        missing: Missing,
     ) -> None:
         super().__init__()
         self.code_dims = code_dims
@@ -166,20 +140,21 @@ class _MemoryFusion(nn.Module):
         self.retain = nn.Linear(fusion.retain_dim, memory)
         self.update = nn.Linear(fusion.update_dim, memory)
         self.dropout = fusion.dropout
-        self.tokens = nn.ParameterDict({name: nn.Parameter(torch.zeros(k)) for name, k in code_dims.items() if tokens})
+        tokens = code_dims if missing == "token" else {}
+        self.tokens = nn.ParameterDict({name: nn.Parameter(torch.zeros(k)) for name, k in tokens.items()})
         self.head = mlp(width + memory, [fusion.head_dim], n_outputs, fusion.dropout)
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
         steps, seen = align("MemoryFusion", X, mask)
         return {name: self._read_modality(name, steps, seen)[0] for name in self.cells}
 
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         steps, seen = align("MemoryFusion", X, mask)
         x = next(iter(steps.values()))
         packing = Packing(any_observed(seen), *x.shape[:2])
-        codes, states = {}, []
+        z, states = {}, []
         for name in self.cells:
-            codes[name], cell_states, own = self._read_modality(name, steps, seen)
+            z[name], cell_states, own = self._read_modality(name, steps, seen)
             if seen is not None:
                 # From the steps of the modality to those of any: the state that it has there, zero before its first.
                 latest = packing.pack(own.latest().unsqueeze(-1)).squeeze(-1)
@@ -187,13 +162,11 @@ class _MemoryFusion(nn.Module):
                 # A look-up whose gradient, unlike that of index_select, CUDA adds up in one order.
                 cell_states = functional.embedding(latest, torch.cat([start, cell_states]))
             states.append(cell_states)
-        last = {name: self._fill(name, code, seen) for name, code in codes.items()}
+        last = {name: self._fill(name, x, seen) for name, x in z.items()}
         fused = torch.cat([*last.values(), packing.per_sample(self._memory(torch.cat(states, 1), packing.sizes))], 1)
-        return FusionOutput(self.head(fused), fused, codes)
+        return FusionOutput(self.head(fused), fused, z)
 
-    def _read_modality(
-        self, name: str, steps: Mapping[str, Tensor], seen: Mapping[str, Tensor] | None
-    ) -> tuple[Tensor, Tensor, Packing]:
+    def _read_modality(self, name: str, steps: Inputs, seen: Masks | None) -> tuple[Tensor, Tensor, Packing]:
         """Last hidden state (B, h), cell states of the packed steps (N, h), and how they are packed."""
         cell: Any = self.cells[name]
         packing = Packing(None if seen is None else seen[name], *steps[name].shape[:2])
@@ -214,14 +187,14 @@ class _MemoryFusion(nn.Module):
         weights = self.recall.weight, retain.weight, retain.bias, update.weight, update.bias
         return GatedMemory.apply(gates, noise, self.candidate(candidates), sizes, *weights)
 
-    def _fill(self, name: str, code: Tensor, seen: Mapping[str, Tensor] | None) -> Tensor:
+    def _fill(self, name: str, z: Tensor, seen: Masks | None) -> Tensor:
         """Put the learned vector where nothing of a modality was observed."""
         if seen is None or name not in self.tokens:
-            return code
-        return torch.where(observed(seen[name]).unsqueeze(1), code, self.tokens[name])
+            return z
+        return torch.where(observed(seen[name]).unsqueeze(1), z, self.tokens[name])
 
 
-def widths_per_modality(fusion: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def widths_per_modality(fusion: MemoryFusion | MultiAttentionFusion, shapes: Shapes) -> dict[str, int]:
     """Width of the state of each modality, from ``fusion.hidden_dims``: one for all, or one per modality."""
     widths = np.atleast_1d(fusion.hidden_dims).tolist()
     if len(widths) not in (1, len(shapes)):

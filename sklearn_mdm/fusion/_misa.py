@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
-from ..encoders import ModalityCodes
+from ..encoders import Encoder, ModalityEncoders
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._steps import observed
 from ..utils._parameter_objects import check_sizes
-from ._base import FusionOutput
+from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import LSTMStates, Packing
 
 __all__ = ["MISAFusion"]
 
 N_MOMENTS = 5
 # Centred rows shorter than this count as less than one row; usual ones are longer than 0.01.
-SHORTEST = 1e-4
+MIN_LENGTH = 1e-4
 
 
-class MISAFusion(BaseEstimator):
+class MISAFusion(Fusion):
     r"""Split each modality into a part that all share and a part of its own, and fuse the parts by attention (MISA).
 
     From utterance vectors :math:`u_j`,
@@ -119,36 +118,8 @@ class MISAFusion(BaseEstimator):
         self.recon_weight = recon_weight
 
     def build(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        *,
-        encoder: Any = "auto",
-        missing: str = "mean",
-    ) -> nn.Module:
-        """Return the fusion module.
-
-        Parameters
-        ----------
-        shapes : mapping of str to tuple
-            Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
-        n_outputs : int
-            Number of targets or classes.
-        encoder : str, encoder object, or mapping of str to either, default="auto"
-            What turns a modality into its utterance vector; see :class:`sklearn_mdm.encoders.ModalityCodes`.
-        missing : {"mean", "token", "skip"}, default="mean"
-            See :class:`sklearn_mdm.encoders.ModalityCodes`.
-
-        Returns
-        -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`, with a penalty in training mode.
-
-        Raises
-        ------
-        ValueError
-            If widths are not positive, ``n_heads`` does not divide ``hidden_dim``, or a weight is negative.
-        """
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
+    ) -> FusionModule:
         check_sizes(self, "hidden_dim", "n_heads", "feedforward_dim")
         if self.hidden_dim % self.n_heads:
             raise ValueError(
@@ -164,14 +135,14 @@ class MISAFusion(BaseEstimator):
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         chosen = {name: chosen.get(name, "auto") for name in shapes}
         chosen = {name: _Utterance() if _is_auto(choice) else choice for name, choice in chosen.items()}
-        codes = ModalityCodes(shapes, chosen, missing)
-        return _MISA(codes, n_outputs, self.hidden_dim, self.n_heads, self.feedforward_dim, self.dropout, weights)
+        encoders = ModalityEncoders(shapes, chosen, missing)
+        return _MISA(encoders, n_outputs, self.hidden_dim, self.n_heads, self.feedforward_dim, self.dropout, weights)
 
 
-class _MISA(nn.Module):
+class _MISA(FusionModule):
     def __init__(
         self,
-        codes: ModalityCodes,
+        encoders: ModalityEncoders,
         n_outputs: int,
         hidden_dim: int,
         n_heads: int,
@@ -179,15 +150,14 @@ class _MISA(nn.Module):
         dropout: float,
         weights: tuple[float, float, float],
     ) -> None:
-        super().__init__()
-        names = list(codes.code_dims)
-        self.codes = codes
+        super().__init__(encoders)
+        names = list(encoders.code_dims)
         self.code_dims = dict.fromkeys(names, hidden_dim)
         self.weights = weights
         self.project = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.LayerNorm(hidden_dim))
-                for name, dim in codes.code_dims.items()
+                for name, dim in encoders.code_dims.items()
             }
         )
         self.private = nn.ModuleDict({name: nn.Linear(hidden_dim, hidden_dim) for name in names})
@@ -198,29 +168,30 @@ class _MISA(nn.Module):
         self.fuse = nn.Sequential(nn.Linear(2 * n_fused, n_fused), nn.Dropout(dropout), nn.ReLU())
         self.out = nn.Linear(n_fused, n_outputs)
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        utterances = self.codes.fill(self.codes.represent(X, mask), mask)
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
+        utterances = self.encoders.fill(self.encoders.represent(X, mask), mask)
         return {name: project(utterances[name]) for name, project in self.project.items()}
 
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
-        codes = self.represent(X, mask)
-        z = torch.stack(list(codes.values()))  # (m, B, h)
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
+        representations = self.represent(X, mask)
+        z = torch.stack(list(representations.values()))  # (m, B, h)
         shared = self.shared(z).sigmoid()
-        private = torch.stack([self.private[name](code) for name, code in codes.items()]).sigmoid()
-        seen = None if mask is None else torch.stack([observed(mask[name]) for name in codes])  # (m, B)
+        private = torch.stack([self.private[name](part) for name, part in representations.items()]).sigmoid()
+        seen = None if mask is None else torch.stack([observed(mask[name]) for name in representations])  # (m, B)
         fused = self.fuse(self._attend(torch.cat([private, shared]).transpose(0, 1), seen).flatten(1))
         penalty = None
         if self.training:
             seen = z.new_ones(z.shape[:2]) if seen is None else seen.to(z.dtype)
-            decoded = torch.stack([self.decode[name](both) for name, both in zip(codes, shared + private, strict=True)])
+            both = zip(representations, shared + private, strict=True)
+            decoded = torch.stack([self.decode[name](parts) for name, parts in both])
             sim_weight, diff_weight, recon_weight = self.weights
             penalty = sim_weight * similarity(shared, seen) + diff_weight * difference(shared, private, seen)
             penalty = penalty + recon_weight * mean_of((decoded - z).square().mean(2), seen)
-        return FusionOutput(self.out(fused), fused, codes, penalty)
+        return FusionOutput(self.out(fused), fused, representations, penalty)
 
     def _attend(self, parts: Tensor, seen: Tensor | None) -> Tensor:
         """Attention over the parts (B, 2 m, h); with ``missing="skip"`` over those of observed modalities."""
-        if seen is None or self.codes.missing != "skip":
+        if seen is None or self.encoders.missing != "skip":
             return self.attend(parts)
         kept = seen.t().repeat(1, 2)
         # Attention to nothing is undefined: a sample without anything attends to all, and counts for nothing.
@@ -273,7 +244,7 @@ def overlap(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     share = (weight / weight.sum().clamp(min=1)).unsqueeze(1)
     # Rows of weight 0 become zero, and do not count. Without a floor of the length, rows that are all alike would leave
     # their rounding errors, scaled to length one.
-    a, b = (normalize((x - (share * x).sum(0)) * weight.unsqueeze(1), dim=1, eps=SHORTEST) for x in (a, b))
+    a, b = (normalize((x - (share * x).sum(0)) * weight.unsqueeze(1), dim=1, eps=MIN_LENGTH) for x in (a, b))
     return (a.t() @ b).square().mean()
 
 
@@ -282,11 +253,11 @@ def mean_of(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _is_auto(choice: Any) -> bool:
+def _is_auto(choice: str | Encoder) -> bool:
     return isinstance(choice, str) and choice == "auto"
 
 
-class _Utterance(BaseEstimator):
+class _Utterance(Encoder):
     """Utterance vectors of the paper: two bidirectional LSTM layers for a sequence, a vector as it is."""
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:

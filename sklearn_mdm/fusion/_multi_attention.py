@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._mlp import mlp
-from ..encoders._steps import mean_over_steps
 from ..utils._parameter_objects import check_sizes
-from ._aligned import align, any_observed, check_aligned
-from ._base import FusionOutput
+from ._aligned import EmbeddedSteps, check_aligned
+from ._base import Fusion, FusionModule, FusionOutput
 from ._memory import widths_per_modality
 from ._packed import Packing
 
 __all__ = ["MultiAttentionFusion"]
 
 
-class MultiAttentionFusion(BaseEstimator):
+class MultiAttentionFusion(Fusion):
     r"""Let an LSTM per modality read, at every step, a code of several attentions over all hidden states (MARN).
 
     With :math:`h_t` the hidden states of all modalities after step t side by side, and :math:`k = 1, \dots, K`,
@@ -38,8 +36,8 @@ class MultiAttentionFusion(BaseEstimator):
     three lines after it are its Multi-attention Block.
 
     The dependency term reads :math:`z_j`, the mean of :math:`W_j x_{j,t}` over the observed steps of modality j: states
-    and codes have seen every modality. It is zero for a modality that was not observed. The fused representation is
-    what the MLP reads, :math:`[h_{1,T}; \dots; h_{m,T}; v_T]`.
+    and cross-view codes have seen every modality. It is zero for a modality that was not observed. The fused
+    representation is what the MLP reads, :math:`[h_{1,T}; \dots; h_{m,T}; v_T]`.
 
     Modalities must be sequences of the same number of steps, which mean the same moments, or all vectors, which count
     as one step. A modality that was not observed at a step reads as the mean of standardised data, zero, or with
@@ -108,59 +106,24 @@ class MultiAttentionFusion(BaseEstimator):
         self.dropout = dropout
 
     def build(
-        self,
-        shapes: Mapping[str, tuple[int, ...]],
-        n_outputs: int,
-        *,
-        encoder: Any = "auto",
-        missing: str = "mean",
-    ) -> nn.Module:
-        """Return the fusion module.
-
-        Parameters
-        ----------
-        shapes : mapping of str to tuple
-            Shape of one sample of each modality: all (n_features,), or all (n_steps, n_features) with the same n_steps.
-        n_outputs : int
-            Number of targets or classes.
-        encoder : {"auto"}, default="auto"
-            The system embeds the modalities itself.
-        missing : {"mean", "token", "skip"}, default="mean"
-            What stands in for a modality at steps where it was not observed.
-
-        Returns
-        -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
-
-        Raises
-        ------
-        ValueError
-            If the modalities differ in their number of steps, an encoder is given, or widths are not positive or not
-            one per modality.
-        """
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
+    ) -> FusionModule:
         check_sizes(self, "embed_dim", "hidden_dims", "n_attentions", "reduced_dim", "cross_dim", "head_dim")
         check_aligned("MultiAttentionFusion", shapes, encoder, missing)
-        hidden_dims = widths_per_modality(self, shapes)
-        return _MultiAttentionFusion(self, shapes, hidden_dims, n_outputs, missing == "token")
+        return _MultiAttentionFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing)
 
 
-class _MultiAttentionFusion(nn.Module):
+class _MultiAttentionFusion(EmbeddedSteps):
     def __init__(
         self,
         fusion: MultiAttentionFusion,
-        shapes: Mapping[str, tuple[int, ...]],
+        shapes: Shapes,
         hidden_dims: Mapping[str, int],
         n_outputs: int,
-        tokens: bool,
+        missing: Missing,
     ) -> None:
-        super().__init__()
+        super().__init__("MultiAttentionFusion", shapes, fusion.embed_dim, missing)
         embed_dim, cross_dim, self.n_attentions = fusion.embed_dim, fusion.cross_dim, fusion.n_attentions
-        self.code_dims = dict.fromkeys(shapes, embed_dim)
-        self.embeddings = nn.ModuleDict(
-            {name: nn.Linear(shape[-1], embed_dim, bias=False) for name, shape in shapes.items()}
-        )
-        self.tokens = nn.ParameterDict({name: nn.Parameter(torch.zeros(embed_dim)) for name in shapes if tokens})
         self.hidden_dims = list(hidden_dims.values())
         self.cells = nn.ModuleDict(
             {name: nn.LSTMCell(embed_dim + cross_dim, width) for name, width in hidden_dims.items()}
@@ -173,19 +136,11 @@ class _MultiAttentionFusion(nn.Module):
         self.cross = nn.Linear(len(shapes) * fusion.reduced_dim, cross_dim)
         self.head = mlp(width + cross_dim, [fusion.head_dim], n_outputs, fusion.dropout)
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        return self._pool(*align("MultiAttentionFusion", X, mask))
-
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
-        steps, seen = align("MultiAttentionFusion", X, mask)
-        embedded = {name: embed(steps[name]) for name, embed in self.embeddings.items()}
-        if seen is not None:
-            for name, token in self.tokens.items():
-                embedded[name] = torch.where(seen[name].unsqueeze(-1), embedded[name], token)
-        joint = torch.cat(list(embedded.values()), dim=2)
-        packing = Packing(any_observed(seen), *joint.shape[:2])
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
+        joint, seen, z = self._embed(X, mask)
+        packing = Packing(seen, *joint.shape[:2])
         fused = packing.per_sample(self._run(packing.pack(joint), packing.sizes))
-        return FusionOutput(self.head(fused), fused, self._pool(steps, seen))
+        return FusionOutput(self.head(fused), fused, z)
 
     def _run(self, rows: Tensor, sizes: list[int]) -> Tensor:
         """Hidden states and cross-view code after the last step of each sample, from packed embeddings."""
@@ -213,10 +168,3 @@ class _MultiAttentionFusion(nn.Module):
         attended = (scores.softmax(2) * hidden.unsqueeze(1)).split(self.hidden_dims, dim=2)
         reduced = [reduce(part.flatten(1)) for reduce, part in zip(self.reduce.values(), attended, strict=True)]
         return self.cross(torch.cat(reduced, dim=1).relu())
-
-    def _pool(self, steps: Mapping[str, Tensor], seen: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        # The mean of the embeddings is the embedding of the mean, for a fraction of the work.
-        return {
-            name: embed(mean_over_steps(steps[name], None if seen is None else seen[name]))
-            for name, embed in self.embeddings.items()
-        }

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from ..encoders._steps import order_of_steps
+
 __all__: list[str] = []
 
 # Gradient of the input from that of the output and the output itself, in one pass over memory.
@@ -47,7 +49,7 @@ class Packing:
             going_on = nth.unsqueeze(1) < count[self.order]
             self.sizes = going_on.sum(1).tolist()
             # Column k: the k-th observed step of each sample.
-            steps = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : len(nth)]
+            steps = order_of_steps(mask)[:, : len(nth)]
             self.index = (steps + n_steps * torch.arange(n_samples, device=mask.device).unsqueeze(1))[self.order]
             self.index = self.index.t()[going_on]
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.func import functional_call
 
-from sklearn_mdm.encoders import GRUEncoder, LSTMEncoder, MLPEncoder, ModalityCodes, TransformerEncoder
+from sklearn_mdm.encoders import GRUEncoder, LSTMEncoder, MLPEncoder, ModalityEncoders, TransformerEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.encoders._modality_encoders import ENCODERS
 from sklearn_mdm.encoders._sequence import sinusoids
@@ -104,7 +104,7 @@ def test_recurrent_sample_without_a_step__has_the_code_of_the_initial_state(name
 @pytest.mark.parametrize("garbage", [1e3, -1e30, nan, float("inf")])
 def test_garbage_under_the_mask__changes_neither_codes_nor_gradients(mask, garbage):
     def run(value):
-        codes = ModalityCodes(shapes, SMALL).double()
+        codes = ModalityEncoders(shapes, SMALL).double()
         codes.load_state_dict(state)
         X = {name: torch.where(mask.unsqueeze(-1), steps(), value).requires_grad_() for name in shapes}
         found = codes.represent(X, dict.fromkeys(shapes, mask))
@@ -114,7 +114,7 @@ def test_garbage_under_the_mask__changes_neither_codes_nor_gradients(mask, garba
         return [*found.values(), *(parameter.grad for parameter in codes.parameters())]
 
     shapes = dict.fromkeys(SMALL, (6, 2))
-    state = ModalityCodes(shapes, SMALL).double().state_dict()
+    state = ModalityEncoders(shapes, SMALL).double().state_dict()
     for a, b in zip(run(0.0), run(garbage), strict=True):
         equal(a, b)
 
@@ -268,34 +268,35 @@ def test_sinusoids__are_sine_and_cosine_of_geometric_wavelengths():
 
 @pytest.mark.parametrize("name", list(ENCODERS))
 def test_name__gives_an_encoder_of_32_features(name):
-    codes = ModalityCodes({"m0": (6, 2)}, name)
+    codes = ModalityEncoders({"m0": (6, 2)}, name)
     assert codes.code_dims == {"m0": 32}
     assert codes.represent({"m0": steps().float()})["m0"].shape == (5, 32)
 
 
 def test_mapping__sets_the_encoder_of_each_modality_and_leaves_the_others_to_auto():
     shapes = {"m0": (6, 2), "m1": (3,), "m2": (6, 2)}
-    codes = ModalityCodes(shapes, {"m0": LSTMEncoder(4, 7)})
+    codes = ModalityEncoders(shapes, {"m0": LSTMEncoder(4, 7)})
     kinds = {name: type(encoder) for name, encoder in codes.encoders.items()}
     vector = MLPEncoder().build((3,))
     assert kinds == {"m0": type(LSTMEncoder().build((6, 2))), "m1": type(vector), "m2": kinds["m0"]}
     assert isinstance(codes.encoders["m0"].network, nn.LSTM) and isinstance(codes.encoders["m2"].network, nn.GRU)
     assert codes.code_dims == {"m0": 7, "m1": 32, "m2": 32}
-    pooled = ModalityCodes(shapes, sequence_encoder="mlp").encoders
+    pooled = ModalityEncoders(shapes, sequence_encoder="mlp").encoders
     assert pooled["m0"].pool and not pooled["m1"].pool
 
 
 @pytest.mark.parametrize("name", STEPWISE)
 def test_vector__for_what_reads_step_by_step__error_names_modality_and_remedy(name):
     with pytest.raises(ValueError, match=r"modality 'm1': \w+Encoder reads sequences .* vector .*5\).*\"mlp\""):
-        ModalityCodes({"m0": (6, 2), "m1": (5,)}, name)
+        ModalityEncoders({"m0": (6, 2), "m1": (5,)}, name)
 
 
 @pytest.mark.parametrize(
     ("encoder", "match"),
     [
-        (MLPEncoder((4, 0)), r"MLPEncoder needs positive widths, got hidden_dims=\(4, 0\)"),
-        (MLPEncoder(out_dim=0), "MLPEncoder needs positive widths, .* out_dim=0"),
+        (MLPEncoder((4, 0)), r"MLPEncoder needs positive hidden_dims, got \(4, 0\)"),
+        (MLPEncoder(out_dim=0), "MLPEncoder needs positive out_dim, got 0"),
+        (MLPEncoder(out_dim=4.5), "MLPEncoder needs positive out_dim, got 4.5"),
         (LSTMEncoder(hidden_dim=0), "LSTMEncoder needs positive hidden_dim, got 0"),
         (LSTMEncoder(hidden_dim=2.5), "LSTMEncoder needs positive hidden_dim, got 2.5"),
         (GRUEncoder(out_dim=-1), "GRUEncoder needs positive out_dim, got -1"),
@@ -307,7 +308,7 @@ def test_vector__for_what_reads_step_by_step__error_names_modality_and_remedy(na
 )
 def test_sizes__that_cannot_be__are_named_with_their_modality(encoder, match):
     with pytest.raises(ValueError, match=rf"modality 'm0': .*{match}"):
-        ModalityCodes({"m0": (6, 2)}, encoder)
+        ModalityEncoders({"m0": (6, 2)}, encoder)
 
 
 @pytest.mark.usefixtures("quick_reports")

@@ -449,7 +449,7 @@ def test_an_encoder_per_modality(estimator, X, y):
 
 def test_encoders__of_modalities_share_no_weights(estimator, y):
     X = {name: np.random.default_rng(0).normal(size=(60, 3)) for name in "ab"}
-    encoders = estimator().fit(X, y).net_.module_.codes.encoders
+    encoders = estimator().fit(X, y).net_.module_.encoders.encoders
     weights = [next(encoder.parameters()) for encoder in encoders.values()]
     assert weights[0] is not weights[1] and not torch.equal(*weights)
 

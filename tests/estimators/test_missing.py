@@ -213,7 +213,7 @@ def test_skip__low_rank__has_a_constant_factor():
 def test_skip__misa__no_weight_of_the_missing_modality_matters_but_those_that_read_zeros():
     module, X = build("misa", "skip"), batch()
     expected = module(X, LACKS_M1)
-    for part in (module.project["m1"], module.private["m1"], module.codes.encoders["m1"]):
+    for part in (module.project["m1"], module.private["m1"], module.encoders.encoders["m1"]):
         for parameter in part.parameters():
             parameter.data += 1
     found = module(X, LACKS_M1)

@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from sklearn_mdm import ModalityDict
-from sklearn_mdm.encoders import MLPEncoder, ModalityCodes
+from sklearn_mdm.encoders import MLPEncoder, ModalityEncoders
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.net import _inference as evaluation
 
@@ -127,7 +127,7 @@ def test_a_mask_of_ones__is_no_mask(module):
 
 
 def test_token__takes_the_place_of_the_code_only_where_nothing_was_observed():
-    codes = ModalityCodes({"m0": (3,), "m1": (4, 2)}, MLPEncoder((5,), 3), missing="token")
+    codes = ModalityEncoders({"m0": (3,), "m1": (4, 2)}, MLPEncoder((5,), 3), missing="token")
     torch.nn.init.constant_(codes.tokens["m0"], 7.0)
     torch.nn.init.constant_(codes.tokens["m1"], 7.0)
     filled = codes.fill(codes.represent(tensors(), MASK), MASK)

@@ -139,7 +139,7 @@ def test_name__of_paper_or_of_package__builds_its_system(name, X, y):
 @pytest.mark.parametrize(("name", "reads_steps"), [("tensor", True), ("low_rank", True), ("concat", False)])
 def test_auto_encoder__of_a_sequence__is_the_one_of_the_paper(name, reads_steps):
     module = FUSIONS[name]().build({"m0": (5, 3), "m1": (2,)}, 1)
-    kinds = [any(isinstance(part, torch.nn.LSTM) for part in e.modules()) for e in module.codes.encoders.values()]
+    kinds = [any(isinstance(part, torch.nn.LSTM) for part in e.modules()) for e in module.encoders.encoders.values()]
     assert kinds == [reads_steps, False]
     assert module.code_dims == {"m0": 32, "m1": 32}
 

@@ -127,7 +127,7 @@ def test_penalty__values_of_a_missing_modality__make_no_difference():
     # With a learned stand-in, what lies in those rows would be felt if they counted.
     module, X, mask = build(missing="token"), batch(), masks()
     expected = module(X, mask).penalty
-    for token in module.codes.tokens.values():
+    for token in module.encoders.tokens.values():
         torch.nn.init.constant_(token, 3.0)
     assert_close(module(X, mask).penalty, expected, rtol=0, atol=1e-12)
 
@@ -205,10 +205,10 @@ def utterance(encoder, x):
 
 def test_utterance__of_a_sequence__reads_the_observed_steps_in_both_directions():
     module, X, mask = build(), batch(), masks()
-    found = module.codes.represent(X, mask)
-    whole = module.codes.represent(X)
+    found = module.encoders.represent(X, mask)
+    whole = module.encoders.represent(X)
     for name in ("m0", "m2"):
-        encoder = module.codes.encoders[name]
+        encoder = module.encoders.encoders[name]
         assert found[name].shape == (7, 4 * SHAPES[name][1])
         for i in range(7):
             steps = X[name][i, mask[name][i]]
@@ -219,13 +219,13 @@ def test_utterance__of_a_sequence__reads_the_observed_steps_in_both_directions()
 
 def test_utterance__of_a_vector__is_the_vector():
     module, X = build(), batch()
-    assert torch.equal(module.codes.represent(X)["m1"], X["m1"])
-    assert not list(module.codes.encoders["m1"].parameters())
+    assert torch.equal(module.encoders.represent(X)["m1"], X["m1"])
+    assert not list(module.encoders.encoders["m1"].parameters())
 
 
 def test_encoder__takes_the_place_of_the_lstms():
     module = build(encoder={"m0": MLPEncoder((5,), 6), "m1": "mlp"})
-    encoders = module.codes.encoders
+    encoders = module.encoders.encoders
     assert [encoders[name].out_dim for name in SHAPES] == [6, 32, 8]
     assert module.code_dims == dict.fromkeys(SHAPES, 4)
     with pytest.raises(ValueError, match=r"modality 'm1'.*vector"):

@@ -265,7 +265,7 @@ def misa(mmsa):
         for parameter, value in zip(ours.project[name].parameters(), source, strict=True):
             parameter.data.copy_(value)
     for name in ("video", "audio"):
-        encoder, project = ours.codes.encoders[name], ours.project[name][0]
+        encoder, project = ours.encoders.encoders[name], ours.project[name][0]
         encoder.first.load_state_dict(getattr(theirs, f"{name[0]}rnn1").state_dict())
         encoder.second.load_state_dict(getattr(theirs, f"{name[0]}rnn2").state_dict())
         encoder.norm.load_state_dict(getattr(theirs, f"{name[0]}layer_norm").state_dict())

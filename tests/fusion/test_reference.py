@@ -177,8 +177,8 @@ def code(encoder, x, seen):
 
 def encoded(module, x, seen):
     """Codes by modality, and the same with tokens for the missing modalities."""
-    codes = {name: code(encoder, x[name], seen[name]) for name, encoder in module.codes.encoders.items()}
-    tokens = module.codes.tokens
+    codes = {name: code(encoder, x[name], seen[name]) for name, encoder in module.encoders.encoders.items()}
+    tokens = module.encoders.tokens
     return codes, [z if tokens is None or seen[name].any() else array(tokens[name]) for name, z in codes.items()]
 
 
@@ -288,9 +288,9 @@ def utterance(encoder, x, seen):
 
 def misa_parts(module, x, seen):
     utterances = []
-    for name, encoder in module.codes.encoders.items():
-        token = module.codes.tokens is not None and not seen[name].any()
-        utterances.append(array(module.codes.tokens[name]) if token else utterance(encoder, x[name], seen[name]))
+    for name, encoder in module.encoders.encoders.items():
+        token = module.encoders.tokens is not None and not seen[name].any()
+        utterances.append(array(module.encoders.tokens[name]) if token else utterance(encoder, x[name], seen[name]))
     roles = {
         "project": [affine(module.project[name][0]) for name in x],
         "norms": [norm(module.project[name][2]) for name in x],
@@ -505,7 +505,7 @@ def test_encoder__same_weights__equals_its_equations(encoder, n_steps, missing_s
 
 def test_tensor_fusion__products_beyond_the_memory_limit__change_nothing(monkeypatch):
     X, mask = inputs(3, 4, True, seed=0)
-    monkeypatch.setattr("sklearn_mdm.fusion._tensor.PRODUCTS_AT_ONCE", 60)  # two samples at a time
+    monkeypatch.setattr("sklearn_mdm.fusion._tensor.MAX_PRODUCTS_AT_ONCE", 60)  # two samples at a time
     module = build_system("tensor", X, "token", seed=0)
     assert module.rows_at_once == 2
     assert_allclose(array(module(X, mask).prediction), expected("tensor", module, X, mask)[0], rtol=1e-9, atol=1e-11)

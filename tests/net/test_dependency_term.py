@@ -62,7 +62,7 @@ def test_gradient_of_the_term__reaches_every_parameter_of_every_encoder(measure)
     codes = net.module_.represent(*batch(64)[:1])
     (-net._value(list(codes.values()))).backward()
     for name, parameter in net.module_.named_parameters():
-        if name.startswith("codes."):
+        if name.startswith("encoders."):
             assert parameter.grad is not None and parameter.grad.abs().max() > 1e-8, name
         else:
             assert parameter.grad is None, name  # the head is not part of the term

@@ -45,7 +45,7 @@ def test_decay_without_warmup__starts_at_the_full_rate(regressor, X, y):
 
 def test_groups_of_parameters__keep_their_proportions(X, y):
     module = ConcatFusion().build({"audio": (3,), "text": (2,)}, 1)
-    groups = [("codes.*", {"lr": 1e-5})]
+    groups = [("encoders.*", {"lr": 1e-5})]
     net = MDMNet(
         module,
         lr=1e-3,

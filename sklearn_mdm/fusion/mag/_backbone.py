@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 __all__: list[str] = []
 
-# Larger numbers of tokens stand for "no limit" in configurations and tokenizers.
-NO_LIMIT = 10**6
+# Larger numbers of tokens mean "no limit" in configurations and tokenizers.
+MAX_POSITIONS = 10**6
 
 
 Step = Callable[[Tensor], Tensor]
@@ -196,7 +196,7 @@ def position_limit(model: Any) -> int | None:
     for name, part in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
             limit = part.num_embeddings - part.padding_idx - 1  # RoBERTa counts from behind the position of padding
-    return limit if limit is not None and 0 < limit < NO_LIMIT else None
+    return limit if limit is not None and 0 < limit < MAX_POSITIONS else None
 
 
 def _checked_layers(layer: int, frozen_layers: int | str, n_layers: int) -> tuple[int, int | None]:

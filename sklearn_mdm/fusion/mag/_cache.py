@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_memory
 __all__: list[str] = []
 
 # Tokens of a pass; more of them need more memory and are no faster.
-TOKENS_PER_PASS = 4096
+MAX_TOKENS_PER_PASS = 4096
 # Below the directory of ``memory``.
 FOLDER = "sklearn_mdm_states"
 
@@ -58,7 +58,7 @@ def cached_states(
     by_length = sorted(absent, key=lambda key: len(absent[key]))
     while by_length:
         longest = len(absent[by_length[-1]])
-        chosen = by_length[-max(1, TOKENS_PER_PASS // longest) :]
+        chosen = by_length[-max(1, MAX_TOKENS_PER_PASS // longest) :]
         del by_length[-len(chosen) :]
         for key, states in zip(chosen, compute([absent[key] for key in chosen]), strict=True):
             found[key] = states

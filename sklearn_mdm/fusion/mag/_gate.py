@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...encoders._steps import mean_over_steps
+from ...encoders._base import Inputs, Masks
+from ...encoders._steps import mean_over_steps, observed
+from .._base import FusionModule
 
 __all__ = ["AdaptationGate"]
 
@@ -91,20 +93,18 @@ class AdaptationGate(nn.Module):
         touched = torch.stack(list(seen.values())).any(0)
         return torch.where(touched.unsqueeze(-1), displaced.to(states.dtype), states)
 
-    def code(self, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
+    def represent(self, name: str, x: Tensor, mask: Tensor | None) -> Tensor:
         """Mean projection (B, text_dim) of a modality (B, d) or (B, T, d); zero where it was not observed."""
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), x, 0)
         if x.dim() == 3:
             x = mean_over_steps(x, mask)
-        code = self.projections[name](x)
-        if mask is None:
-            return code
-        return torch.where((mask if mask.dim() == 1 else mask.any(1)).unsqueeze(1), code, 0)
+        z = self.projections[name](x)
+        return z if mask is None else torch.where(observed(mask).unsqueeze(1), z, 0)
 
 
-class Gated(nn.Module):
-    """What both modules share: the gate, the codes of the other modalities, and the blank."""
+class Gated(FusionModule):
+    """What both modules share: the gate, the representations of the other modalities, and the blank."""
 
     def __init__(self, names: list[str], text: str, gate: AdaptationGate, blank: bool) -> None:
         super().__init__()
@@ -114,9 +114,11 @@ class Gated(nn.Module):
         self.code_dims = dict.fromkeys(names, dim)
         self.blank = nn.Parameter(torch.zeros(dim)) if blank else None
 
-    def _codes(self, text: Tensor, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def _representations(self, text: Tensor, X: Inputs, mask: Masks | None) -> dict[str, Tensor]:
         return {
-            name: text if name == self.text else self.gate.code(name, X[name], None if mask is None else mask[name])
+            name: text
+            if name == self.text
+            else self.gate.represent(name, X[name], None if mask is None else mask[name])
             for name in self.code_dims
         }
 

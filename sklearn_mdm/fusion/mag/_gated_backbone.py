@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ...encoders._base import Inputs, Masks
 from ...encoders._steps import mean_over_steps
 from .._base import FusionOutput
 from ._backbone import Backbone
@@ -22,7 +22,7 @@ from ._text import N_COLUMNS, TOKEN, TYPE, WORD
 __all__: list[str] = []
 
 # Rows of a pass in evaluation, where texts are brought together by their length.
-ROWS_PER_PASS = 32
+MAX_ROWS_PER_PASS = 32
 
 
 class GatedBackbone(Gated):
@@ -50,7 +50,7 @@ class GatedBackbone(Gated):
 
     # -- texts -------------------------------------------------------------------------------------------------------
 
-    def _tokens(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def _tokens(self, X: Inputs, mask: Masks | None) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, 3 or more), and which of them are there, without the steps that no text of the batch fills."""
         x = X[self.text]
         if mask is None:
@@ -62,7 +62,7 @@ class GatedBackbone(Gated):
     def _below(self, x: Tensor, seen: Tensor) -> Tensor:
         if x.shape[2] > N_COLUMNS:
             return x[..., N_COLUMNS:]
-        # Attention to nothing is undefined: a sample without text attends to padding, which its code ignores.
+        # Attention to nothing is undefined: a sample without text attends to padding, which its representation ignores.
         attended = seen | ~seen.any(1, keepdim=True)
         return self.backbone.below(self._ids(x, seen), x[..., TYPE].long(), attended)
 
@@ -71,24 +71,24 @@ class GatedBackbone(Gated):
 
     @staticmethod
     def _pooled(states: Tensor, x: Tensor, seen: Tensor) -> Tensor:
-        """Code of the text: the mean over its words, special tokens left out."""
+        """Representation of the text: the mean over its words, special tokens left out."""
         return mean_over_steps(states, seen & (x[..., WORD] >= 0))
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
         x, seen = self._tokens(X, mask)
-        return self._codes(self._pooled(self._below(x, seen), x, seen), X, mask)
+        return self._representations(self._pooled(self._below(x, seen), x, seen), X, mask)
 
     # -- the pass ----------------------------------------------------------------------------------------------------
 
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         n = len(X[self.text])
-        if self.training or mask is None or n <= ROWS_PER_PASS:
+        if self.training or mask is None or n <= MAX_ROWS_PER_PASS:
             return self._forward(X, mask)
         # Padding costs as much as words: texts of about the same length go together.
         order = mask[self.text].sum(1).argsort(stable=True)
         outputs = [
             self._forward({k: v[rows] for k, v in X.items()}, {k: v[rows] for k, v in mask.items()})
-            for rows in order.split(ROWS_PER_PASS)
+            for rows in order.split(MAX_ROWS_PER_PASS)
         ]
         back = order.argsort()
         return FusionOutput(
@@ -97,7 +97,7 @@ class GatedBackbone(Gated):
             {name: torch.cat([o.representations[name] for o in outputs])[back] for name in self.code_dims},
         )
 
-    def _forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None) -> FusionOutput:
+    def _forward(self, X: Inputs, mask: Masks | None) -> FusionOutput:
         x, seen = self._tokens(X, mask)
         n_tokens = x.shape[1]
         word, has_text = x[..., WORD].long(), None
@@ -117,17 +117,15 @@ class GatedBackbone(Gated):
 
         given = x[..., N_COLUMNS:] if x.shape[2] > N_COLUMNS else None
         states = self.backbone(self._ids(x, seen), x[..., TYPE].long(), attended, step, given)
-        code = self._pooled(entering[0][:, :n_tokens], x[:, :n_tokens], seen[:, :n_tokens])
+        own = self._pooled(entering[0][:, :n_tokens], x[:, :n_tokens], seen[:, :n_tokens])
         if self.position is None:
             fused = mean_over_steps(states, attended)
         else:
             where = attended.sum(1) - 1 if self.position == -1 else attended.new_zeros(len(states), dtype=torch.long)
             fused = states[torch.arange(len(states), device=states.device), where.clamp(min=0)]
-        return FusionOutput(self.head(fused), fused, self._codes(code, X, mask))
+        return FusionOutput(self.head(fused), fused, self._representations(own, X, mask))
 
-    def _blank_words(
-        self, word: Tensor, seen: Tensor, X: Mapping[str, Tensor], mask: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _blank_words(self, word: Tensor, seen: Tensor, X: Inputs, mask: Masks) -> tuple[Tensor, Tensor]:
         """Words (B, T') and read steps of samples some of which have no text: those have a word for each side step.
 
         Steps that the backbone has no position for are left unread.
@@ -149,7 +147,7 @@ class GatedBackbone(Gated):
         return word, attended
 
     def _spread(
-        self, word: Tensor, attended: Tensor, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None
+        self, word: Tensor, attended: Tensor, X: Inputs, mask: Masks | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What belongs to each token: the step of its word, or the vector of its sample; to special tokens nothing."""
         sides, seen = {}, {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
+from ...encoders._base import Inputs, Masks
 from ...encoders._steps import mean_over_steps
 from .._aligned import align
 from .._base import FusionOutput
@@ -19,19 +18,19 @@ class GatedEmbeddings(Gated):
     """A gate on word embeddings, then an encoder."""
 
     def __init__(
-        self, names: list[str], text: str, gate: AdaptationGate, encoder: nn.Module, n_outputs: int, blank: bool
+        self, names: list[str], text: str, gate: AdaptationGate, encoder: nn.Module, head: nn.Module, blank: bool
     ) -> None:
         super().__init__(names, text, gate, blank)
         self.encoder = encoder
-        self.head = nn.Linear(int(encoder.out_dim), n_outputs)  # type: ignore[arg-type]
+        self.head = head
 
-    def represent(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
         words, seen = X[self.text], None if mask is None else mask[self.text]
         if seen is not None:
             words = torch.where(seen.unsqueeze(-1), words, 0)
-        return self._codes(mean_over_steps(words, seen) if words.dim() == 3 else words, X, mask)
+        return self._representations(mean_over_steps(words, seen) if words.dim() == 3 else words, X, mask)
 
-    def forward(self, X: Mapping[str, Tensor], mask: Mapping[str, Tensor] | None = None) -> FusionOutput:
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         vectors = [name for name, x in X.items() if x.dim() == 2 and name != self.text]
         sequences = {name: x for name, x in X.items() if name not in vectors}
         steps, seen = align("MAGFusion", sequences, None if mask is None else {name: mask[name] for name in sequences})

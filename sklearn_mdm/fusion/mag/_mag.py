@@ -8,15 +8,15 @@ from collections.abc import Hashable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 from torch import nn
 
-from ...encoders._modality_encoders import ENCODERS
+from ...encoders._base import Encoder, EncoderChoice, Missing, Shapes
+from ...encoders._modality_encoders import build_encoder
 from ...inputs._schema import ModalitySchema
-from ...utils._parameter_objects import resolve_component
 from .._aligned import check_aligned
-from ._backbone import NO_LIMIT, Backbone, position_limit
+from .._base import Fusion, FusionModule
+from ._backbone import MAX_POSITIONS, Backbone, position_limit
 from ._gate import AdaptationGate
 from ._gated_backbone import GatedBackbone
 from ._gated_embeddings import GatedEmbeddings
@@ -26,7 +26,7 @@ from ._text import TextSchema
 __all__ = ["MAGFusion"]
 
 
-class MAGFusion(BaseEstimator):
+class MAGFusion(Fusion):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
 
     A multimodal adaptation gate, between two layers of a pretrained transformer, adds to the state :math:`z_i` of
@@ -186,12 +186,12 @@ class MAGFusion(BaseEstimator):
         config = outline.config
         tokenizer = load_tokenizer(self.backbone, self.tokenizer)
         limits = [position_limit(outline), getattr(tokenizer, "model_max_length", None)]
-        limit = min((limit for limit in limits if limit is not None and 0 < limit < NO_LIMIT), default=None)
+        limit = min((limit for limit in limits if limit is not None and 0 < limit < MAX_POSITIONS), default=None)
         if self.max_length is not None:
             # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
             least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
             whole = isinstance(self.max_length, Integral) and not isinstance(self.max_length, bool)
-            if not whole or not least <= self.max_length <= (NO_LIMIT if limit is None else limit):
+            if not whole or not least <= self.max_length <= (MAX_POSITIONS if limit is None else limit):
                 raise ValueError(
                     f"MAGFusion has an integer max_length from {least} to "
                     f"{'any number' if limit is None else f'the {limit} tokens of this backbone'}, got "
@@ -214,13 +214,13 @@ class MAGFusion(BaseEstimator):
 
     def build(
         self,
-        shapes: Mapping[str, tuple[int, ...]],
+        shapes: Shapes,
         n_outputs: int,
         *,
-        encoder: Any = "auto",
-        missing: str = "mean",
+        encoder: EncoderChoice = "auto",
+        missing: Missing = "mean",
         names: Mapping[str, Hashable] | None = None,
-    ) -> nn.Module:
+    ) -> FusionModule:
         """Return the fusion module.
 
         Parameters
@@ -230,19 +230,18 @@ class MAGFusion(BaseEstimator):
             (n_tokens, 3): token id, number of the word (-1 for special tokens), token type.
         n_outputs : int
             Number of targets or classes.
-        encoder : str, encoder object, or mapping of the text to either, default="auto"
+        encoder : str, Encoder, or mapping of the text to either, default="auto"
             What summarises the words after the gate, without a backbone; "auto" is "transformer". The other modalities
             take none.
         missing : {"mean", "token", "skip"}, default="mean"
-            What stands in for a word of a sample without text: zeros or, with "token", a learned vector. Other
+            Replacement for a word of a sample without text: zeros or, with "token", a learned vector. Other
             modalities add nothing where they are missing.
         names : mapping of str to hashable, default=None
             The names that modalities have in X, if other than the keys of ``shapes``.
 
         Returns
         -------
-        module : nn.Module
-            Its ``forward(X, mask)`` returns a :class:`FusionOutput`.
+        module : FusionModule
 
         Raises
         ------
@@ -263,8 +262,9 @@ class MAGFusion(BaseEstimator):
             _check_steps(shapes, text, missing)
             part = _encoder_of(encoder, text)
             gate = AdaptationGate(shapes[text][-1], sides, self.beta, self.dropout)
-            summary = part.build((1, *shapes[text]) if len(shapes[text]) == 1 else shapes[text])
-            return GatedEmbeddings(list(shapes), text, gate, summary, n_outputs, tokens)
+            shape = (1, *shapes[text]) if len(shapes[text]) == 1 else shapes[text]
+            summary, width = build_encoder(part, text, shape)
+            return GatedEmbeddings(list(shapes), text, gate, summary, nn.Linear(width, n_outputs), tokens)
         check_aligned("MAGFusion(backbone=...)", {}, encoder, missing)
         if self.pooling not in ("mean", "cls"):
             raise ValueError(f"MAGFusion has pooling 'mean' or 'cls', got pooling={self.pooling!r}.")
@@ -298,13 +298,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_steps(shapes: Mapping[str, tuple[int, ...]], text: str, missing: str) -> None:
+def _check_steps(shapes: Shapes, text: str, missing: Missing) -> None:
     """Reject sequences that have other steps than the text; vectors are repeated."""
     sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
 
 
-def _encoder_of(encoder: Any, text: str) -> Any:
+def _encoder_of(encoder: EncoderChoice, text: str) -> str | Encoder:
     if isinstance(encoder, Mapping):
         if set(encoder) - {text}:
             others = sorted(set(encoder) - {text})
@@ -313,6 +313,4 @@ def _encoder_of(encoder: Any, text: str) -> Any:
                 f"{', '.join(map(repr, others))} too."
             )
         encoder = encoder.get(text, "auto")
-    if isinstance(encoder, str) and encoder == "auto":
-        encoder = "transformer"
-    return resolve_component("encoder", encoder, ENCODERS, "build")
+    return "transformer" if isinstance(encoder, str) and encoder == "auto" else encoder

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...inputs._containers import as_samples, is_text
+from ...inputs._padding import _ends
 from ...inputs._schema import ModalitySchema
 
 __all__: list[str] = []
@@ -98,11 +99,10 @@ class TextSchema(ModalitySchema):
     def _check_aligned(self, name: Hashable, array: np.ndarray, tokens: np.ndarray, n_words: np.ndarray) -> None:
         """Reject steps beyond the words of a text: the sequence is then not aligned with the words.
 
-        After the fit, samples may have been re-paired to find out what a modality is worth: steps beyond the words are
-        then left unread, as long as some pairing of these texts and sequences would be aligned.
+        After the fit, a modality may have been permuted to find out what it is worth: steps beyond the words are then
+        left unread, as long as some pairing of these texts and sequences would be aligned.
         """
-        seen = ~np.isnan(array).all(axis=2)
-        n_steps = np.where(seen.any(1), array.shape[1] - seen[:, ::-1].argmax(1), 0)
+        n_steps = _ends(array)
         most = np.where(np.isnan(tokens[:, 0, 0]), array.shape[1], n_words)
         late = n_steps > most
         if late.any() and not (hasattr(self, "names") and (np.sort(n_steps) <= np.sort(most)).all()):
