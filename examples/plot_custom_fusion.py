@@ -2,57 +2,52 @@
 A fusion system of one's own
 ============================
 
-The dependency term works on any network that says what its code of each modality is. Here is one in twenty lines: gates
-that let the modalities scale each other's codes. It is used through an estimator, and through the net alone.
+The dependency term works on any network that says what its representation of each modality is. Here is one in fifteen
+lines: gates that let the modalities scale each other. It is used through an estimator, and through the net alone.
 """
 
 # %%
 # The module
 # ----------
-# ``forward`` returns a :class:`~sklearn_mdm.fusion.FusionOutput`, ``represent`` codes alone, and ``code_dims`` their
-# widths. :class:`~sklearn_mdm.encoders.ModalityCodes` brings the encoders and the stand-in for missing modalities. Each
-# code has to be a function of its own modality: the term would otherwise measure how the network is wired. So gates act
-# on what comes after the codes, and ``representations`` holds the codes themselves.
+# A :class:`~sklearn_mdm.fusion.FusionModule` is given the :class:`~sklearn_mdm.encoders.ModalityEncoders`, which make
+# the representations and replace those of missing modalities. ``forward`` returns a
+# :class:`~sklearn_mdm.fusion.FusionOutput`. Each representation has to be a function of its own modality: the term
+# would otherwise measure how the network is wired. So gates act on what comes after the representations, which are
+# returned as they are. The :class:`~sklearn_mdm.fusion.Fusion` holds parameters, here none, and builds the module once
+# the shapes of the modalities are known.
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import nn
 
 from sklearn_mdm import MDMFusionRegressor, MDMNet
-from sklearn_mdm.encoders import ModalityCodes
-from sklearn_mdm.fusion import FusionOutput
+from sklearn_mdm.encoders import ModalityEncoders
+from sklearn_mdm.fusion import Fusion, FusionModule, FusionOutput
 
 
-class GatedModule(nn.Module):
-    """Scales each code by a gate that reads all of them."""
+class GatedModule(FusionModule):
+    """Scales each representation by a gate that reads all of them."""
 
-    def __init__(self, shapes, n_outputs, encoder="auto", missing="mean"):
-        super().__init__()
-        self.codes = ModalityCodes(shapes, encoder, missing)
-        self.code_dims = self.codes.code_dims
+    def __init__(self, encoders, n_outputs):
+        super().__init__(encoders)
         width = sum(self.code_dims.values())
         self.gate, self.head = nn.Linear(width, width), nn.Linear(width, n_outputs)
 
-    def represent(self, X, mask=None):
-        """Return the code of each modality."""
-        return self.codes.represent(X, mask)
-
     def forward(self, X, mask=None):
-        """Return prediction, fused representation and codes."""
-        codes = self.represent(X, mask)
-        joint = torch.cat(list(self.codes.fill(codes, mask).values()), dim=1)
+        """Return prediction, fused representation and representations."""
+        z = self.represent(X, mask)
+        joint = torch.cat(list(self.encoders.fill(z, mask).values()), dim=1)
         fused = joint * torch.sigmoid(self.gate(joint))
-        return FusionOutput(self.head(fused), fused, codes)
+        return FusionOutput(self.head(fused), fused, z)
 
 
-class GatedFusion(BaseEstimator):
-    """The parameter object that builds the module once the shapes of the modalities are known."""
+class GatedFusion(Fusion):
+    """Builds the module."""
 
     def build(self, shapes, n_outputs, *, encoder="auto", missing="mean"):
         """Return the module."""
-        return GatedModule(shapes, n_outputs, encoder, missing)
+        return GatedModule(ModalityEncoders(shapes, encoder, missing), n_outputs)
 
 
 # %%
@@ -88,7 +83,7 @@ print("without the image:", without_image[:3].round(2))
 # ---------------
 # :class:`~sklearn_mdm.MDMNet` takes the module itself. It is a skorch net, with skorch's callbacks and history.
 
-module = GatedModule({"sound": (3,), "image": (4,)}, n_outputs=1)
+module = GatedFusion().build({"sound": (3,), "image": (4,)}, n_outputs=1)
 net = MDMNet(module, lam=0.1, max_epochs=30, batch_size=64, lr=3e-3, verbose=0).fit(X, y[:, None])
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")

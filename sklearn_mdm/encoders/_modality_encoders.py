@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class ModalityEncoders(nn.Module):
         self.code_dims: dict[str, int] = {}
         for name, shape in shapes.items():
             choice = chosen.get(name, "auto")
-            if isinstance(choice, str) and choice == "auto" and len(shape) == 2:
+            if choice == "auto" and len(shape) == 2:
                 choice = sequence_encoder
             self.encoders[name], self.code_dims[name] = build_encoder(choice, name, shape)
         self.tokens = (
@@ -168,7 +168,7 @@ def check_missing(missing: str) -> None:
         raise ValueError(f"missing must be one of {known}, got {missing!r}.")
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """Say what was found in place of a tensor or module: its shape, or its type."""
     return (
         f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"an object of type {type(value).__name__}"
@@ -179,7 +179,7 @@ def _like(mask: Tensor, x: Tensor) -> Tensor:
     return mask.unsqueeze(-1) if mask.dim() < x.dim() else mask
 
 
-def per_modality(encoder: Any, names: Sequence[Hashable]) -> dict[str, Any] | Any:
+def per_modality(encoder: str | Encoder | Mapping[Hashable, str | Encoder], names: Sequence[Hashable]) -> EncoderChoice:
     """Translate an ``encoder`` parameter given per modality name to the names used inside torch."""
     if not isinstance(encoder, Mapping):
         return encoder

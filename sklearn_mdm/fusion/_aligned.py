@@ -32,7 +32,7 @@ def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: M
         The ``missing`` parameter.
     """
     check_missing(missing)
-    if not (isinstance(encoder, str) and encoder == "auto"):
+    if encoder != "auto":
         raise ValueError(
             f'{owner} reads the modalities itself, step by step, and takes no encoder: leave encoder="auto", got '
             f"{encoder!r}."

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..encoders._base import Inputs, Masks, Shapes
 from ..encoders._modality_encoders import described
 from ..utils._threads import one_thread_if_small
-from ._base import FusionOutput
+from ._base import Fusion, FusionModule, FusionOutput
 
 __all__: list[str] = []
 
@@ -22,7 +22,7 @@ __all__: list[str] = []
 N_TRIAL_ROWS = 5
 
 
-def build_module(fusion: Any, shapes: Shapes, n_outputs: int, **options: Any) -> nn.Module:
+def build_module(fusion: Fusion, shapes: Shapes, n_outputs: int, **options: Any) -> FusionModule:
     """Build the module of a fusion, and see that it keeps to the contract of :class:`FusionModule`."""
     owner = type(fusion).__name__
     try:
@@ -91,7 +91,7 @@ def _check_attributes(module: Any, shapes: Shapes) -> None:
     _require(callable(getattr(module, "represent", None)), "it has no method represent(X, mask).")
 
 
-def _try_out(module: Any, shapes: Shapes, n_outputs: int) -> None:
+def _try_out(module: FusionModule, shapes: Shapes, n_outputs: int) -> None:
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     X, mask = {}, {}
     for i, (name, shape) in enumerate(shapes.items()):
@@ -121,7 +121,7 @@ def _masked(x: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen.unsqueeze(-1), x, 0)
 
 
-def _outputs(module: Any, X: Inputs, mask: Masks | None, n_outputs: int) -> dict[str, Tensor]:
+def _outputs(module: FusionModule, X: Inputs, mask: Masks | None, n_outputs: int) -> dict[str, Tensor]:
     """Return the representations, after a look at all that the module returns."""
     z = _represent(module, X, mask)
     output = _called("forward", module, X, mask)
@@ -145,13 +145,13 @@ def _outputs(module: Any, X: Inputs, mask: Masks | None, n_outputs: int) -> dict
     return z
 
 
-def _represent(module: Any, X: Inputs, mask: Masks | None) -> dict[str, Tensor]:
+def _represent(module: FusionModule, X: Inputs, mask: Masks | None) -> dict[str, Tensor]:
     z = _called("represent", module.represent, X, mask)
     _check_representations("represent", module, z)
     return z
 
 
-def _called(method: str, function: Callable[..., Any], X: Inputs, mask: Masks | None) -> Any:
+def _called(method: str, function: Callable[..., object], X: Inputs, mask: Masks | None) -> Any:
     try:
         return function(X, mask)
     except Exception as error:  # whatever the code of a user may raise
@@ -161,7 +161,7 @@ def _called(method: str, function: Callable[..., Any], X: Inputs, mask: Masks | 
         ) from error
 
 
-def _check_representations(method: str, module: Any, representations: Any) -> None:
+def _check_representations(method: str, module: FusionModule, representations: Any) -> None:
     names = list(module.code_dims)
     _require(
         isinstance(representations, Mapping) and list(representations) == names,

@@ -126,34 +126,22 @@ class MISAFusion(Fusion):
                 f"MISAFusion needs a hidden_dim that n_heads divides, got hidden_dim={self.hidden_dim} and "
                 f"n_heads={self.n_heads}."
             )
-        weights = self.sim_weight, self.diff_weight, self.recon_weight
-        if not all(weight >= 0 for weight in weights):
+        if not all(weight >= 0 for weight in (self.sim_weight, self.diff_weight, self.recon_weight)):
             raise ValueError(
                 f"MISAFusion needs weights that are not negative, got sim_weight={self.sim_weight}, "
                 f"diff_weight={self.diff_weight} and recon_weight={self.recon_weight}."
             )
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
-        chosen = {name: chosen.get(name, "auto") for name in shapes}
-        chosen = {name: _Utterance() if _is_auto(choice) else choice for name, choice in chosen.items()}
-        encoders = ModalityEncoders(shapes, chosen, missing)
-        return _MISA(encoders, n_outputs, self.hidden_dim, self.n_heads, self.feedforward_dim, self.dropout, weights)
+        chosen = {name: _Utterance() if chosen.get(name, "auto") == "auto" else chosen[name] for name in shapes}
+        return _MISA(self, ModalityEncoders(shapes, chosen, missing), n_outputs)
 
 
 class _MISA(FusionModule):
-    def __init__(
-        self,
-        encoders: ModalityEncoders,
-        n_outputs: int,
-        hidden_dim: int,
-        n_heads: int,
-        feedforward_dim: int,
-        dropout: float,
-        weights: tuple[float, float, float],
-    ) -> None:
+    def __init__(self, fusion: MISAFusion, encoders: ModalityEncoders, n_outputs: int) -> None:
         super().__init__(encoders)
-        names = list(encoders.code_dims)
+        names, hidden_dim, dropout = list(encoders.code_dims), fusion.hidden_dim, fusion.dropout
         self.code_dims = dict.fromkeys(names, hidden_dim)
-        self.weights = weights
+        self.weights = fusion.sim_weight, fusion.diff_weight, fusion.recon_weight
         self.project = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.LayerNorm(hidden_dim))
@@ -163,7 +151,9 @@ class _MISA(FusionModule):
         self.private = nn.ModuleDict({name: nn.Linear(hidden_dim, hidden_dim) for name in names})
         self.shared = nn.Linear(hidden_dim, hidden_dim)
         self.decode = nn.ModuleDict({name: nn.Linear(hidden_dim, hidden_dim) for name in names})
-        self.attend = nn.TransformerEncoderLayer(hidden_dim, n_heads, feedforward_dim, dropout, batch_first=True)
+        self.attend = nn.TransformerEncoderLayer(
+            hidden_dim, fusion.n_heads, fusion.feedforward_dim, dropout, batch_first=True
+        )
         n_fused = len(names) * hidden_dim
         self.fuse = nn.Sequential(nn.Linear(2 * n_fused, n_fused), nn.Dropout(dropout), nn.ReLU())
         self.out = nn.Linear(n_fused, n_outputs)
@@ -251,10 +241,6 @@ def overlap(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 def mean_of(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean; 0 where all weights are."""
     return (values * weight).sum() / weight.sum().clamp(min=1)
-
-
-def _is_auto(choice: str | Encoder) -> bool:
-    return isinstance(choice, str) and choice == "auto"
 
 
 class _Utterance(Encoder):

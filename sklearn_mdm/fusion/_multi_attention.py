@@ -1,4 +1,4 @@
-"""Multi-attention fusion: an LSTM per modality that also reads a code of what the others did at the step before."""
+"""Multi-attention fusion: an LSTM per modality that also reads what all of them did at the step before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["MultiAttentionFusion"]
 
 
 class MultiAttentionFusion(Fusion):
-    r"""Let an LSTM per modality read, at every step, a code of several attentions over all hidden states (MARN).
+    r"""Let an LSTM per modality read, at every step, what several attentions found in all hidden states (MARN).
 
     With :math:`h_t` the hidden states of all modalities after step t side by side, and :math:`k = 1, \dots, K`,
 

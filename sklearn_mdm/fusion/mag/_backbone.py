@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         depend on their number, such as DeBERTa with a convolution behind the first.
     """
 
-    def __init__(self, model: Any, layer: int, frozen_layers: int | str, bf16: bool) -> None:
+    def __init__(self, model: Any, layer: int, frozen_layers: int | Literal["all"], bf16: bool) -> None:
         super().__init__()
         self.model = model
         if getattr(model, "pooler", None) is not None:
@@ -199,7 +199,7 @@ def position_limit(model: Any) -> int | None:
     return limit if limit is not None and 0 < limit < MAX_POSITIONS else None
 
 
-def _checked_layers(layer: int, frozen_layers: int | str, n_layers: int) -> tuple[int, int | None]:
+def _checked_layers(layer: int, frozen_layers: int | Literal["all"], n_layers: int) -> tuple[int, int | None]:
     """Resolve both numbers; the second is None if nothing is frozen."""
     if isinstance(layer, bool) or not isinstance(layer, Integral) or not -1 <= layer <= n_layers:
         raise ValueError(f"MAGFusion has a layer from 0 to {n_layers} in this backbone, or -1, got layer={layer!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ class GatedBackbone(Gated):
         backbone = copy.deepcopy(self.backbone).eval()
         return backbone if self.gate.norm.weight.device.type == "mps" else backbone.double()
 
-    def _states(self, backbone: Backbone, rows: Any) -> list[np.ndarray]:
+    def _states(self, backbone: Backbone, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
         lengths = torch.tensor([len(row) for row in rows])
         device = self.gate.norm.weight.device
         seen = (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).to(device)

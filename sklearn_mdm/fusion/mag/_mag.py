@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Hashable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from sklearn.utils.validation import check_memory
 from torch import nn
@@ -152,10 +152,10 @@ class MAGFusion(Fusion):
         layer: int = 0,
         beta: float = 1.0,
         dropout: float = 0.1,
-        pooling: str = "mean",
+        pooling: Literal["mean", "cls"] = "mean",
         tokenizer: Any = None,
         max_length: int | None = None,
-        frozen_layers: int | str = 0,
+        frozen_layers: int | Literal["all"] = 0,
         backbone_lr: float = 2e-5,
         bf16: bool = False,
         memory: Any = None,
@@ -294,7 +294,7 @@ class MAGFusion(Fusion):
         check_memory(self.memory)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -313,4 +313,4 @@ def _encoder_of(encoder: EncoderChoice, text: str) -> str | Encoder:
                 f"{', '.join(map(repr, others))} too."
             )
         encoder = encoder.get(text, "auto")
-    return "transformer" if isinstance(encoder, str) and encoder == "auto" else encoder
+    return "transformer" if encoder == "auto" else encoder
