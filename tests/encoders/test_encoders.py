@@ -1,4 +1,4 @@
-"""From one modality to its code: what encoders make of steps, masks and missing samples."""
+"""From one modality to its representation: what encoders make of steps, masks and missing samples."""
 
 import copy
 import pickle
@@ -68,17 +68,17 @@ def equal(a, b, tolerance=1e-12):
 # --- what an encoder reads -------------------------------------------------------------------------------------------
 
 
-def test_code__is_as_wide_as_out_dim(encoder):
+def test_representation__is_as_wide_as_out_dim(encoder):
     assert encoder(steps()).shape == (5, encoder.out_dim)
     assert encoder(steps(n_steps=9)).shape == (5, encoder.out_dim)
 
 
-def test_code__is_that_of_the_observed_steps_alone(encoder, mask):
+def test_representation__is_that_of_the_observed_steps_alone(encoder, mask):
     x = steps()
-    codes = encoder(x, mask)
+    representations = encoder(x, mask)
     for i, seen in enumerate(mask):
         if seen.any():
-            equal(codes[[i]], encoder(x[[i]][:, seen]))
+            equal(representations[[i]], encoder(x[[i]][:, seen]))
 
 
 def test_mask_of_ones__is_no_mask(encoder):
@@ -86,32 +86,32 @@ def test_mask_of_ones__is_no_mask(encoder):
     equal(encoder(x, torch.ones(5, 6, dtype=torch.bool)), encoder(x))
 
 
-def test_sample_without_a_step__has_the_same_code_in_any_batch(encoder, mask):
-    codes = encoder(torch.where(mask.unsqueeze(-1), steps(), 0), mask)
-    assert torch.isfinite(codes).all()
+def test_sample_without_a_step__has_the_same_representation_in_any_batch(encoder, mask):
+    representations = encoder(torch.where(mask.unsqueeze(-1), steps(), 0), mask)
+    assert torch.isfinite(representations).all()
     for n_steps in (1, 8):
         alone = encoder(torch.zeros(1, n_steps, 2).double(), torch.zeros(1, n_steps, dtype=torch.bool))
-        equal(codes[[1]], alone)
+        equal(representations[[1]], alone)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-def test_recurrent_sample_without_a_step__has_the_code_of_the_initial_state(name):
+def test_recurrent_sample_without_a_step__has_the_representation_of_the_initial_state(name):
     encoder = built(SMALL[name], (6, 2))
-    code = encoder(steps(2), torch.tensor([[False] * 6, [True] * 6]))[0]
-    equal(code, encoder.out.bias)
+    representation = encoder(steps(2), torch.tensor([[False] * 6, [True] * 6]))[0]
+    equal(representation, encoder.out.bias)
 
 
 @pytest.mark.parametrize("garbage", [1e3, -1e30, nan, float("inf")])
-def test_garbage_under_the_mask__changes_neither_codes_nor_gradients(mask, garbage):
+def test_garbage_under_the_mask__changes_neither_representations_nor_gradients(mask, garbage):
     def run(value):
-        codes = ModalityEncoders(shapes, SMALL).double()
-        codes.load_state_dict(state)
+        encoders = ModalityEncoders(shapes, SMALL).double()
+        encoders.load_state_dict(state)
         X = {name: torch.where(mask.unsqueeze(-1), steps(), value).requires_grad_() for name in shapes}
-        found = codes.represent(X, dict.fromkeys(shapes, mask))
-        sum(code.square().sum() for code in found.values()).backward()
+        found = encoders.represent(X, dict.fromkeys(shapes, mask))
+        sum(z.square().sum() for z in found.values()).backward()
         for x in X.values():
             assert not x.grad[~mask].any()
-        return [*found.values(), *(parameter.grad for parameter in codes.parameters())]
+        return [*found.values(), *(parameter.grad for parameter in encoders.parameters())]
 
     shapes = dict.fromkeys(SMALL, (6, 2))
     state = ModalityEncoders(shapes, SMALL).double().state_dict()
@@ -168,7 +168,7 @@ def test_every_parameter__gets_a_gradient(encoder, mask):
     assert not [name for name, parameter in encoder.named_parameters() if not parameter.grad.any()]
 
 
-def test_without_gradients__the_code_is_the_same(encoder, mask):
+def test_without_gradients__the_representation_is_the_same(encoder, mask):
     x = torch.where(mask.unsqueeze(-1), steps(), 0)
     with torch.no_grad():
         found = encoder(x, mask)
@@ -187,7 +187,7 @@ def test_dropout__acts_in_training_only(encoder):
     assert torch.equal(encoder(x), encoder(x))
 
 
-def test_copy_and_pickle__give_the_same_codes(encoder, mask):
+def test_copy_and_pickle__give_the_same_representations(encoder, mask):
     for other in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
         assert torch.equal(other(steps(), mask), encoder(steps(), mask))
 
@@ -268,19 +268,19 @@ def test_sinusoids__are_sine_and_cosine_of_geometric_wavelengths():
 
 @pytest.mark.parametrize("name", list(ENCODERS))
 def test_name__gives_an_encoder_of_32_features(name):
-    codes = ModalityEncoders({"m0": (6, 2)}, name)
-    assert codes.code_dims == {"m0": 32}
-    assert codes.represent({"m0": steps().float()})["m0"].shape == (5, 32)
+    encoders = ModalityEncoders({"m0": (6, 2)}, name)
+    assert encoders.code_dims == {"m0": 32}
+    assert encoders.represent({"m0": steps().float()})["m0"].shape == (5, 32)
 
 
 def test_mapping__sets_the_encoder_of_each_modality_and_leaves_the_others_to_auto():
     shapes = {"m0": (6, 2), "m1": (3,), "m2": (6, 2)}
-    codes = ModalityEncoders(shapes, {"m0": LSTMEncoder(4, 7)})
-    kinds = {name: type(encoder) for name, encoder in codes.encoders.items()}
+    encoders = ModalityEncoders(shapes, {"m0": LSTMEncoder(4, 7)})
+    kinds = {name: type(encoder) for name, encoder in encoders.encoders.items()}
     vector = MLPEncoder().build((3,))
     assert kinds == {"m0": type(LSTMEncoder().build((6, 2))), "m1": type(vector), "m2": kinds["m0"]}
-    assert isinstance(codes.encoders["m0"].network, nn.LSTM) and isinstance(codes.encoders["m2"].network, nn.GRU)
-    assert codes.code_dims == {"m0": 7, "m1": 32, "m2": 32}
+    assert isinstance(encoders.encoders["m0"].network, nn.LSTM) and isinstance(encoders.encoders["m2"].network, nn.GRU)
+    assert encoders.code_dims == {"m0": 7, "m1": 32, "m2": 32}
     pooled = ModalityEncoders(shapes, sequence_encoder="mlp").encoders
     assert pooled["m0"].pool and not pooled["m1"].pool
 

@@ -119,11 +119,11 @@ def mean_state(states_of, layers, x, observed):
 
 def sinusoid(t, d):
     """Position code of step t, Vaswani et al. (2017), section 3.5."""
-    code = np.empty(d)
+    position = np.empty(d)
     for i in range(d):
         angle = t / 10000 ** (2 * (i // 2) / d)
-        code[i] = np.sin(angle) if i % 2 == 0 else np.cos(angle)
-    return code
+        position[i] = np.sin(angle) if i % 2 == 0 else np.cos(angle)
+    return position
 
 
 def multi_head_attention(heads, out, tokens):
@@ -152,7 +152,7 @@ def transformer_layer(layer, tokens, norm_first=False):
     return [layer_norm(layer["norm2"], token + mlp(layer["feedforward"], token)) for token in tokens]
 
 
-def transformer_code(roles, x, observed):
+def transformer_representation(roles, x, observed):
     """Mean of the outputs over the observed steps, which alone are tokens and alone are counted by positions."""
     tokens = [affine(roles["embed"], x[t]) for t in range(len(x)) if observed[t]]
     tokens = [token + sinusoid(t, len(token)) for t, token in enumerate(tokens)]
@@ -174,24 +174,24 @@ def mean_and_std(x, observed):
     return np.concatenate([steps.mean(axis=0), np.maximum(deviation, 1e-6)])
 
 
-# --- fusion of codes -----------------------------------------------------------------------------------------------
+# --- fusion of representations ---------------------------------------------------------------------------------------
 
 
-def late_fusion(heads, log_weights, codes, observed):
+def late_fusion(heads, log_weights, representations, observed):
     """Weighted predictions of the modalities, zero for those that were not observed; the weights add up to one."""
     total = sum(np.exp(a) for a, seen in zip(log_weights, observed, strict=True) if seen)
     return [
         np.exp(a) / total * mlp(head, relu(z)) * seen
-        for head, a, z, seen in zip(heads, log_weights, codes, observed, strict=True)
+        for head, a, z, seen in zip(heads, log_weights, representations, observed, strict=True)
     ]
 
 
-def outer_product(codes, one="first"):
-    """Tensor fusion, Zadeh et al. (2017), equation 2: every product of one entry of each extended code.
+def outer_product(representations, one="first"):
+    """Tensor fusion, Zadeh et al. (2017), equation 2: every product of one entry of each extended representation.
 
-    ``one`` is the place of the constant in an extended code: the paper prints it last, its published code has it first.
+    ``one`` is the place of the constant in it: the paper prints it last, its published code has it first.
     """
-    extended = [np.append(1.0, z) if one == "first" else np.append(z, 1.0) for z in codes]
+    extended = [np.append(1.0, z) if one == "first" else np.append(z, 1.0) for z in representations]
     tensor = np.empty([len(z) for z in extended])
     for index in product(*(range(len(z)) for z in extended)):
         tensor[index] = 1.0
@@ -216,9 +216,9 @@ def low_rank_weight(factors, rank_weights):
     return weight
 
 
-def low_rank_fusion(factors, rank_weights, bias, codes, one="first"):
-    """Liu et al. (2018), equation 1: the weight tensor times the outer product of the codes, plus the bias."""
-    weight, tensor = low_rank_weight(factors, rank_weights), outer_product(codes, one)
+def low_rank_fusion(factors, rank_weights, bias, representations, one="first"):
+    """Liu et al. (2018), equation 1: the weight tensor times the outer product, plus the bias."""
+    weight, tensor = low_rank_weight(factors, rank_weights), outer_product(representations, one)
     fused = np.array(bias, dtype=float)
     for index in product(*(range(size) for size in tensor.shape)):
         for k in range(len(fused)):

@@ -131,13 +131,13 @@ def test_gate__works_on_the_states_in_front_of_its_layer(layer):
     for block in blocks[:layer]:
         states = block(states)
     seen = {"audio": words >= 0}
-    code = states[:, 1:5].mean(1)
+    representation = states[:, 1:5].mean(1)
     states = module.gate(states, {"audio": audio[:, words[0].clamp(min=0)]}, seen)
     for block in blocks[layer:]:
         states = block(states)
     output = module({"text": tokens, "audio": audio})
     torch.testing.assert_close(output.fused, states.mean(1), rtol=0, atol=1e-5)
-    torch.testing.assert_close(output.representations["text"], code, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output.representations["text"], representation, rtol=0, atol=1e-5)
     assert torch.equal(module.represent({"text": tokens, "audio": audio})["text"], output.representations["text"])
 
 
@@ -178,14 +178,14 @@ def test_critic_steps__run_no_layer_above_the_gate(layer, directories):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layer", [0, 2, -1])
-def test_codes__without_text_are_zero_and_leave_gradients_finite(kind, layer):
+def test_representations__without_text_are_zero_and_leave_gradients_finite(kind, layer):
     module = MAGFusion(backbone=tiny.make_config(kind), layer=layer).build({"text": (3, 3), "audio": (2,)}, 1)
     words = torch.tensor([[[5.0, 0, 0], [6, 1, 0], [7, 2, 0]]]).expand(2, -1, -1)
     X = {"text": words, "audio": torch.randn(2, 2)}
     mask = {"text": torch.tensor([[True] * 3, [False] * 3]), "audio": torch.ones(2, dtype=torch.bool)}
-    code = module.represent(X, mask)["text"]
-    assert code[0].any() and not code[1].any()
-    (code[0].sum() + module(X, mask).prediction.sum()).backward()
+    representation = module.represent(X, mask)["text"]
+    assert representation[0].any() and not representation[1].any()
+    (representation[0].sum() + module(X, mask).prediction.sum()).backward()
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
 
@@ -196,20 +196,20 @@ def test_modality_dropout__with_missing_texts__trains(directories):
     assert np.isfinite(model.predict(X)).all() and np.isfinite(model.dependency_curve_).all()
 
 
-def test_codes__depend_on_their_own_modality_alone(directories):
+def test_representations__depend_on_their_own_modality_alone(directories):
     X, _ = data(6)
     X["text"] = [text or "bad" for text in X["text"]]
     X["audio"] = [np.ones((len(text.split()), 3)) for text in X["text"]]
     model = built(regressor(directories["bert"]), X)
 
-    def codes(**changed):
+    def representations(**changed):
         return dict(zip(model.modalities_, model._codes({**X, **changed})[0], strict=True))
 
-    before = codes()
-    after = codes(audio=[3 * a for a in X["audio"]], visual=X["visual"] + 1)
+    before = representations()
+    after = representations(audio=[3 * a for a in X["audio"]], visual=X["visual"] + 1)
     assert_array_equal(after["text"], before["text"])
     assert (after["audio"] != before["audio"]).any()
-    after = codes(text=["new film" if len(t.split()) == 2 else t.replace("film", "plot") for t in X["text"]])
+    after = representations(text=["new film" if len(t.split()) == 2 else t.replace("film", "plot") for t in X["text"]])
     assert_array_equal(after["audio"], before["audio"])
     assert_array_equal(after["visual"], before["visual"])
     assert (after["text"] != before["text"]).any()

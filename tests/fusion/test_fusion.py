@@ -159,8 +159,8 @@ def test_output__shapes__are_those_of_the_contract(system, shapes, n_outputs, mi
     assert output.prediction.shape == (6, n_outputs)
     assert output.fused.dim() == 2 and len(output.fused) == 6
     assert list(output.representations) == list(module.code_dims) == list(shapes)
-    for name, code in output.representations.items():
-        assert code.shape == (6, module.code_dims[name])
+    for name, z in output.representations.items():
+        assert z.shape == (6, module.code_dims[name])
     assert output.penalty is None or output.penalty.shape == ()
     for value in (output.prediction, output.fused, *output.representations.values()):
         assert torch.isfinite(value).all()
@@ -249,7 +249,7 @@ def test_garbage_under_the_mask__changes_neither_outputs_nor_gradients(system, s
         for x in X.values():
             x.requires_grad_()
         output = module(X, mask)
-        loss = output.prediction.sum() + sum(code.square().sum() for code in output.representations.values())
+        loss = output.prediction.sum() + sum(z.square().sum() for z in output.representations.values())
         (loss + (output.penalty or 0)).backward()
         return output, [p.grad.clone() for p in module.parameters() if p.grad is not None], X
 
@@ -297,8 +297,8 @@ def test_batch_mates__change_nothing(system, shapes):
         alone = module(rows(X, [i]), rows(mask, [i]))
         torch.testing.assert_close(alone.prediction, together.prediction[[i]], rtol=0, atol=1e-10)
         torch.testing.assert_close(alone.fused, together.fused[[i]], rtol=0, atol=1e-10)
-        for name, code in alone.representations.items():
-            torch.testing.assert_close(code, together.representations[name][[i]], rtol=0, atol=1e-10)
+        for name, z in alone.representations.items():
+            torch.testing.assert_close(z, together.representations[name][[i]], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("missing", ["mean", "token", "skip"])
@@ -387,8 +387,7 @@ def test_one_seed__builds_one_module(system, shapes):
 
 
 @pytest.mark.usefixtures("quick_reports")
-@pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
-@pytest.mark.parametrize("kind", ["vectors", "sequences"])
+@pytest.mark.parametrize(("cls", "kind"), [(MDMFusionRegressor, "vectors"), (MDMFusionClassifier, "sequences")])
 def test_estimator__fits_predicts_repeats_and_pickles(system, cls, kind, X, y):
     if kind == "sequences":
         X = {name: np.stack([x, -x, 2 * x], axis=1) for name, x in X.items()}

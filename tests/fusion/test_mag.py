@@ -133,12 +133,12 @@ def test_a_vector__is_repeated_for_every_word():
     torch.testing.assert_close(found.prediction, expected.prediction)
 
 
-def test_codes__are_the_mean_word_and_the_mean_projection():
+def test_representations__are_the_mean_word_and_the_mean_projection():
     module = MAGFusion().build({**SHAPES, "audio": (6, 3)}, 1).double()
     X = {"text": torch.randn(2, 6, 8).double(), "audio": torch.randn(2, 6, 3).double()}
-    codes = module.represent(X)
-    torch.testing.assert_close(codes["text"], X["text"].mean(1))
-    torch.testing.assert_close(codes["audio"], module.gate.projections["audio"](X["audio"]).mean(1))
+    representations = module.represent(X)
+    torch.testing.assert_close(representations["text"], X["text"].mean(1))
+    torch.testing.assert_close(representations["audio"], module.gate.projections["audio"](X["audio"]).mean(1))
     assert module.code_dims == {"text": 8, "audio": 8}
 
 

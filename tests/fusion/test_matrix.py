@@ -102,7 +102,7 @@ def fit_twice(case):
         modalities=modalities,
         critic_hidden_dims=(8,),
         batch_size=16,
-        max_epochs=2,
+        max_epochs=1,
         device="cpu",
         random_state=0,
     )

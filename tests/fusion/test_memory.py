@@ -190,14 +190,14 @@ def test_prediction__one_and_four_modalities__is_that_of_a_loop(n_modalities):
 
 def test_representation__is_the_last_state_of_an_lstm_over_the_own_steps():
     module, X, mask = build(), batch(), masks()
-    codes = module(X, mask).representations
+    representations = module(X, mask).representations
     for name, cell in module.cells.items():
         lstm = torch.nn.LSTM(cell.input_size, cell.hidden_size, batch_first=True).double()
         lstm.load_state_dict({f"{key}_l0": value for key, value in cell.state_dict().items()})
         for i in range(5):
             steps = X[name][i : i + 1, mask[name][i]]
             expected = lstm(steps)[1][0][0] if steps.shape[1] else torch.zeros(1, 3, dtype=torch.float64)
-            assert_close(codes[name][[i]], expected, rtol=0, atol=1e-12)
+            assert_close(representations[name][[i]], expected, rtol=0, atol=1e-12)
 
 
 def test_vector__is_a_sequence_of_one_step():
@@ -268,7 +268,7 @@ def test_hidden_dims_of_another_number__error_says_how_many(hidden_dims):
         build(hidden_dims=hidden_dims)
 
 
-def test_hidden_dims_per_modality__are_the_widths_of_the_codes():
+def test_hidden_dims_per_modality__are_the_widths_of_the_representations():
     module = build(hidden_dims=np.array([2, 5, 1]))
     assert module.code_dims == {"m0": 2, "m1": 5, "m2": 1}
     assert module(batch()).representations["m1"].shape == (5, 5)

@@ -124,7 +124,7 @@ def test_difference__equal_and_orthogonal_parts__is_known():
 
 
 def test_penalty__values_of_a_missing_modality__make_no_difference():
-    # With a learned stand-in, what lies in those rows would be felt if they counted.
+    # With a learned replacement, what lies in those rows would be felt if they counted.
     module, X, mask = build(missing="token"), batch(), masks()
     expected = module(X, mask).penalty
     for token in module.encoders.tokens.values():

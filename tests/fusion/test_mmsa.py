@@ -147,7 +147,7 @@ def test_tensor_fusion__same_weights__equals_mmsa(mmsa):
         nn.ModuleList([ours.hidden, ours.out]),
         [theirs.post_fusion_layer_1, theirs.post_fusion_layer_2, theirs.post_fusion_layer_3],
     )
-    # The one comes first in the codes of mmsa, and last in ours.
+    # The one comes first in the representations of mmsa, and last in ours.
     products = ours.hidden[0].weight.unflatten(1, (3 + 1, 4 + 1, 5 + 1))
     ours.hidden[0].weight.copy_(products.roll((-1, -1, -1), (1, 2, 3)).flatten(1))
     output, expected = ours(X), theirs(X["text"], X["audio"], X["video"])
@@ -172,7 +172,7 @@ def test_low_rank_fusion__same_weights__equals_mmsa(mmsa, n_outputs):
     theirs.fusion_bias.normal_()
     ours = LowRankFusion(rank=4).build(shapes(X), n_outputs, encoder=subnets(theirs)).eval()
     for name, factor in ours.factors.items():
-        source = getattr(theirs, f"{name}_factor")  # (rank, 1 + width of the code, outputs)
+        source = getattr(theirs, f"{name}_factor")  # (rank, 1 + width of the representation, outputs)
         factor.weight.copy_(source[:, 1:].transpose(1, 2).flatten(0, 1))
         factor.bias.copy_(source[:, 0].flatten())
     ours.rank_weights.copy_(theirs.fusion_weights[0])
@@ -237,7 +237,7 @@ def misa(mmsa):
         transformers="bert",
         pretrained="",
         feature_dims=(768, AUDIO, VIDEO),
-        hidden_size=32,  # narrower codes are short, and mmsa adds 1e-6 to their length
+        hidden_size=32,  # narrower representations are short, and mmsa adds 1e-6 to their length
         rnncell="lstm",
         use_cmd_sim=True,
         dropout=0.0,

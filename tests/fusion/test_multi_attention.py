@@ -82,12 +82,12 @@ def test_prediction__one_and_four_modalities__is_that_of_a_loop(n_modalities):
 
 def test_representation__is_the_mean_embedding_of_the_own_steps():
     module, X = build(), batch()
-    codes = module(X, MASK).representations
+    representations = module(X, MASK).representations
     for name, embed in module.embeddings.items():
         for i in range(4):
             steps = embed(X[name][i, MASK[name][i]])
             expected = steps.mean(0) if len(steps) else torch.zeros(3, dtype=torch.float64)
-            assert_close(codes[name][i], expected, rtol=0, atol=1e-12)
+            assert_close(representations[name][i], expected, rtol=0, atol=1e-12)
 
 
 def test_states__hear_of_other_modalities_one_step_later():

@@ -139,102 +139,108 @@ def transformer_layer(layer):
 # --- encoders ------------------------------------------------------------------------------------------------------
 
 
-def recurrent_code(states_of, gates, encoder, x, seen):
+def recurrent_representation(states_of, gates, encoder, x, seen):
     pool = {last_state: reference.last_state, mean_state: reference.mean_state}[encoder.pool]
     state = pool(states_of, stacked(encoder.network, gates), x, seen)
     return state if isinstance(encoder.out, torch.nn.Identity) else reference.affine(affine(encoder.out), state)
 
 
-def transformer_code(encoder, x, seen):
+def transformer_representation(encoder, x, seen):
     roles = {
         "embed": affine(encoder.embed),
         "layers": [transformer_layer(layer) for layer in encoder.layers],
         "norm": norm(encoder.norm),
         "out": affine(encoder.out),
     }
-    return reference.transformer_code(roles, x, seen)
+    return reference.transformer_representation(roles, x, seen)
 
 
-def mlp_code(encoder, x, seen):
+def mlp_representation(encoder, x, seen):
     summary = reference.mean_and_std(x, seen) if encoder.pool else np.where(seen, x, 0)[0]
     return reference.mlp(layers(encoder.layers), summary)
 
 
-lstm_code = partial(recurrent_code, reference.lstm_states, lstm_gates)
-gru_code = partial(recurrent_code, reference.gru_states, gru_gates)
+lstm_representation = partial(recurrent_representation, reference.lstm_states, lstm_gates)
+gru_representation = partial(recurrent_representation, reference.gru_states, gru_gates)
 
 
-def code(encoder, x, seen):
+def representation(encoder, x, seen):
     """Code of one sample by any of the encoders."""
     if hasattr(encoder, "network"):
-        return (lstm_code if isinstance(encoder.network, torch.nn.LSTM) else gru_code)(encoder, x, seen)
-    return (transformer_code if hasattr(encoder, "embed") else mlp_code)(encoder, x, seen)
+        return (lstm_representation if isinstance(encoder.network, torch.nn.LSTM) else gru_representation)(
+            encoder, x, seen
+        )
+    return (transformer_representation if hasattr(encoder, "embed") else mlp_representation)(encoder, x, seen)
 
 
 # --- systems -------------------------------------------------------------------------------------------------------
-# Each function returns prediction, fused representation and codes of one sample.
+# Each function returns prediction, fused representation and representations of one sample.
 
 
 def encoded(module, x, seen):
     """Codes by modality, and the same with tokens for the missing modalities."""
-    codes = {name: code(encoder, x[name], seen[name]) for name, encoder in module.encoders.encoders.items()}
+    representations = {
+        name: representation(encoder, x[name], seen[name]) for name, encoder in module.encoders.encoders.items()
+    }
     tokens = module.encoders.tokens
-    return codes, [z if tokens is None or seen[name].any() else array(tokens[name]) for name, z in codes.items()]
+    return representations, [
+        z if tokens is None or seen[name].any() else array(tokens[name]) for name, z in representations.items()
+    ]
 
 
 def late(module, x, seen):
-    codes, _ = encoded(module, x, seen)
+    representations, _ = encoded(module, x, seen)
     weighted = reference.late_fusion(
         [layers(head) for head in module.heads.values()],
         array(module.log_weights),
-        list(codes.values()),
-        [seen[name].any() for name in codes],
+        list(representations.values()),
+        [seen[name].any() for name in representations],
     )
-    return sum(weighted), np.concatenate(weighted), codes
+    return sum(weighted), np.concatenate(weighted), representations
 
 
 def tensor(module, x, seen):
-    codes, filled = encoded(module, x, seen)
+    representations, filled = encoded(module, x, seen)
     *hidden, out = [*layers(module.hidden), affine(module.out)]
     products = reference.outer_product(filled, one="last").ravel()
     fused = reference.relu(reference.mlp(hidden, products))
-    return reference.affine(out, fused), fused, codes
+    return reference.affine(out, fused), fused, representations
 
 
 def low_rank(module, x, seen):
-    codes, filled = encoded(module, x, seen)
+    representations, filled = encoded(module, x, seen)
     n_outputs, rank = len(module.bias), len(module.rank_weights)
     factors = []
     for factor in module.factors.values():
         W, b = affine(factor)
         factors.append(np.concatenate([W, b[:, None]], axis=1).reshape(rank, n_outputs, -1).swapaxes(1, 2))
-    fuse = partial(reference.low_rank_fusion, factors, codes=filled, one="last")
+    fuse = partial(reference.low_rank_fusion, factors, representations=filled, one="last")
     prediction = fuse(array(module.rank_weights), array(module.bias))
     # The product of one rank is the prediction that it would give alone.
     fused = np.concatenate([fuse(alone, np.zeros(n_outputs)) for alone in np.eye(rank)])
-    return prediction, fused, codes
+    return prediction, fused, representations
 
 
 def embedded(module, x, seen):
-    """What the system reads of each modality, what it reads at a gap, and the codes."""
+    """What the system reads of each modality, what it reads at a gap, and the representations."""
     width = module.code_dims["m0"]
     steps = [[reference.affine(affine(module.embeddings[name]), step) for step in x[name]] for name in x]
     gaps = [array(module.tokens[name]) if len(module.tokens) else np.zeros(width) for name in x]
-    codes = {}
+    representations = {}
     for name, embeddings in zip(x, steps, strict=True):
         observed = [step for step, there in zip(embeddings, seen[name], strict=True) if there]
-        codes[name] = sum(observed) / len(observed) if observed else np.zeros(width)
-    return steps, gaps, codes
+        representations[name] = sum(observed) / len(observed) if observed else np.zeros(width)
+    return steps, gaps, representations
 
 
 def ef_lstm(module, x, seen):
-    steps, gaps, codes = embedded(module, x, seen)
+    steps, gaps, representations = embedded(module, x, seen)
     fused = reference.early_fusion(stacked(module.lstm, lstm_gates), steps, gaps, list(seen.values()))
-    return reference.mlp(layers(module.head), fused), fused, codes
+    return reference.mlp(layers(module.head), fused), fused, representations
 
 
 def multi_attention(module, x, seen):
-    steps, gaps, codes = embedded(module, x, seen)
+    steps, gaps, representations = embedded(module, x, seen)
     cells, reduce = [], []
     for name, width in zip(x, module.hidden_dims, strict=True):
         # The cell reads embedding and cross-view code side by side.
@@ -252,7 +258,7 @@ def multi_attention(module, x, seen):
     }
     h, z = reference.multi_attention_fusion(roles, steps, gaps, list(seen.values()))
     fused = np.concatenate([*h, z])
-    return reference.mlp(layers(module.head), fused), fused, codes
+    return reference.mlp(layers(module.head), fused), fused, representations
 
 
 def memory(module, x, seen):
@@ -270,10 +276,12 @@ def memory(module, x, seen):
         "update": [(np.hstack([W[2], recall[1]]), b[2]), affine(module.update)],
     }
     h, u = reference.memory_fusion(roles, [x[name] for name in names], [seen[name] for name in names])
-    codes = dict(zip(names, h, strict=True))
-    filled = [array(module.tokens[n]) if len(module.tokens) and not seen[n].any() else codes[n] for n in names]
+    representations = dict(zip(names, h, strict=True))
+    filled = [
+        array(module.tokens[n]) if len(module.tokens) and not seen[n].any() else representations[n] for n in names
+    ]
     fused = np.concatenate([*filled, u])
-    return reference.mlp(layers(module.head), fused), fused, codes
+    return reference.mlp(layers(module.head), fused), fused, representations
 
 
 def utterance(encoder, x, seen):
@@ -341,8 +349,8 @@ def build_system(system, X, missing, seed):
 
 def expected(system, module, X, mask):
     rows = [SYSTEMS[system][1](module, x, seen) for x, seen in samples(X, mask)]
-    predictions, fused, codes = zip(*rows, strict=True)
-    return np.array(predictions), np.array(fused), {name: np.array([z[name] for z in codes]) for name in X}
+    predictions, fused, representations = zip(*rows, strict=True)
+    return np.array(predictions), np.array(fused), {name: np.array([z[name] for z in representations]) for name in X}
 
 
 CASES = pytest.mark.parametrize(
@@ -361,12 +369,12 @@ SEEDS = pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.ma
 def assert_equal_to_reference(system, X, mask, missing, seed):
     module = build_system(system, X, missing, seed)
     output = module(X, mask)
-    predictions, fused, codes = expected(system, module, X, mask)
+    predictions, fused, representations = expected(system, module, X, mask)
     assert_allclose(array(output.prediction), predictions, rtol=1e-9, atol=1e-11)
     assert_allclose(array(output.fused), fused, rtol=1e-9, atol=1e-11)
     for name, z in module.represent(X, mask).items():
-        assert_allclose(array(z), codes[name], rtol=1e-9, atol=1e-11)
-        assert_allclose(array(output.representations[name]), codes[name], rtol=1e-9, atol=1e-11)
+        assert_allclose(array(z), representations[name], rtol=1e-9, atol=1e-11)
+        assert_allclose(array(output.representations[name]), representations[name], rtol=1e-9, atol=1e-11)
 
 
 @SEEDS
@@ -389,10 +397,10 @@ def test_system__modality_that_the_batch_lacks__equals_its_equations(system, mis
     assert_equal_to_reference(system, X, mask, missing, seed=1)
 
 
-def weighted_sum(prediction, fused, codes, seed):
+def weighted_sum(prediction, fused, representations, seed):
     """One number that every entry of an output changes, for arrays and tensors."""
     rng = np.random.default_rng(seed)
-    values = [prediction, fused, *codes.values()]
+    values = [prediction, fused, *representations.values()]
     weights = [rng.normal(size=tuple(value.shape)) for value in values]
     return sum(((torch.tensor(w) if torch.is_tensor(v) else w) * v).sum() for w, v in zip(weights, values, strict=True))
 
@@ -499,8 +507,8 @@ def test_encoder__same_weights__equals_its_equations(encoder, n_steps, missing_s
         torch.manual_seed(seed)
         module = ENCODERS[encoder].build((n_steps, 3)).double().eval()
     z = module(torch.where(seen.unsqueeze(2), x, 0), None if missing_share is None else seen)
-    expected_codes = np.array([code(module, x[s].numpy(), seen[s].numpy()) for s in range(8)])
-    assert_allclose(array(z), expected_codes, rtol=1e-9, atol=1e-11)
+    expected_representations = np.array([representation(module, x[s].numpy(), seen[s].numpy()) for s in range(8)])
+    assert_allclose(array(z), expected_representations, rtol=1e-9, atol=1e-11)
 
 
 def test_tensor_fusion__products_beyond_the_memory_limit__change_nothing(monkeypatch):

@@ -148,16 +148,16 @@ def test_low_rank__is_a_linear_map_of_the_tensor_of_low_rank():
 # --- early -----------------------------------------------------------------------------------------------------------
 
 
-def test_early__code__is_the_embedding_of_the_mean_step():
+def test_early__representation__is_the_embedding_of_the_mean_step():
     shapes = {"m0": (5, 3), "m1": (5, 2)}
     module = EarlyFusionLSTM(embed_dim=4).build(shapes, 1).double()
     X = batch(shapes)
     mask = {name: torch.ones(6, 5, dtype=torch.bool) for name in X}
     mask["m0"][0, 2:] = False
     mask["m1"][1] = False
-    codes = module.represent(X, mask)
-    equal(codes["m0"][0], module.embeddings["m0"](X["m0"][0, :2]).mean(0))
-    assert not codes["m1"][1].any()
+    representations = module.represent(X, mask)
+    equal(representations["m0"][0], module.embeddings["m0"](X["m0"][0, :2]).mean(0))
+    assert not representations["m1"][1].any()
 
 
 def test_early__token__stands_where_a_modality_was_not_observed():
