@@ -128,17 +128,7 @@ class ModalityEncoders(nn.Module):
 
 
 def build_encoder(choice: str | Encoder, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
-    """Build the encoder of a modality, and return it with the width of its representation.
-
-    Parameters
-    ----------
-    choice : str or Encoder
-        Name or parameter object.
-    name : str
-        Name of the modality, for the messages.
-    shape : tuple of int
-        Shape of one sample.
-    """
+    """Build the encoder of the modality ``name``, and return it with the width of its representation."""
     encoder = resolve_component("encoder", choice, ENCODERS, "build")
     try:
         module = encoder.build(shape)

@@ -13,22 +13,9 @@ def observed_first(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | Non
     """Move the observed steps of each sample to the front, in their order, and drop steps that no sample fills.
 
     A recurrent network that reads the result to the end of each sample goes through the same states as one that rests
-    wherever a step was not observed.
-
-    Parameters
-    ----------
-    x : Tensor of shape (B, T, d)
-        Sequences.
-    mask : Tensor of bool of shape (B, T), or None
-        Observed steps; None if all were.
-
-    Returns
-    -------
-    x : Tensor of shape (B, T', d)
-        T' is the largest number of observed steps of a sample, and at least 1. What lies beyond the observed steps of
-        a sample is of no meaning.
-    lengths : Tensor of int of shape (B,), or None
-        Number of observed steps; None if all were.
+    wherever a step was not observed. From x (B, T, d) it has the shape (B, T', d), with T' the largest number of
+    observed steps of a sample, and at least 1; what lies beyond those of a sample is of no meaning. Beside it comes the
+    number of observed steps, (B,), or None if all were.
     """
     if mask is None:
         return x, None

@@ -17,19 +17,9 @@ __all__: list[str] = []
 
 
 def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: Missing) -> None:
-    """Reject modalities without a common time axis, and options that ``owner`` would not use.
+    """Reject modalities without a common time axis, and options that the fusion class ``owner`` would not use.
 
-    Parameters
-    ----------
-    owner : str
-        Name of the fusion class, for the messages.
-    shapes : mapping of str to tuple
-        Shape of one sample of each modality: all (n_features,), which counts as one step, or all (n_steps, n_features)
-        with the same n_steps.
-    encoder : str, Encoder or mapping
-        The ``encoder`` parameter; only "auto" is accepted.
-    missing : str
-        The ``missing`` parameter.
+    Samples of all modalities must be vectors, which count as one step, or sequences of the same number of steps.
     """
     check_missing(missing)
     if encoder != "auto":
@@ -68,18 +58,8 @@ def any_observed(seen: Masks | None) -> Tensor | None:
 class EmbeddedSteps(FusionModule):
     """Base of modules that read an embedding of every modality at every step, without bias and nonlinearity.
 
-    A representation is the mean of the embeddings over the observed steps of its modality.
-
-    Parameters
-    ----------
-    owner : str
-        Name of the fusion class, for the messages.
-    shapes : mapping of str to tuple
-        Shape of one sample of each modality.
-    embed_dim : int
-        Width of an embedding.
-    missing : str
-        With "token", a learned vector replaces the embedding at steps where a modality was not observed.
+    A representation is the mean of the embeddings over the observed steps of its modality. With ``missing="token"`` a
+    learned vector replaces the embedding at steps where a modality was not observed. ``owner`` is the fusion class.
     """
 
     def __init__(self, owner: str, shapes: Shapes, embed_dim: int, missing: Missing) -> None:

@@ -38,20 +38,8 @@ def build_module(fusion: Fusion, shapes: Shapes, n_outputs: int, **options: Any)
 def check_fusion_module(module: Any, shapes: Shapes, n_outputs: int, owner: str, *, trial: bool = True) -> None:
     """Raise a ValueError that says how a module breaks the contract of :class:`FusionModule`.
 
-    It is tried on a batch of five rows, in evaluation mode: neither its state nor any random generator changes.
-
-    Parameters
-    ----------
-    module : nn.Module
-        What the fusion built.
-    shapes : mapping of str to tuple
-        Shape of one sample of each modality.
-    n_outputs : int
-        Number of targets or classes.
-    owner : str
-        Name of the fusion class, for the messages.
-    trial : bool, default=True
-        Whether to try it. Not where the module reads something else than numbers, such as tokens.
+    It is tried on a batch of five rows, in evaluation mode: neither its state nor any random generator changes. Not so
+    (``trial=False``) where it reads something else than numbers, such as tokens. ``owner`` is the fusion class.
     """
     modes = {part: part.training for part in module.modules()} if isinstance(module, nn.Module) else {}
     try:

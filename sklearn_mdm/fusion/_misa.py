@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import torch
@@ -192,12 +192,7 @@ class _MISA(FusionModule):
 def similarity(shared: Tensor, seen: Tensor) -> Tensor:
     """Central moment discrepancy between modalities, averaged over the pairs of those that were observed at all.
 
-    Parameters
-    ----------
-    shared : Tensor of shape (m, B, h)
-        Shared parts, between 0 and 1.
-    seen : Tensor of shape (m, B)
-        1 where a modality was observed and 0 elsewhere.
+    From their shared parts (m, B, h), between 0 and 1, and ``seen`` (m, B), 1 where a modality was observed.
     """
     weight = (seen / seen.sum(1, keepdim=True).clamp(min=1)).unsqueeze(2)
     mean = (weight * shared).sum(1)
@@ -216,14 +211,9 @@ def similarity(shared: Tensor, seen: Tensor) -> Tensor:
 def difference(shared: Tensor, private: Tensor, seen: Tensor) -> Tensor:
     """Overlap of the shared with the private part of each modality, and of the private parts of each pair.
 
-    Parameters
-    ----------
-    shared, private : Tensor of shape (m, B, h)
-        Parts of the modalities.
-    seen : Tensor of shape (m, B)
-        1 where a modality was observed and 0 elsewhere.
+    From these parts (m, B, h), and ``seen`` (m, B), 1 where a modality was observed.
     """
-    pairs: Sequence[tuple[int, int]] = list(combinations(range(len(shared)), 2))
+    pairs = combinations(range(len(shared)), 2)
     terms = [overlap(shared[j], private[j], seen[j]) for j in range(len(shared))]
     terms += [overlap(private[i], private[j], seen[i] * seen[j]) for i, j in pairs]
     return torch.stack(terms).sum()

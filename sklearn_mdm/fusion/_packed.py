@@ -23,24 +23,12 @@ class Packing:
 
     Samples with most steps come first, as in torch's PackedSequence: the samples that go on at a step are the first of
     those at the step before. Nothing is computed for steps that were not observed, and where they are makes no
-    difference.
-
-    Parameters
-    ----------
-    mask : Tensor of bool of shape (B, T), or None
-        Observed steps; None if all were.
-    n_samples, n_steps : int
-        B and T.
-
-    Attributes
-    ----------
-    sizes : list of int
-        Number of rows of each step.
+    difference. ``mask`` (B, T) is None if all were; ``sizes`` holds the number of rows of each step.
     """
 
     def __init__(self, mask: Tensor | None, n_samples: int, n_steps: int) -> None:
         self.mask = mask
-        self.shape = n_samples, n_steps
+        self.n_samples = n_samples
         self.sizes = [n_samples] * n_steps
         if mask is not None:
             count = mask.sum(1)
@@ -61,11 +49,9 @@ class Packing:
 
     def latest(self) -> Tensor:
         """One plus the row of the last observed step up to each step, (B, T); 0 before the first."""
-        n_samples, n_steps = self.shape
-        if self.mask is None:
-            return torch.arange(1, n_samples * n_steps + 1).view(n_steps, n_samples).t()
+        assert self.mask is not None
         place = torch.empty_like(self.order)
-        place[self.order] = torch.arange(n_samples, device=place.device)
+        place[self.order] = torch.arange(len(place), device=place.device)
         starts = torch.tensor([0, 0, *self.sizes], device=place.device).cumsum(0)
         nth = self.mask.cumsum(1)
         return torch.where(nth > 0, starts[nth] + place.unsqueeze(1) + 1, 0)
@@ -86,7 +72,7 @@ class Packing:
         """
         if self.mask is None:
             return last
-        return last.new_zeros(self.shape[0], last.shape[1]).index_copy(0, self.order[: len(last)], last)
+        return last.new_zeros(self.n_samples, last.shape[1]).index_copy(0, self.order[: len(last)], last)
 
 
 def shift(rows: Tensor, sizes: list[int]) -> Tensor:

@@ -55,16 +55,15 @@ def test_packing__rows__are_the_observed_steps_in_turn():
     assert packing.pack(x).flatten().tolist() == [18, 0, 8, 29, 19, 1, 9, 20, 3, 10, 21, 22, 23]
 
 
-@pytest.mark.parametrize("mask", [None, torch.ones(5, 6, dtype=torch.bool), MASK, MASK & False])
+@pytest.mark.parametrize("mask", [torch.ones(5, 6, dtype=torch.bool), MASK, MASK & False])
 def test_packing__latest__is_the_last_observed_step_so_far(mask):
     x = random(5, 6, 2)
     packing = Packing(mask, 5, 6)
     found = torch.cat([torch.zeros(1, 2), packing.pack(x)])[packing.latest()]
-    seen = torch.ones(5, 6) if mask is None else mask
     for i in range(5):
         last = torch.zeros(2, dtype=torch.float64)
         for t in range(6):
-            last = x[i, t] if seen[i, t] else last
+            last = x[i, t] if mask[i, t] else last
             assert torch.equal(found[i, t], last)
 
 

@@ -103,16 +103,8 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """Last states (B, T, d), of a pass in which ``step`` changes the states in front of the layer.
 
-        Parameters
-        ----------
-        tokens, types : Tensor of int of shape (B, T)
-            Token ids and types.
-        attended : Tensor of bool of shape (B, T)
-            Steps that are read.
-        step : callable
-            Maps states (B, T, d) to states.
-        states : Tensor of shape (B, T, d), default=None
-            States in front of the layer, where they are known: the layers below do not run.
+        ``tokens``, their ``types`` and ``attended``, which are read, are (B, T). Where the states in front of the layer
+        are known, ``states`` (B, T, d), the layers below do not run.
         """
         if not self._has_layer_above:
             return step(self.below(tokens, types, attended) if states is None else states)

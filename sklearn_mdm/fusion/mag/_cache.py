@@ -25,20 +25,10 @@ Compute = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 def cached_states(
     rows: Sequence[np.ndarray], compute: Compute, width: int, memory: Any, fingerprint: str
 ) -> list[np.ndarray]:
-    """States of texts, each distinct one computed at most once.
+    """States (n_tokens_i, width) of texts of tokens (n_tokens_i, n_columns), each distinct one computed at most once.
 
-    Parameters
-    ----------
-    rows : sequence of arrays of int of shape (n_tokens_i, n_columns)
-        Tokens of each text.
-    compute : callable
-        Maps texts of similar length to their states (n_tokens_i, width) of float32.
-    width : int
-        Width of the states.
-    memory : None, str or joblib.Memory
-        Where states are kept from one call to the next, and from one process to another.
-    fingerprint : str
-        What the states depend on besides the text.
+    ``compute`` maps texts of similar length to their states; ``memory`` is where these are kept for other calls and
+    processes, and ``fingerprint`` says what they depend on besides the text.
     """
     # One file a text: folds of a cross-validation then share them. Calls cached by joblib take ten times as long to
     # look up, for they describe their arguments and pickle their results.

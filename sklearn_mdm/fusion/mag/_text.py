@@ -221,11 +221,7 @@ class TextSchema(ModalitySchema):
                 "(n_samples, n_tokens)."
             )
         for i, row in enumerate(np.asarray(rows)):
-            if _is_missing(row):
-                tokens.append(None)
-                n_words.append(0)
-                continue
-            ids = self._checked_ids(i, row)
+            ids = None if _is_missing(row) else self._checked_ids(i, row)
             if ids is None:
                 tokens.append(None)
                 n_words.append(0)
