@@ -31,20 +31,20 @@ def build_module(fusion: Fusion, shapes: Shapes, n_outputs: int, **options: Any)
         expected = "shapes, n_outputs, *, " + ", ".join(options)
         raise TypeError(f"{owner}.build cannot be called as build({expected}): {error}.") from error
     module = fusion.build(shapes, n_outputs, **options)
-    check_fusion_module(module, shapes, n_outputs, owner, trial=not hasattr(fusion, "schema"))
+    check_fusion_module(module, shapes, n_outputs, owner)
     return module
 
 
-def check_fusion_module(module: Any, shapes: Shapes, n_outputs: int, owner: str, *, trial: bool = True) -> None:
+def check_fusion_module(module: Any, shapes: Shapes, n_outputs: int, owner: str) -> None:
     """Raise a ValueError that says how a module breaks the contract of :class:`FusionModule`.
 
-    It is tried on a batch of five rows, in evaluation mode: neither its state nor any random generator changes. Not so
-    (``trial=False``) where it reads something else than numbers, such as tokens. ``owner`` is the fusion class.
+    It is tried on a batch of five rows, in evaluation mode: neither its state nor any random generator changes. Not
+    if it has ``prepare``: it then reads something else than the modalities. ``owner`` is the fusion class.
     """
     modes = {part: part.training for part in module.modules()} if isinstance(module, nn.Module) else {}
     try:
         _check_attributes(module, shapes)
-        if trial and not hasattr(module, "prepare"):
+        if not hasattr(module, "prepare"):
             module.eval()
             n_steps = max(shape[0] if len(shape) == 2 else 1 for shape in shapes.values())
             small = one_thread_if_small([module], N_TRIAL_ROWS * n_steps)
