@@ -51,7 +51,9 @@ def check_fusion_module(module: Any, shapes: Shapes, n_outputs: int, owner: str)
             with torch.no_grad(), torch.random.fork_rng(devices=[]), small:
                 _try_out(module, shapes, n_outputs)
     except _BrokenContractError as error:
-        raise ValueError(f"{owner}.build returned what is no FusionModule: {error}") from error.__cause__
+        raise ValueError(
+            f"the module that {owner}.build returned breaks the contract of sklearn_mdm.fusion.FusionModule: {error}"
+        ) from error.__cause__
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -67,7 +69,7 @@ def _require(condition: bool, otherwise: str) -> None:
 
 
 def _check_attributes(module: Any, shapes: Shapes) -> None:
-    _require(isinstance(module, nn.Module), f"{described(module)}, and no torch module.")
+    _require(isinstance(module, nn.Module), f"it is {described(module)}, and no torch module.")
     widths = getattr(module, "code_dims", None)
     _require(
         isinstance(widths, Mapping)

@@ -157,7 +157,7 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_fusion__that_breaks_the_contract__error_says_how_in_the_users_names(case):
     module, match = BROKEN[case]
-    with pytest.raises(ValueError, match=rf"SumFusion\.build returned what is no FusionModule: .*{match}"):
+    with pytest.raises(ValueError, match=rf"that SumFusion\.build returned breaks the contract .*: .*{match}"):
         fit(SumFusion(module))
 
 
