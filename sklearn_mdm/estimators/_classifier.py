@@ -282,8 +282,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        reset = not (self.warm_start and hasattr(self, "net_"))
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
@@ -319,7 +318,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
-        return self._fit(X, y, sample_weight, classes=classes, reset=reset, one_epoch=True)
+        return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.

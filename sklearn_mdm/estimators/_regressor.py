@@ -280,8 +280,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        reset = not (self.warm_start and hasattr(self, "net_"))
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
@@ -301,7 +300,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         -------
         self : object
         """
-        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), one_epoch=True)
+        return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.

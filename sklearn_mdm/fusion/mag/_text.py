@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...inputs._containers import as_samples, is_text
+from ...inputs._observed import Observed
 from ...inputs._schema import ModalitySchema
 
 __all__: list[str] = []
@@ -68,11 +69,11 @@ class TextSchema(ModalitySchema):
             types = empty.get("token_type_ids", [0] * len(empty["input_ids"]))
             self.special_types = dict(zip(empty["input_ids"], types, strict=True))
 
-    def fit_read(self, estimator: Any, X: Any, *args: Any, **kwargs: Any) -> dict[Hashable, np.ndarray]:
-        arrays = super().fit_read(estimator, X, *args, **kwargs)
+    def fit_read(self, estimator: Any, X: Any, *args: Any, **kwargs: Any) -> Observed:
+        observed = super().fit_read(estimator, X, *args, **kwargs)
         estimator.n_features_per_modality_[self.modality] = 1  # a text counts as one feature
         estimator.n_features_in_ -= N_COLUMNS - 1
-        return arrays
+        return observed
 
     def _validate_flat(self, estimator: Any, X: Any, **kwargs: Any) -> Any:
         raise ValueError(
