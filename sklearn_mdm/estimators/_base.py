@@ -215,9 +215,6 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
         Returns the samples as the module prepared them.
         """
-        # The critic of an earlier net reads representations that are no longer made.
-        self.__dict__.pop("reporting_critic_", None)
-        self.__dict__.pop("imputer_", None)
         if reset:
             self._fit_scaling(train)
             with self._seeded(0):
@@ -233,6 +230,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             elif not isinstance(error, KeyboardInterrupt):
                 before.restore()  # one bad batch must not cost what was learned before
             raise
+        # The critic of an earlier net reads representations that are no longer made.
+        self.__dict__.pop("reporting_critic_", None)
+        self.__dict__.pop("imputer_", None)
         if reset or max_epochs is not None:  # once for a stream of small batches
             self._warn_idle_term(train)
         return train, valid

@@ -287,7 +287,7 @@ class DependencyMixin:
             f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
             "Raise batch_size, or set lam=0.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _warn_single_modality(self) -> None:
@@ -297,5 +297,5 @@ class DependencyMixin:
                 f"{self.lam} has no effect. Pass modalities={{name: columns}} to say which columns belong together, a "
                 "dict of arrays, or lam=0.",
                 SingleModalityWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
