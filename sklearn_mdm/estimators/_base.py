@@ -6,11 +6,11 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,13 +30,13 @@ from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
 from ..net._data import Batch, MaskedDataset, as_batch
-from ..net._inference import predict_and_fuse, represent
+from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
 from ..net._state import NetState
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import read_groups, validation_split
 from ..utils._threads import one_thread_if_small
-from ._critic_imputer import CriticImputer
+from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._samples import Samples, read_weight
 from ._scaling import fit_scalers, scale
@@ -47,6 +47,8 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
 MIN_SAMPLES_TO_SPLIT = 100
+# Samples that the reporting critic is trained and calibrated on, beyond which its values hardly move.
+MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 10_000
 
 
 class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -241,16 +243,15 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """Train the critic that reports dependency on what the net was trained on, if that is enough."""
         if self.lam == 0 or len(self.modalities_) == 1:
             return
-        z, groups, held_out = self._represent_rows(train), train.groups, None
-        if groups is not None:
-            groups = groups[train.complete]
+        part = self._some_complete(train, MAX_REPORT_TRAINING)
+        z, groups, held_out = self._represent(train.X, part.rows), part.groups, None
         if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
             # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
-            more = self._represent_rows(valid)
-            held_out = np.repeat([False, True], [len(z[0]), len(more[0])])
-            z = [np.concatenate(pair) for pair in zip(z, more, strict=True)]
+            unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
+            held_out = np.repeat([False, True], [len(part.rows), len(unseen.rows)])
+            z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
             if groups is not None:
-                groups = None if valid.groups is None else np.r_[groups, valid.groups[valid.complete]]
+                groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
         updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
         try:
             # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
@@ -260,11 +261,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
-        n_train = int(train.complete.sum())
-        self._keep_candidates(train.X, train.rows[train.complete], [part[:n_train] for part in z])
+        self._keep_candidates(train.X, part.rows, [values[: len(part.rows)] for values in z])
 
-    def _represent_rows(self, samples: Samples) -> list[np.ndarray]:
-        return self._represent(samples.X, samples.rows[samples.complete])
+    def _some_complete(self, samples: Samples, most: int) -> Samples:
+        """Samples with every modality, at most so many of them."""
+        complete = np.flatnonzero(samples.complete)
+        if len(complete) > most:
+            complete = np.sort(np.random.default_rng(self._seed).permutation(complete)[:most])
+        return samples.take(complete)
 
     def _fit_scaling(self, train: Samples) -> None:
         for name, seen in zip(train.X.names, train.X.rows[train.rows].any(axis=0), strict=True):
@@ -435,8 +439,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """Set the attributes that describe the training, and see that its last update left a usable net."""
         net, prediction = self.net_, np.zeros(0)
         if whole:
-            prediction, fused = predict_and_fuse(net, X.take(slice(100)), self._to_batch)
-            self._n_features_out = fused.shape[1]
+            some = X.take(slice(100))
+            prediction = self._evaluate(some, "prediction")
+            self._n_features_out = self._evaluate(some.take(slice(1)), "fused").shape[1]
         parameters = [parameter for _, parameter in net.get_all_learnable_params()]
         largest = torch.stack([norm.float() for norm in torch._foreach_norm(parameters, ord=math.inf)])
         if not (torch.isfinite(largest).all() and np.isfinite(prediction).all()):
@@ -477,27 +482,32 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     # -- applying ----------------------------------------------------------------------------------------------------
 
-    def _apply(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    def _apply(self, X: Any) -> tuple[np.ndarray, np.dtype]:
+        """Outputs of the net (n, n_outputs), and the floating type of X."""
+        return self._evaluated(X, "prediction", self._average_outputs)
+
+    def _evaluated(
+        self, X: Any, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
+    ) -> tuple[np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
         observed = self._read_later(X)
         if self.missing == "critic" and not observed.complete.all():
             imputer = self._imputer(observed.complete)
-            prediction, fused = imputer.predict_and_fuse(
-                self._predict, self._represent, observed, self._average_outputs
-            )
+            evaluate_part = functools.partial(self._evaluate, output=output)
+            values = imputer.evaluate(evaluate_part, self._represent, observed, average)
         else:
-            prediction, fused = self._predict(observed)
-        finite = np.isfinite(prediction).all(axis=1)
+            values = self._evaluate(observed, output)
+        finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(
-                f"the predictions of {int((~finite).sum())} samples are not finite (first: sample "
-                f"{int(np.argmin(finite))}): their values are too far from those of the data passed to fit."
+                f"the {'predictions' if output == 'prediction' else 'fused representations'} of "
+                f"{int((~finite).sum())} samples are not finite (first: sample {int(np.argmin(finite))}): their values "
+                "are too far from those of the data passed to fit."
             )
-        return prediction, fused, observed.dtype
+        return values, observed.dtype
 
-    def _predict(self, X: Observed) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs of the net (n, n_outputs) and fused representations (n, k)."""
-        return predict_and_fuse(self.net_, X, self._to_batch)
+    def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
+        return evaluate(self.net_, X, self._to_batch, output)
 
     def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Representations (n, k_m) of X, or of some rows of it, by modality."""
@@ -540,5 +550,5 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         -------
         fused : array of shape (n_samples, n_fused)
         """
-        _, fused, dtype = self._apply(X)
+        fused, dtype = self._evaluated(X, "fused", weighted_means)
         return fused.astype(dtype, copy=False)

@@ -332,7 +332,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         -------
         y : array of shape (n_samples,)
         """
-        logits, _, _ = self._apply(X)
+        logits, _ = self._apply(X)
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -348,7 +348,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         proba : array of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        logits, _, dtype = self._apply(X)
+        logits, dtype = self._apply(X)
         return softmax(logits, axis=1).astype(dtype, copy=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -364,7 +364,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         log_proba : array of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        logits, _, dtype = self._apply(X)
+        logits, dtype = self._apply(X)
         return log_softmax(logits, axis=1).astype(dtype, copy=False)
 
     def _read_target(

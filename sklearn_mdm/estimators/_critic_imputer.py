@@ -60,39 +60,36 @@ class CriticImputer:
         self.X = X
         self.seed = seed
 
-    def predict_and_fuse(
+    def evaluate(
         self,
-        predict: Callable[[Observed], tuple[np.ndarray, np.ndarray]],
+        evaluate: Callable[[Observed], np.ndarray],
         represent: Callable[[Observed], list[np.ndarray]],
         X: Observed,
         average: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction (n, n_outputs) and fused representation (n, k), averaged over what a sample may be completed to.
+    ) -> np.ndarray:
+        """Outputs of the net (n, k), averaged over what a sample may be completed to.
 
         Parameters
         ----------
-        predict : callable
-            Outputs of the net and fused representations of samples.
+        evaluate : callable
+            Outputs of the net for samples that have every modality.
         represent : callable
-            Their representations, which the critic reads.
+            Representations of samples, which the critic reads.
         X : Observed
-            Samples; those that have every modality are predicted as ever.
+            Samples; those that have every modality are evaluated as ever.
         average : callable
-            Averages outputs of the net, given them, weights (n, 1), and where the run of each sample starts.
+            Averages outputs, given them, weights (n, 1), and where the run of each sample starts.
         """
         whole, lacking = np.flatnonzero(X.complete), np.flatnonzero(~X.complete)
-        parts = [predict(X.take(whole))] if len(whole) else []
+        parts = [evaluate(X.take(whole))] if len(whole) else []
         X = X.take(lacking)
         rows, candidates, weights = self.draw(represent(X), X.rows)
         ends = np.searchsorted(rows, np.arange(0, len(lacking) + SAMPLES_AT_ONCE, SAMPLES_AT_ONCE))
         for start, end in itertools.pairwise(ends):
             pairs = slice(start, end)
-            outputs, fused = predict(self.complete(X, rows[pairs], candidates[pairs]))
-            weight, runs = weights[pairs, None], np.unique(rows[pairs], return_index=True)[1]
-            parts.append((average(outputs, weight, runs), np.add.reduceat(weight * fused, runs)))
-        back = np.concatenate([whole, lacking]).argsort()
-        prediction, fused = (np.concatenate(part)[back] for part in zip(*parts, strict=True))
-        return prediction, fused
+            outputs = evaluate(self.complete(X, rows[pairs], candidates[pairs]))
+            parts.append(average(outputs, weights[pairs, None], np.unique(rows[pairs], return_index=True)[1]))
+        return np.concatenate(parts)[np.concatenate([whole, lacking]).argsort()]
 
     def draw(self, z: Sequence[np.ndarray], seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choose candidates for samples that lack a modality.
@@ -184,3 +181,8 @@ class CriticImputer:
 def _padded_mask(array: np.ndarray, mask: np.ndarray | None, n_steps: int) -> np.ndarray:
     mask = np.ones(array.shape[:2], dtype=bool) if mask is None else mask
     return np.pad(mask, ((0, 0), (0, n_steps - mask.shape[1])))
+
+
+def weighted_means(values: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Means of runs of rows, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
+    return np.add.reduceat(weights * values, starts)

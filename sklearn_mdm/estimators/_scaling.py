@@ -38,22 +38,25 @@ def fit_scalers(
     """
     scalers = {}
     everything = len(rows) == len(X)
-    for j, (name, array) in enumerate(X.arrays.items()):
+    for name, array in X.arrays.items():
         if name in unscaled:
             continue
         # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
         scaler = StandardScaler().set_output(transform="default")
-        n_steps = array.shape[1] if array.ndim == 3 else 1
+        mask, n_steps = X.masks[name], array.shape[1] if array.ndim == 3 else 1
         size = max(1, NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            if not X.rows[rows[part], j].any():
-                continue  # moments of nothing would make NaN of all that follow
+            chosen = part if everything else rows[part]
+            values = array[chosen].reshape(-1, array.shape[-1])
             weight = None if sample_weight is None else np.repeat(sample_weight[part], n_steps)
+            if mask is not None:
+                seen = mask[chosen].ravel()
+                if not seen.any():
+                    continue
+                values, weight = values[seen], None if weight is None else weight[seen]
             with np.errstate(over="ignore", invalid="ignore"):
-                scaler.partial_fit(
-                    array[part if everything else rows[part]].reshape(-1, array.shape[-1]), sample_weight=weight
-                )
+                scaler.partial_fit(values, sample_weight=weight)
         if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
             raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
         scalers[name] = scaler

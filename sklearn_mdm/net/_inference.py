@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,22 +25,23 @@ STEPS_PER_BATCH = 16_384
 # From X, as it was observed, to what the net reads, in a floating type.
 ToBatch = Callable[[Observed, torch.dtype], Batch]
 
-# Copies in double precision of modules that are in use: making one takes longer than a pass of a few rows.
-_doubles: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+# What is kept of modules that are in use: making a copy in double precision takes longer than a pass of a few rows.
+_copies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
-def predict_and_fuse(net: Any, X: Observed, to_batch: ToBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction (n, n_outputs) and fused representation (n, k) of X."""
-    outputs = [module(batch.X, batch.mask) for module, batch in _batches(net, X, None, to_batch)]
-    return _to_array([o.prediction for o in outputs]), _to_array([o.fused for o in outputs])
+def evaluate(net: Any, X: Observed, to_batch: ToBatch, output: Literal["prediction", "fused"]) -> np.ndarray:
+    """Outputs of the module for X, (n, n_outputs), or its fused representations, (n, k)."""
+    values = (getattr(module(batch.X, batch.mask), output) for module, batch in _batches(net, X, None, to_batch))
+    return _joined(values, len(X))
 
 
 def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Representation (n, k_m) of each modality of X, or of some rows of it."""
-    outputs = [
-        list(module.represent(batch.X, batch.mask).values()) for module, batch in _batches(net, X, rows, to_batch)
-    ]
-    return [_to_array(list(z)) for z in zip(*outputs, strict=True)]
+    batches = _batches(net, X, rows, to_batch)
+    widths = list(net.fusion_module_.code_dims.values())
+    values = (torch.cat(list(module.represent(batch.X, batch.mask).values()), dim=1) for module, batch in batches)
+    joined = _joined(values, len(X) if rows is None else len(rows))
+    return np.split(joined, np.cumsum(widths)[:-1], axis=1)
 
 
 def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) -> Iterator[tuple[Any, Batch]]:
@@ -53,7 +54,8 @@ def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) 
     module, dtype, on_cpu = net.fusion_module_, net.dtype, str(net.device) == "cpu"
     if on_cpu and dtype != torch.float64 and not getattr(module, "single_precision", False):
         module, dtype = _double(module), torch.float64
-    module.eval()
+    if module.training:
+        module.eval()
     size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(X.n_steps, 1)))
     n_rows = min(len(X) if rows is None else len(rows), size) * X.n_steps
     with torch.no_grad(), one_thread_if_small([module], n_rows):
@@ -64,16 +66,24 @@ def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) 
 
 def _double(module: nn.Module) -> nn.Module:
     """Return a copy in double precision, with the values of the module as they are now."""
-    values = [*module.parameters(), *module.buffers()]
-    double = _doubles.get(module)
-    copies = [] if double is None else [*double.parameters(), *double.buffers()]
-    if double is None or [value.shape for value in copies] != [value.shape for value in values]:
-        double = _doubles[module] = copy.deepcopy(module).double()
-    else:
-        with torch.no_grad():
-            torch._foreach_copy_(copies, values)
+    double = _copies.get(module)
+    if double is not None:
+        values = [*module.parameters(), *module.buffers()]
+        copies = [*double.parameters(), *double.buffers()]
+        if [copied.shape for copied in copies] == [value.shape for value in values]:
+            with torch.no_grad():
+                torch._foreach_copy_(copies, values)
+            return double
+    double = _copies[module] = copy.deepcopy(module).double().eval().requires_grad_(False)
     return double
 
 
-def _to_array(tensors: list[Tensor]) -> np.ndarray:
-    return torch.cat(tensors).cpu().double().numpy()
+def _joined(batches: Iterable[Tensor], n: int) -> np.ndarray:
+    """Batches under each other, in double precision."""
+    joined, start = np.empty((0, 0)), 0
+    for batch in batches:
+        if not start:
+            joined = np.empty((n, batch.shape[1]))
+        joined[start : start + len(batch)] = batch.cpu().numpy()
+        start += len(batch)
+    return joined
