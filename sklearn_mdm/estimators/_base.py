@@ -148,8 +148,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
-        self._validate_params()
         reset = not hasattr(self, "net_")
+        if reset:
+            self._validate_params()
         samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
         self._train(samples, None, reset=reset, max_epochs=None)
         return self
@@ -403,15 +404,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         net.callbacks__print_log = PrintLog() if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
-        net.set_params(
-            max_epochs=epochs,
-            lam=self.lam,
-            unroll=self.unroll,
-            n_negatives=self.n_negatives,
-            modality_dropout=self.modality_dropout,
-            batch_size=self.batch_size,
-            accumulate=1,  # unless a callback says otherwise
-        )
+        for name in ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size"):
+            setattr(net, name, getattr(self, name))
+        net.max_epochs, net.accumulate = epochs, 1  # unless a callback says otherwise
         for group in net.optimizer_.param_groups:
             group["lr"] = group.get("own_lr", self.lr)
             if "weight_decay" in group:
@@ -442,15 +437,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             some = X.take(slice(100))
             prediction = self._evaluate(some, "prediction")
             self._n_features_out = self._evaluate(some.take(slice(1)), "fused").shape[1]
-        parameters = [parameter for _, parameter in net.get_all_learnable_params()]
+        parameters = [parameter for name in net._modules for parameter in getattr(net, name + "_").parameters()]
         largest = torch.stack([norm.float() for norm in torch._foreach_norm(parameters, ord=math.inf)])
         if not (torch.isfinite(largest).all() and np.isfinite(prediction).all()):
             raise FloatingPointError(
                 f"non-finite predictions or parameters after epoch {len(net.history)}. Try a smaller lr or critic_lr."
             )
-        for module in (net.module_, getattr(net, "critic_", None)):
-            if module is not None:
-                module.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            parameter.grad = None
         self.history_ = net.history
         self.n_iter_ = len(net.history)
         # Not built anew: after many a partial_fit that would take longer than training.

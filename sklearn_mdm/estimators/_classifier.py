@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ._base import BaseMDMFusion
-from ._target import _check_target
+from ._target import check_target
 
 __all__ = ["MDMFusionClassifier"]
 
@@ -370,7 +370,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
-        y = _check_target(self, y, n_samples, rows)
+        y = check_target(self, y, n_samples, rows)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if reset:

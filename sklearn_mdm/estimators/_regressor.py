@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from ._base import BaseMDMFusion
 from ._classifier import _LOSSES
-from ._target import _check_target
+from ._scaling import standardize
+from ._target import check_target
 
 __all__ = ["MDMFusionRegressor"]
 
@@ -325,7 +326,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
-        y = _check_target(self, y, n_samples, rows, multi_output=True, y_numeric=True)
+        y = check_target(self, y, n_samples, rows, multi_output=True, y_numeric=True)
         if reset:
             self._single_target = y.ndim == 1
             self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
@@ -346,7 +347,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             self.target_scaler_ = scaler
 
     def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        return (y if self.target_scaler_ is None else self.target_scaler_.transform(y)).astype(dtype)
+        return (y if self.target_scaler_ is None else standardize(self.target_scaler_, y)).astype(dtype)
 
     def _criterion(self) -> torch.nn.Module:
         cls, power = _LOSSES[self.loss]

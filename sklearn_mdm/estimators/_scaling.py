@@ -63,11 +63,17 @@ def fit_scalers(
     return scalers
 
 
-def scale(scalers: dict[Hashable, StandardScaler], name: Hashable, rows: np.ndarray) -> np.ndarray:
-    """Standardise rows (n, n_features) of a modality.
+def standardize(scaler: StandardScaler, values: np.ndarray) -> np.ndarray:
+    """Return ``scaler.transform(values)`` without its validation, which takes longer than a prediction."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.array(values)
+        scaled -= scaler.mean_.astype(scaled.dtype)
+        scaled /= scaler.scale_.astype(scaled.dtype)
+    return scaled
 
-    These are the operations of ``StandardScaler.transform`` without its validation of X, which takes longer than a
-    prediction.
+
+def scale(scalers: dict[Hashable, StandardScaler], name: Hashable, rows: np.ndarray) -> np.ndarray:
+    """Standardise rows (n, n_features) of a modality, if it has a scaler.
 
     Raises
     ------
@@ -77,10 +83,7 @@ def scale(scalers: dict[Hashable, StandardScaler], name: Hashable, rows: np.ndar
     scaler = scalers.get(name)
     if scaler is None:
         return rows
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.array(rows)
-        scaled -= scaler.mean_.astype(scaled.dtype)
-        scaled /= scaler.scale_.astype(scaled.dtype)
+    scaled = standardize(scaler, rows)
     if np.isinf(scaled).any():
         raise ValueError(
             f"modality {name!r} has values too large for the scale of the data passed to fit. Check its units, or clip "

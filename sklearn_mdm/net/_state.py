@@ -10,27 +10,34 @@ __all__: list[str] = []
 
 
 class NetState:
-    """Copies of the parameters and of the states of the optimizers, and the number of epochs."""
+    """Copies of parameters, buffers and what the optimizers remember, and the number of epochs.
+
+    ``state_dict`` and ``copy.deepcopy`` hold the same; they took a third of the time of a small ``partial_fit``.
+    """
 
     def __init__(self, net: Any) -> None:
         self.net = net
         self.n_epochs = len(net.history)
-        names = [name + "_" for name in net._modules + net._optimizers]
-        self.parts = {name: _cloned(getattr(net, name).state_dict()) for name in names}
+        modules = [getattr(net, name + "_") for name in net._modules]
+        self.tensors = [value.detach() for module in modules for value in (*module.parameters(), *module.buffers())]
+        self.values = [value.clone() for value in self.tensors]
+        self.optimizers = [getattr(net, name + "_") for name in net._optimizers]
+        self.states = [
+            {parameter: _cloned(state) for parameter, state in optimizer.state.items()} for optimizer in self.optimizers
+        ]
+        self.groups = [[dict(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
 
     def restore(self) -> None:
         """Return to it."""
         del self.net.history[self.n_epochs :]
-        for name, state in self.parts.items():
-            getattr(self.net, name).load_state_dict(state)
+        for tensor, value in zip(self.tensors, self.values, strict=True):
+            tensor.copy_(value)
+        for optimizer, state, groups in zip(self.optimizers, self.states, self.groups, strict=True):
+            optimizer.state.clear()
+            optimizer.state.update(state)
+            for group, kept in zip(optimizer.param_groups, groups, strict=True):
+                group.update(kept)
 
 
-def _cloned(state: Any) -> Any:
-    """Copy the tensors of a state; ``copy.deepcopy`` takes ten times as long."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: _cloned(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_cloned(value) for value in state]
-    return state
+def _cloned(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
