@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..critic import MultilinearCritic
 from ..exceptions import SeenSamplesWarning, TooFewSamplesError
-from ..inputs._observed import complete_rows
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES, Measure
 from ..utils._parameter_objects import check_nested, resolve_component
@@ -418,7 +417,7 @@ class DependencyEstimator(BaseEstimator):
                 if np.ndim(X) == 2 and np.shape(X)[1]:
                     names = getattr(X, "columns", range(np.shape(X)[1]))
                     modalities = {name: [j] for j, name in enumerate(names)}
-            arrays = schema.fit_read(self, X, modalities)
+            observed = schema.fit_read(self, X, modalities)
             if len(schema.names) < 2:
                 raise ValueError(
                     f"dependency is undefined for the single modality {schema.names[0]!r} "
@@ -429,9 +428,9 @@ class DependencyEstimator(BaseEstimator):
             self.modalities_ = list(schema.names)
         else:
             check_is_fitted(self)
-            arrays = self._schema.read(self, X)
-        complete = complete_rows(arrays)
-        return [self._columns(name, array[complete]) for name, array in arrays.items()], complete
+            observed = self._schema.read(self, X)
+        complete = observed.complete
+        return [self._columns(name, array[complete]) for name, array in observed.arrays.items()], complete
 
     def _columns(self, name: Hashable, array: np.ndarray) -> np.ndarray:
         if np.isnan(array).any():

@@ -6,43 +6,50 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
 from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches
 from ..encoders._modality_encoders import ENCODERS, per_modality
+from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
-from ..inputs._observed import complete_rows, observed_rows
+from ..inputs._keys import modality_keys
+from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
-from ..net._data import MaskedDataset
-from ..net._inference import predict_and_fuse
+from ..net._data import Batch, MaskedDataset, as_batch
+from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
-from ..utils._parameter_objects import check_nested, resolve_component, users_names
-from ..utils._splits import stopping_split
+from ..net._state import NetState
+from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._splits import read_groups, validation_split
 from ..utils._threads import one_thread_if_small
-from ._critic_imputer import CriticImputer
-from ._dependency_mixin import DependencyMixin, read_groups
+from ._critic_imputer import CriticImputer, weighted_means
+from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
+from ._samples import Samples, read_weight
+from ._scaling import fit_scalers, scale
 
 __all__: list[str] = []
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
-EARLY_STOPPING_SAMPLES = 100
+MIN_SAMPLES_TO_SPLIT = 100
+# Samples that the reporting critic is trained and calibrated on, beyond which its values hardly move.
+MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 10_000
 
 
 class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -130,159 +137,184 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    # -- fitting -----------------------------------------------------------------------------------------------------
+    # -- fitting: read, split, train, report -------------------------------------------------------------------------
 
-    def _fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        *,
-        groups: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        classes: Any = None,
-        reset: bool,
-        one_epoch: bool = False,
-    ) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
+        reset = not (self.warm_start and hasattr(self, "net_"))
+        samples = self._read(X, y, sample_weight, groups, reset=reset)
+        train, valid = self._split(samples, X_val, y_val)
+        train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+        self._report(train, valid)
+        return self
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
+        reset = not hasattr(self, "net_")
+        if reset:
+            self._validate_params()
+        samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
+        self._train(samples, None, reset=reset, max_epochs=None)
+        return self
+
+    def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
+        """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
             for name in ("net_", "reporting_critic_", "imputer_", "_n_features_out"):
                 self.__dict__.pop(name, None)
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
-            schema = ModalitySchema() if reader is None else reader()
-            arrays = schema.fit_read(self, X, self.modalities, min_samples=2)
+            self._schema = ModalitySchema() if reader is None else reader()
+            observed = self._schema.fit_read(self, X, self.modalities, min_samples=2)
+            self._keys = modality_keys(self._schema.names)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
-            schema = self._schema
-            arrays = schema.read(self, X)
-        n_samples = len(next(iter(arrays.values())))
-        weight = self._read_weight(sample_weight, n_samples)
-        groups = read_groups(groups, n_samples)
-        used = None
-        if weight is not None and not weight.all():
-            used = weight > 0
-            arrays = {name: array[used] for name, array in arrays.items()}
-            weight, groups = weight[used], None if groups is None else groups[used]
-            if reset and len(weight) < 2:
-                raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
-        y = self._read_target(y, n_samples, rows=used, reset=reset, classes=classes)
+            observed = self._schema.read(self, X)
+        weight = read_weight(sample_weight, len(observed))
+        groups = read_groups(groups, len(observed))
+        used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
+        if reset and used is not None and len(used) < 2:
+            raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
+        y = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
+        if weight is not None and used is not None:
+            observed, weight, groups = observed.take(used), weight[used], None if groups is None else groups[used]
         weight = self._target_weight(y, weight)
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
-        train_groups, valid_groups = groups, None
+            self.modalities_ = list(self._schema.names)
+            self._warn_single_modality()
+        return Samples(observed, y, weight, groups, np.arange(len(observed)))
 
+    def _split(self, samples: Samples, X_val: Any, y_val: Any) -> tuple[Samples, Samples | None]:
+        """Training samples, and those that decide when to stop: passed, held out, or none."""
         if (X_val is None) != (y_val is None):
             given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         if X_val is not None:
-            arrays_val = schema.read(self, X_val)
-            y_val = self._read_target(y_val, len(next(iter(arrays_val.values()))), reset=False)
-            valid = arrays_val, y_val, self._target_weight(y_val, None)
-            train = arrays, y, weight
-        elif not one_epoch and self._wants_split(len(y)):
-            rows, held_out = stopping_split(
-                len(y), self.validation_fraction, self._seed, groups=groups, stratify=self._stratify(y)
-            )
-            train, valid = _take(arrays, y, weight, rows), _take(arrays, y, weight, held_out)
-            if groups is not None:
-                train_groups, valid_groups = groups[rows], groups[held_out]
-        else:
-            train, valid = (arrays, y, weight), None
-
-        if reset:
-            self._fit_scaling(schema, *train)
-            with self._seeded(0):
-                self.net_ = self._build_net(schema, train[0])
-            self._schema = schema
-            self.modalities_ = list(schema.names)
-        self._warn_single_modality(schema)
-        before = None if reset else self._net_state()
-        try:
-            with users_names(schema.names):
-                train = self._prepared(train[0]), *train[1:]
-                valid = valid and (self._prepared(valid[0]), *valid[1:])
-                self._train(train, valid, one_epoch=one_epoch)
-        except BaseException as error:
-            if before is None:
-                self.__dict__.pop("net_", None)
-            elif not isinstance(error, KeyboardInterrupt):
-                self._restore_net(before)  # one bad batch must not cost what was learned before
-            raise
-        if reset or not one_epoch:  # once for a stream of small batches
-            self._warn_idle_term(train[0])
-        # The critic of an earlier net reads codes that are no longer made. One epoch on a batch pays for no new one.
-        self.__dict__.pop("reporting_critic_", None)
-        self.__dict__.pop("imputer_", None)
-        if self.lam > 0 and len(self.modalities_) > 1 and not one_epoch:
-            updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
-            # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
-            # fits of a few epochs the fixed cost of calibration brings that near a quarter.
-            self._fit_reporting_critic(train[0], valid and valid[0], train_groups, valid_groups, n_updates=updates // 5)
-        return self
-
-    def _read_weight(self, sample_weight: Any, n: int) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
-        if (weight < 0).any():
-            raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")
-        if not weight.any():
-            raise ValueError("every sample_weight is zero: there is nothing to fit.")
-        return weight
+            observed = self._schema.read(self, X_val)
+            y_val = self._read_target(y_val, len(observed), reset=False)
+            weight = self._target_weight(y_val, None)
+            return samples, Samples(observed, y_val, weight, None, np.arange(len(observed)))
+        if not self._wants_split(len(samples.y)):
+            return samples, None
+        rows, held_out = validation_split(
+            len(samples.y),
+            self.validation_fraction,
+            self._seed,
+            groups=samples.groups,
+            stratify=self._stratify(samples.y),
+        )
+        return samples.take(rows), samples.take(held_out)
 
     def _wants_split(self, n_samples: int) -> bool:
         if self.early_stopping == "auto":
-            return n_samples >= EARLY_STOPPING_SAMPLES
+            return n_samples >= MIN_SAMPLES_TO_SPLIT
         return bool(self.early_stopping)
 
-    def _fit_scaling(self, schema: ModalitySchema, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self.scalers_ = {}
-        for name in schema.names:
-            array = arrays[name]
-            if not observed_rows(array).any():
+    def _train(
+        self, train: Samples, valid: Samples | None, *, reset: bool, max_epochs: int | None
+    ) -> tuple[Samples, Samples | None]:
+        """Train the net, a new one on reset, for at most so many epochs; None makes the one epoch of a partial_fit.
+
+        Returns the samples as the module prepared them.
+        """
+        if reset:
+            self._fit_scaling(train)
+            with self._seeded(0):
+                self.net_ = self._build_net(train.X)
+        before = None if reset else NetState(self.net_)
+        try:
+            train, valid = self._prepared_samples(train, valid)
+            self._run_net(*self._datasets(train, valid), max_epochs)
+            self._summarize(train.X, whole=reset or max_epochs is not None)
+        except BaseException as error:
+            if before is None:
+                del self.net_
+            elif not isinstance(error, KeyboardInterrupt):
+                before.restore()  # one bad batch must not cost what was learned before
+            raise
+        # The critic of an earlier net reads representations that are no longer made.
+        self.__dict__.pop("reporting_critic_", None)
+        self.__dict__.pop("imputer_", None)
+        if reset or max_epochs is not None:  # once for a stream of small batches
+            self._warn_idle_term(train)
+        return train, valid
+
+    def _report(self, train: Samples, valid: Samples | None) -> None:
+        """Train the critic that reports dependency on what the net was trained on, if that is enough."""
+        if self.lam == 0 or len(self.modalities_) == 1:
+            return
+        part = self._some_complete(train, MAX_REPORT_TRAINING)
+        z, groups, held_out = self._represent(train.X, part.rows), part.groups, None
+        if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
+            # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
+            unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
+            held_out = np.repeat([False, True], [len(part.rows), len(unseen.rows)])
+            z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
+            if groups is not None:
+                groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
+        updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
+        try:
+            # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
+            # fits of a few epochs the fixed cost of calibration brings that near a quarter.
+            self.reporting_critic_ = train_reporting_critic(
+                z, groups=groups, held_out=held_out, n_updates=max(1, updates // 5), seed=self._seed
+            )
+        except TooFewSamplesError:
+            return  # dependency_score asks for fit_dependency with more samples
+        self._keep_candidates(train.X, part.rows, [values[: len(part.rows)] for values in z])
+
+    def _some_complete(self, samples: Samples, most: int) -> Samples:
+        """Samples with every modality, at most so many of them."""
+        complete = np.flatnonzero(samples.complete)
+        if len(complete) > most:
+            complete = np.sort(np.random.default_rng(self._seed).permutation(complete)[:most])
+        return samples.take(complete)
+
+    def _fit_scaling(self, train: Samples) -> None:
+        for name, seen in zip(train.X.names, train.X.rows[train.rows].any(axis=0), strict=True):
+            if not seen:
                 raise ValueError(
-                    f"modality {name!r} is observed in none of the {len(y)} samples that are left to train on, without "
-                    "those of zero weight and those that are held out for stopping. Leave it out, or pass X_val and "
-                    "y_val or early_stopping=False."
+                    f"modality {name!r} is observed in none of the {len(train.y)} samples that are left to train on, "
+                    "without those of zero weight and those that are held out for validation. Leave it out, or pass "
+                    "X_val and y_val or early_stopping=False."
                 )
-            if not self.standardize or name in schema.unscaled:
-                continue
-            row_weight = None if weight is None else np.repeat(weight, array.shape[1] if array.ndim == 3 else 1)
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaler = StandardScaler().fit(array.reshape(-1, array.shape[-1]), sample_weight=row_weight)
-            if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
-                raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
-            # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
-            self.scalers_[name] = scaler.set_output(transform="default")
-        self._fit_target(y, weight)
+        unscaled = self._schema.unscaled if self.standardize else train.X.names
+        self.scalers_ = fit_scalers(train.X, train.rows, train.weight, unscaled=unscaled)
+        self._fit_target(train.y, train.weight)
 
-    def _scaled(self, arrays: Mapping[Hashable, np.ndarray]) -> dict[str, np.ndarray]:
-        """Standardise, and rename the modalities for torch, which rejects names such as "keys" or "a.b"."""
-        scaled = {}
-        for i, name in enumerate(self._schema.names):
-            array = scaled[f"m{i}"] = arrays[name]
-            if name in self.scalers_:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    rows = self.scalers_[name].transform(array.reshape(-1, array.shape[-1]))
-                scaled[f"m{i}"] = rows.reshape(array.shape)
-                if np.isinf(rows).any():
-                    raise ValueError(
-                        f"modality {name!r} has values too large for the scale of the data passed to fit. Check its "
-                        "units, or clip it."
-                    )
-        return scaled
+    def _to_batch(self, X: Observed, dtype: torch.dtype) -> Batch:
+        """What the net reads of X."""
+        return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
 
-    def _prepared(self, arrays: dict[Hashable, np.ndarray]) -> dict[Hashable, np.ndarray]:
+    def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
-        prepare = getattr(self.net_.module_, "prepare", None)
+        prepare = getattr(self.net_.fusion_module_, "prepare", None)
         if prepare is None:
-            return arrays
-        prepared = prepare({f"m{i}": arrays[name] for i, name in enumerate(self._schema.names)})
-        return dict(zip(self._schema.names, prepared.values(), strict=True))
+            return X
+        prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
+        return replace(X, arrays={name: prepared[self._keys[name]] for name in X.names})
+
+    def _prepared_samples(self, train: Samples, valid: Samples | None) -> tuple[Samples, Samples | None]:
+        X = self._prepared(train.X)
+        if valid is not None:
+            valid = replace(valid, X=X if valid.X is train.X else self._prepared(valid.X))
+        return replace(train, X=X), valid
+
+    def _datasets(self, train: Samples, valid: Samples | None) -> tuple[MaskedDataset, MaskedDataset | None]:
+        """What the net is trained and validated on; parts of one X share its memory."""
+        batch = self._to_batch(train.X, self.net_.dtype)
+        if valid is None:
+            return self._dataset(batch, train), None
+        other = batch if valid.X is train.X else self._to_batch(valid.X, self.net_.dtype)
+        return self._dataset(batch, train), self._dataset(other, valid)
+
+    def _dataset(self, batch: Batch, samples: Samples) -> MaskedDataset:
+        dtype = self.net_.dtype
+        y = self._encode_target(samples.y, np.float64 if dtype == torch.float64 else np.float32)
+        weight = None if samples.weight is None else samples.weight / self._weight_scale
+        return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
 
     def _resolve_device(self) -> str:
         if self.device == "auto":
@@ -292,7 +324,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         except RuntimeError as error:
             raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
 
-    def _build_net(self, schema: ModalitySchema, arrays: Mapping[Hashable, np.ndarray]) -> MDMNet:
+    def _build_net(self, X: Observed) -> MDMNet:
         device = self._resolve_device()
         fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
         measure = resolve_component("measure", self.measure, MEASURES, "value")
@@ -302,8 +334,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                 f"measure={self.measure!r} reads class labels, which a {type(self).__name__} does not have. Use one of "
                 f"{others}, or MDMFusionClassifier."
             )
-        has_critic = len(schema.names) > 1 and not measure.needs_y
-        double = device == "cpu" and next(iter(arrays.values())).dtype == np.float64
+        has_critic = len(X.names) > 1 and not measure.needs_y
+        double = device == "cpu" and X.dtype == np.float64
         double = double and not getattr(fusion, "single_precision", False)
         optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
         if optimizer is torch.optim.LBFGS:
@@ -317,7 +349,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         if hasattr(fusion, "param_groups"):
             options["optimizer__param_groups"] = fusion.param_groups()
         if "names" in inspect.signature(fusion.build).parameters:
-            options["module__names"] = {f"m{i}": name for i, name in enumerate(schema.names)}
+            options["module__names"] = {key: name for name, key in self._keys.items()}
         if has_critic:
             options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
             options["optimizer_critic__lr"] = self.critic_lr
@@ -331,9 +363,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         net = MDMNet(
             functools.partial(build_module, fusion),
             self._criterion(),
-            module__shapes={f"m{i}": arrays[name].shape[1:] for i, name in enumerate(schema.names)},
+            module__shapes={self._keys[name]: array.shape[1:] for name, array in X.arrays.items()},
             module__n_outputs=self._n_net_outputs(),
-            module__encoder=per_modality(self.encoder, schema.names),
+            module__encoder=per_modality(self.encoder, X.names),
             module__missing="mean" if self.missing == "critic" else self.missing,
             measure=measure,
             lam=self.lam,
@@ -348,14 +380,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             device=device,
             **options,
         )
-        with users_names(schema.names):
-            return net.initialize()
+        return net.initialize()
 
-    def _train(self, train: tuple, valid: tuple | None, *, one_epoch: bool) -> None:
+    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> None:
+        """Run the epochs of the net."""
         net = self.net_
-        epochs = 1 if one_epoch else self.max_epochs
+        epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
-        if not one_epoch:
+        if max_epochs is not None:
             stops = valid is not None and self.early_stopping is not False
             callbacks.append(
                 EarlyStopping(
@@ -373,15 +405,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         net.callbacks__print_log = PrintLog() if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
-        net.set_params(
-            max_epochs=epochs,
-            lam=self.lam,
-            unroll=self.unroll,
-            n_negatives=self.n_negatives,
-            modality_dropout=self.modality_dropout,
-            batch_size=self.batch_size,
-            accumulate=1,  # unless a callback says otherwise
-        )
+        for name in ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size"):
+            setattr(net, name, getattr(self, name))
+        net.max_epochs, net.accumulate = epochs, 1  # unless a callback says otherwise
         for group in net.optimizer_.param_groups:
             group["lr"] = group.get("own_lr", self.lr)
             if "weight_decay" in group:
@@ -389,10 +415,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         for group in net.optimizer_critic_.param_groups if hasattr(net, "optimizer_critic_") else ():
             group["lr"] = self.critic_lr
         done = len(net.history)
-        net.train_split = None if valid is None else predefined_split(self._dataset(*valid))
+        net.train_split = None if valid is None else predefined_split(valid)
         try:
-            with self._seeded(1 + done), self._threads(train[0]):
-                net.partial_fit(self._dataset(*train))
+            with self._seeded(1 + done), self._threads(train):
+                net.partial_fit(train)
         except BaseException:
             net.end_training()
             net.callbacks = []  # a progress bar is still open in them, for one
@@ -404,48 +430,37 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         finished = self._epochs_run == epochs and "train_task_loss" in net.history[-1]
         if not finished and not net.stopped_:
             raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
-        self._summarize(train[0])
 
-    def _net_state(self) -> dict[str, Any]:
-        net = self.net_
-        parts = [name + "_" for name in net._modules + net._optimizers]
-        return {part: copy.deepcopy(getattr(net, part).state_dict()) for part in parts} | {"epochs": len(net.history)}
-
-    def _restore_net(self, state: dict[str, Any]) -> None:
-        del self.net_.history[state.pop("epochs") :]
-        for part, value in state.items():
-            getattr(self.net_, part).load_state_dict(value)
-
-    def _dataset(self, arrays: dict, y: np.ndarray, weight: np.ndarray | None) -> MaskedDataset:
-        if weight is not None:
-            weight = weight / self._weight_scale
-        dtype = self.net_.dtype
-        y = self._encode_target(y, np.float64 if dtype == torch.float64 else np.float32)
-        return MaskedDataset(self._scaled(arrays), y, weight, dtype=dtype)
-
-    def _summarize(self, arrays: dict) -> None:
+    def _summarize(self, X: Observed, *, whole: bool) -> None:
         """Set the attributes that describe the training, and see that its last update left a usable net."""
-        net = self.net_
-        some = {name: array[:100] for name, array in arrays.items()}
-        prediction, fused = predict_and_fuse(net, self._scaled(some))
-        parameters = (parameter for _, parameter in net.get_all_learnable_params())
-        if not np.isfinite(prediction).all() or not all(torch.isfinite(parameter).all() for parameter in parameters):
+        net, prediction = self.net_, np.zeros(0)
+        if whole:
+            some = X.take(slice(100))
+            prediction = self._evaluate(some, "prediction")
+            self._n_features_out = self._evaluate(some.take(slice(1)), "fused").shape[1]
+        parameters = [parameter for name in net._modules for parameter in getattr(net, name + "_").parameters()]
+        largest = torch.stack([norm.float() for norm in torch._foreach_norm(parameters, ord=math.inf)])
+        if not (torch.isfinite(largest).all() and np.isfinite(prediction).all()):
             raise FloatingPointError(
                 f"non-finite predictions or parameters after epoch {len(net.history)}. Try a smaller lr or critic_lr."
             )
-        self._n_features_out = fused.shape[1]
-        for module in (net.module_, getattr(net, "critic_", None)):
-            if module is not None:
-                module.zero_grad(set_to_none=True)
+        for parameter in parameters:
+            parameter.grad = None
         self.history_ = net.history
-        self.loss_curve_ = [float(row.get("train_task_loss", math.nan)) for row in net.history]
-        self.validation_loss_curve_ = [float(row.get("valid_task_loss", math.nan)) for row in net.history]
-        self.dependency_curve_ = [float(row.get("train_dependency", math.nan)) for row in net.history]
         self.n_iter_ = len(net.history)
+        # Not built anew: after many a partial_fit that would take longer than training.
+        curves = {
+            "loss_curve_": "train_task_loss",
+            "validation_loss_curve_": "valid_task_loss",
+            "dependency_curve_": "train_dependency",
+        }
+        for name, key in curves.items():
+            curve = getattr(self, name, [])[: self.n_iter_ - self._epochs_run]
+            setattr(self, name, curve + [float(row.get(key, math.nan)) for row in net.history[len(curve) :]])
 
-    def _threads(self, arrays: Mapping[Hashable, np.ndarray]) -> AbstractContextManager:
-        n_steps = max(array.shape[1] if array.ndim == 3 else 1 for array in arrays.values())
-        return one_thread_if_small([self.net_.module_], self.batch_size * n_steps)
+    def _threads(self, train: MaskedDataset) -> AbstractContextManager:
+        n_steps = max(x.shape[1] if x.dim() == 3 else 1 for x in train.X.values())
+        return one_thread_if_small([self.net_.fusion_module_], self.batch_size * n_steps)
 
     @contextmanager
     def _seeded(self, stream: int) -> Iterator[None]:
@@ -462,24 +477,48 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     # -- applying ----------------------------------------------------------------------------------------------------
 
-    def _apply(self, X: Any) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    def _apply(self, X: Any) -> tuple[np.ndarray, np.dtype]:
+        """Outputs of the net (n, n_outputs), and the floating type of X."""
+        return self._evaluated(X, "prediction", self._average_outputs)
+
+    def _evaluated(
+        self, X: Any, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
+    ) -> tuple[np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
-        arrays = self._prepared(self._schema.read(self, X))
-        dtype = next(iter(arrays.values())).dtype
-        scaled = self._scaled(arrays)
-        with users_names(self._schema.names):
-            if self.missing == "critic" and not (complete := complete_rows(arrays)).all():
-                imputer = self._imputer(complete)
-                prediction, fused = imputer.predict_and_fuse(self.net_, scaled, complete, self._average_outputs)
-            else:
-                prediction, fused = predict_and_fuse(self.net_, scaled)
-        finite = np.isfinite(prediction).all(axis=1)
+        observed = self._read_later(X)
+        if self.missing == "critic" and not observed.complete.all():
+            imputer = self._imputer(observed.complete)
+            evaluate_part = functools.partial(self._evaluate, output=output)
+            values = imputer.evaluate(evaluate_part, self._represent, observed, average)
+        else:
+            values = self._evaluate(observed, output)
+        finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(
-                f"the predictions of {int((~finite).sum())} samples are not finite (first: sample "
-                f"{int(np.argmin(finite))}): their values are too far from those of the data passed to fit."
+                f"the {'predictions' if output == 'prediction' else 'fused representations'} of "
+                f"{int((~finite).sum())} samples are not finite (first: sample {int(np.argmin(finite))}): their values "
+                "are too far from those of the data passed to fit."
             )
-        return prediction, fused, dtype
+        return values, observed.dtype
+
+    def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
+        return evaluate(self.net_, X, self._to_batch, output)
+
+    def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """Representations (n, k_m) of X, or of some rows of it, by modality."""
+        if not (len(X) if rows is None else len(rows)):
+            return [np.empty((0, dim)) for dim in self.net_.fusion_module_.code_dims.values()]
+        z = represent(self.net_, X, self._to_batch, rows)
+        for name, part in zip(self.modalities_, z, strict=True):
+            if not np.isfinite(part).all():
+                raise ValueError(
+                    f"the representations of modality {name!r} are not finite: its values are too far from those of "
+                    "the data passed to fit."
+                )
+        return z
+
+    def _read_later(self, X: Any) -> Observed:
+        return self._prepared(self._schema.read(self, X))
 
     def _imputer(self, complete: np.ndarray) -> CriticImputer:
         if not hasattr(self, "imputer_"):
@@ -506,9 +545,5 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         -------
         fused : array of shape (n_samples, n_fused)
         """
-        _, fused, dtype = self._apply(X)
+        fused, dtype = self._evaluated(X, "fused", weighted_means)
         return fused.astype(dtype, copy=False)
-
-
-def _take(arrays: dict, y: np.ndarray, weight: np.ndarray | None, rows: np.ndarray) -> tuple:
-    return {name: array[rows] for name, array in arrays.items()}, y[rows], None if weight is None else weight[rows]

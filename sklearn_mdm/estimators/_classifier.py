@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ._base import BaseMDMFusion
-from ._target import _check_target
+from ._target import check_target
 
 __all__ = ["MDMFusionClassifier"]
 
@@ -282,8 +282,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        reset = not (self.warm_start and hasattr(self, "net_"))
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
@@ -319,7 +318,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
-        return self._fit(X, y, sample_weight, classes=classes, reset=reset, one_epoch=True)
+        return self._partial_fit(X, y, sample_weight, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -333,7 +332,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         -------
         y : array of shape (n_samples,)
         """
-        logits, _, _ = self._apply(X)
+        logits, _ = self._apply(X)
         return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -349,7 +348,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         proba : array of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        logits, _, dtype = self._apply(X)
+        logits, dtype = self._apply(X)
         return softmax(logits, axis=1).astype(dtype, copy=False)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -365,13 +364,13 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         log_proba : array of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        logits, _, dtype = self._apply(X)
+        logits, dtype = self._apply(X)
         return log_softmax(logits, axis=1).astype(dtype, copy=False)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
-        y = _check_target(self, y, n_samples, rows)
+        y = check_target(self, y, n_samples, rows)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if reset:

@@ -13,8 +13,7 @@ from :math:`p(z_S)`, so these fractions are the weights of importance sampling.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import torch
@@ -22,90 +21,83 @@ from scipy.special import logsumexp, softmax
 
 from ..critic._negatives import offset_indices
 from ..dependency._density_ratio import TrainedCritic
-from ..inputs._observed import observed_rows
+from ..inputs._observed import Observed
 from ..inputs._padding import pad_steps
-from ..net._inference import predict_and_fuse, represent
 
 __all__: list[str] = []
 
 # Training samples that are kept, of which all are weighted.
-CANDIDATES = 256
+MAX_CANDIDATES = 256
 # Of these, as many are drawn by their weights for each sample: a prediction each, however small the other weights are.
 DRAWS = 64
-# Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / CANDIDATES, where
-# rounding would decide; this is none.
+# Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / MAX_CANDIDATES,
+# where rounding would decide; this is none.
 OFFSET = 0.381966
-# Re-pairings of each candidate by which the dependency among several missing modalities is taken out.
+# Negatives of each candidate by which the dependency among several missing modalities is taken out.
 PAIRINGS = 64
 # Samples that are weighted, or completed, at a time.
 SAMPLES_AT_ONCE = 32
 
 
 class CriticImputer:
-    """Training samples that stand in for what a sample lacks.
+    """Training samples that take the place of what a sample lacks.
 
     Parameters
     ----------
     critic : TrainedCritic
         A critic of log density ratios.
-    codes : sequence of arrays of shape (n_samples, k_j)
-        Codes of complete training samples, one array per modality.
-    X : mapping of str to array
-        The same samples, as the net reads them.
+    z : sequence of arrays of shape (n_samples, k_j)
+        Representations of complete training samples, one array per modality.
+    X : Observed
+        The same samples.
     seed : int
-        Seed of the re-pairings.
+        Seed of the negatives.
     """
 
-    def __init__(
-        self, critic: TrainedCritic, codes: Sequence[np.ndarray], X: Mapping[str, np.ndarray], *, seed: int
-    ) -> None:
+    def __init__(self, critic: TrainedCritic, z: Sequence[np.ndarray], X: Observed, *, seed: int) -> None:
         self.critic = critic
-        self.codes = list(codes)
-        self.X = dict(X)
+        self.z = list(z)
+        self.X = X
         self.seed = seed
 
-    def predict_and_fuse(
+    def evaluate(
         self,
-        net: Any,
-        X: Mapping[str, np.ndarray],
-        complete: np.ndarray,
+        evaluate: Callable[[Observed], np.ndarray],
+        represent: Callable[[Observed], list[np.ndarray]],
+        X: Observed,
         average: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction (n, n_outputs) and fused representation (n, k), averaged over what a sample may be completed to.
+    ) -> np.ndarray:
+        """Outputs of the net (n, k), averaged over what a sample may be completed to.
 
         Parameters
         ----------
-        net : MDMNet
-            The net whose codes the critic reads.
-        X : mapping of str to array
-            Samples, as the net reads them.
-        complete : array of bool of shape (n_samples,)
-            Samples that have every modality; they are predicted as ever.
+        evaluate : callable
+            Outputs of the net for samples that have every modality.
+        represent : callable
+            Representations of samples, which the critic reads.
+        X : Observed
+            Samples; those that have every modality are evaluated as ever.
         average : callable
-            Averages outputs of the net, given them, weights (n, 1), and where the run of each sample starts.
+            Averages outputs, given them, weights (n, 1), and where the run of each sample starts.
         """
-        whole, lacking = np.flatnonzero(complete), np.flatnonzero(~complete)
-        parts = [predict_and_fuse(net, {name: array[whole] for name, array in X.items()})] if len(whole) else []
-        X = {name: array[lacking] for name, array in X.items()}
-        seen = np.stack([observed_rows(array) for array in X.values()], axis=1)
-        rows, candidates, weights = self.draw(represent(net, X), seen)
+        whole, lacking = np.flatnonzero(X.complete), np.flatnonzero(~X.complete)
+        parts = [evaluate(X.take(whole))] if len(whole) else []
+        X = X.take(lacking)
+        rows, candidates, weights = self.draw(represent(X), X.rows)
         ends = np.searchsorted(rows, np.arange(0, len(lacking) + SAMPLES_AT_ONCE, SAMPLES_AT_ONCE))
         for start, end in itertools.pairwise(ends):
             pairs = slice(start, end)
-            outputs, fused = predict_and_fuse(net, self.complete(X, seen, rows[pairs], candidates[pairs]))
-            weight, runs = weights[pairs, None], np.unique(rows[pairs], return_index=True)[1]
-            parts.append((average(outputs, weight, runs), np.add.reduceat(weight * fused, runs)))
-        back = np.concatenate([whole, lacking]).argsort()
-        prediction, fused = (np.concatenate(part)[back] for part in zip(*parts, strict=True))
-        return prediction, fused
+            outputs = evaluate(self.complete(X, rows[pairs], candidates[pairs]))
+            parts.append(average(outputs, weights[pairs, None], np.unique(rows[pairs], return_index=True)[1]))
+        return np.concatenate(parts)[np.concatenate([whole, lacking]).argsort()]
 
-    def draw(self, codes: Sequence[np.ndarray], seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(self, z: Sequence[np.ndarray], seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Choose candidates for samples that lack a modality.
 
         Parameters
         ----------
-        codes : sequence of arrays of shape (n_samples, k_j)
-            Codes of the samples, arbitrary where a modality is missing.
+        z : sequence of arrays of shape (n_samples, k_j)
+            Representations of the samples, arbitrary where a modality is missing.
         seen : array of bool of shape (n_samples, n_modalities)
             Which modalities were observed; one or more of each sample.
 
@@ -116,7 +108,7 @@ class CriticImputer:
         weights : array of shape (n_pairs,)
             Weights of the pairs, which add up to one for each sample.
         """
-        weights = softmax(self.log_weights(codes, seen), axis=1)
+        weights = softmax(self.log_weights(z, seen), axis=1)
         counts = np.empty_like(weights)
         for pattern in np.unique(seen, axis=0):
             lacking, order = np.flatnonzero((seen == pattern).all(axis=1)), self._order(pattern)
@@ -127,58 +119,70 @@ class CriticImputer:
         rows, candidates = np.nonzero(counts)
         return rows, candidates, counts[rows, candidates] / DRAWS
 
-    def log_weights(self, codes: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
+    def log_weights(self, z: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
         """Weights of all candidates for each sample, (n_samples, n_candidates), as logarithms up to a constant."""
         groups = [slice(start, start + SAMPLES_AT_ONCE) for start in range(0, len(seen), SAMPLES_AT_ONCE)]
-        log_weights = np.concatenate([self._log_ratio([z[group] for z in codes], seen[group]) for group in groups])
+        log_weights = np.concatenate([self._log_ratio([part[group] for part in z], seen[group]) for group in groups])
         for pattern in np.unique(seen, axis=0):
             if (~pattern).sum() > 1:
                 log_weights[(seen == pattern).all(axis=1)] -= self._log_ratio_among_missing(pattern)
         return log_weights
 
     def _order(self, seen: np.ndarray) -> np.ndarray:
-        """Put candidates in the order of the first principal component of the codes that are not in ``seen``.
+        """Put candidates in the order of the first principal component of the representations that are not in ``seen``.
 
         Draws at even distances then represent them all. In random order their average strays: by a tenth of the mean
         squared error, where independent modalities made all weights even.
         """
-        codes = np.concatenate([z for z, there in zip(self.codes, seen, strict=True) if not there], axis=1)
-        codes = codes - codes.mean(axis=0)
-        return (codes @ np.linalg.svd(codes, full_matrices=False)[2][0]).argsort(kind="stable")
+        z = np.concatenate([part for part, there in zip(self.z, seen, strict=True) if not there], axis=1)
+        z = z - z.mean(axis=0)
+        return (z @ np.linalg.svd(z, full_matrices=False)[2][0]).argsort(kind="stable")
 
-    def _log_ratio(self, codes: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
+    def _log_ratio(self, z: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
         """Log ratio of each sample completed with each candidate, (n_samples, n_candidates)."""
-        n, n_candidates = len(seen), len(self.codes[0])
+        n, n_candidates = len(seen), len(self.z[0])
         own = np.repeat(np.arange(n), n_candidates)
         candidate = n + np.tile(np.arange(n_candidates), n)
         index = np.where(np.repeat(seen, n_candidates, axis=0).T, own, candidate)
-        both = [np.concatenate(pair) for pair in zip(codes, self.codes, strict=True)]
+        both = [np.concatenate(pair) for pair in zip(z, self.z, strict=True)]
         return self.critic.log_ratio(both, index).reshape(n, n_candidates)
 
     def _log_ratio_among_missing(self, seen: np.ndarray) -> np.ndarray:
         """Log ratio of the modalities that are not in ``seen``, for each candidate."""
-        n_candidates = len(self.codes[0])
+        n_candidates = len(self.z[0])
         generator = torch.Generator().manual_seed(self.seed)
         paired = offset_indices(n_candidates, 1 + int(seen.sum()), PAIRINGS, generator).numpy()
         index = np.empty((len(seen), paired.shape[1]), dtype=np.int64)
         index[~seen], index[seen] = paired[0], paired[1:]
-        by_candidate = self.critic.log_ratio(self.codes, index)[paired[0].argsort(kind="stable")]
+        by_candidate = self.critic.log_ratio(self.z, index)[paired[0].argsort(kind="stable")]
         return logsumexp(by_candidate.reshape(n_candidates, PAIRINGS), axis=1) - np.log(PAIRINGS)
 
-    def complete(
-        self, X: Mapping[str, np.ndarray], seen: np.ndarray, rows: np.ndarray, candidates: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def complete(self, X: Observed, rows: np.ndarray, candidates: np.ndarray) -> Observed:
         """Rows of X, with the missing modalities of the candidates.
 
         Sequences, which may end at different steps, are brought to one number of steps.
         """
-        arrays = [*X.values(), *self.X.values()]
-        n_steps = max((array.shape[1] for array in arrays if array.ndim == 3), default=0)
-        completed = {}
-        for j, name in enumerate(X):
-            own, other = X[name][rows], self.X[name][candidates]
-            if own.ndim == 3:
-                own, other = pad_steps(own, n_steps), pad_steps(other, n_steps)
-            keep = seen[rows, j].reshape(-1, *[1] * (own.ndim - 1))
-            completed[name] = np.where(keep, own, other)
-        return completed
+        own, other = X.take(rows), self.X.take(candidates)
+        n_steps = max(own.n_steps, other.n_steps)
+        arrays: dict[Hashable, np.ndarray] = {}
+        masks: dict[Hashable, np.ndarray | None] = {}
+        for j, name in enumerate(X.names):
+            a, b, keep = own.arrays[name], other.arrays[name], own.rows[:, j, None]
+            if a.ndim == 3:
+                seen = [_padded_mask(part.arrays[name], part.masks[name], n_steps) for part in (own, other)]
+                masks[name] = np.where(keep, *seen)
+                a, b, keep = pad_steps(a, n_steps), pad_steps(b, n_steps), keep[..., None]
+            else:
+                masks[name] = None
+            arrays[name] = np.where(keep, a, b)
+        return Observed(arrays, masks)
+
+
+def _padded_mask(array: np.ndarray, mask: np.ndarray | None, n_steps: int) -> np.ndarray:
+    mask = np.ones(array.shape[:2], dtype=bool) if mask is None else mask
+    return np.pad(mask, ((0, 0), (0, n_steps - mask.shape[1])))
+
+
+def weighted_means(values: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Means of runs of rows, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
+    return np.add.reduceat(weights * values, starts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -13,13 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from ..critic._negatives import offset_indices
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..exceptions import SingleModalityWarning, TooFewSamplesError
-from ..inputs._observed import complete_rows
-from ..inputs._schema import ModalitySchema
+from ..inputs._observed import Observed
 from ..measures import KL
-from ..net._inference import represent
-from ..utils._parameter_objects import users_names
 from ..utils._splits import fewest_rows, held_out_rows, read_groups
-from ._critic_imputer import CANDIDATES, CriticImputer
+from ._critic_imputer import MAX_CANDIDATES, CriticImputer
+from ._samples import Samples
 
 __all__: list[str] = []
 
@@ -29,11 +27,11 @@ DEPENDENCY_UPDATES = 2000
 # Share of the rows that calibrate it, where none are given.
 CALIBRATION_FRACTION = 1 / 3
 # Fewer rows than these are too few to calibrate on; some that the net was trained on are better then.
-UNSEEN_ROWS = 30
+MIN_UNSEEN_ROWS = 30
 
 
 def train_reporting_critic(
-    codes: Sequence[np.ndarray],
+    z: Sequence[np.ndarray],
     *,
     groups: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
@@ -44,8 +42,8 @@ def train_reporting_critic(
 
     Parameters
     ----------
-    codes : sequence of arrays of shape (n_samples, k_j)
-        One code per modality.
+    z : sequence of arrays of shape (n_samples, k_j)
+        One representation per modality.
     groups : array of shape (n_samples,), default=None
         Rows of one group are all used for training or all held out.
     held_out : array of bool of shape (n_samples,), default=None
@@ -60,7 +58,7 @@ def train_reporting_critic(
     TooFewSamplesError
         If either part has too few samples, or there is a single group.
     """
-    n, fewest = len(codes[0]), 3 * fewest_rows(len(codes))
+    n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
         raise TooFewSamplesError(
             f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
@@ -76,15 +74,17 @@ def train_reporting_critic(
         n_components=4,
         refit=False,
         seed=seed,
-    ).fit(codes, held_out)
-    rest = [code[held_out] for code in codes]
+    ).fit(z, held_out)
+    rest = [part[held_out] for part in z]
     return critic.normalize(rest, None if groups is None else groups[held_out])
 
 
 class DependencyMixin:
-    """Dependency between the modalities, as seen by a fitted fusion estimator."""
+    """Dependency between the modalities, as seen by a fitted fusion estimator.
 
-    _schema: ModalitySchema
+    What it reads of X comes from ``_read_later`` and ``_represent``, which the estimator provides.
+    """
+
     modalities_: list
     net_: Any
     reporting_critic_: TrainedCritic
@@ -94,6 +94,14 @@ class DependencyMixin:
     missing: str
     _seed: int
     _epochs_run: int
+
+    def _read_later(self, X: Any) -> Observed:
+        """X after fit, as it was observed."""
+        raise NotImplementedError
+
+    def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """Representations (n, k_m) of X, or of some rows of it, by modality."""
+        raise NotImplementedError
 
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
         """Train, or replace, the critic that reports dependency; the net stays as it is.
@@ -118,90 +126,44 @@ class DependencyMixin:
         ValueError
             If there are too few samples with every modality, or too few groups.
         """
-        arrays = self._read(X)
-        codes, complete = self._codes_of(arrays)
-        groups = read_groups(groups, len(complete))
+        observed = self._read_modalities(X)
+        rows = np.flatnonzero(observed.complete)
+        z = self._represent(observed, rows)
+        groups = read_groups(groups, len(observed))
         if groups is not None:
-            groups = groups[complete]
-        self.reporting_critic_ = train_reporting_critic(
-            codes, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed
-        )
-        self._keep_candidates(arrays, codes, complete)
+            groups = groups[rows]
+        self.reporting_critic_ = train_reporting_critic(z, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed)
+        self._keep_candidates(observed, rows, z)
         return self
 
-    def _fit_reporting_critic(
-        self,
-        train: dict,
-        held_out: dict | None,
-        train_groups: np.ndarray | None,
-        held_out_groups: np.ndarray | None,
-        *,
-        n_updates: int,
-    ) -> None:
-        """Train the reporting critic on what the net was fitted on, if that is enough."""
-        codes, complete = train_codes, train_complete = self._codes_of(train)
-        groups = None if train_groups is None else train_groups[complete]
-        unseen = None
-        if held_out is not None:
-            more, complete = self._codes_of(held_out)
-            if len(more[0]) >= UNSEEN_ROWS:
-                # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
-                unseen = np.repeat([False, True], [len(codes[0]), len(more[0])])
-                codes = [np.concatenate(pair) for pair in zip(codes, more, strict=True)]
-                if groups is not None:
-                    groups = None if held_out_groups is None else np.r_[groups, held_out_groups[complete]]
-        try:
-            self.reporting_critic_ = train_reporting_critic(
-                codes, groups=groups, held_out=unseen, n_updates=max(1, n_updates), seed=self._seed
-            )
-        except TooFewSamplesError:
-            return  # dependency_score asks for fit_dependency with more samples
-        self._keep_candidates(train, train_codes, train_complete)
-
-    def _keep_candidates(
-        self, arrays: Mapping[Hashable, np.ndarray], codes: list[np.ndarray], complete: np.ndarray
-    ) -> None:
-        """Keep some of the complete rows for ``missing="critic"``."""
+    def _keep_candidates(self, X: Observed, rows: np.ndarray, z: list[np.ndarray]) -> None:
+        """Keep some of the complete rows, whose representations are z, for ``missing="critic"``."""
         self.__dict__.pop("imputer_", None)
         if self.missing != "critic":
             return
-        chosen = np.random.default_rng(self._seed).permutation(len(codes[0]))[:CANDIDATES]
-        rows = np.flatnonzero(complete)[chosen]
-        X = self._scaled({name: array[rows] for name, array in arrays.items()})  # type: ignore[attr-defined]
-        self.imputer_ = CriticImputer(self.reporting_critic_, [z[chosen] for z in codes], X, seed=self._seed)
+        chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
+        self.imputer_ = CriticImputer(
+            self.reporting_critic_, [part[chosen] for part in z], X.take(rows[chosen]), seed=self._seed
+        )
 
-    def _codes(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        return self._codes_of(self._read(X))
-
-    def _read(self, X: Any) -> dict[Hashable, np.ndarray]:
+    def _read_modalities(self, X: Any) -> Observed:
         check_is_fitted(self, "net_")
         if len(self.modalities_) < 2:
             raise ValueError(
                 f"dependency is undefined for the single modality {self.modalities_[0]!r}. Fit on two or more: a dict "
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
-        return self._prepared(self._schema.read(self, X))  # type: ignore[attr-defined]
+        return self._read_later(X)
 
-    def _codes_of(self, arrays: Mapping[Hashable, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Codes of the complete rows, and which rows these are."""
-        complete = complete_rows(arrays)
-        if not complete.any():
-            return [np.empty((0, dim)) for dim in self.net_.module_.code_dims.values()], complete
-        scaled = self._scaled({name: array[complete] for name, array in arrays.items()})  # type: ignore[attr-defined]
-        with users_names(self.modalities_):
-            codes = represent(self.net_, scaled)
-        for name, code in zip(self.modalities_, codes, strict=True):
-            if not np.isfinite(code).all():
-                raise ValueError(
-                    f"the codes of modality {name!r} are not finite: its values are too far from those of the data "
-                    "passed to fit."
-                )
-        return codes, complete
+    def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        """Representations of the complete rows of X, and which rows these are."""
+        observed = self._read_modalities(X)
+        return self._represent(observed, np.flatnonzero(observed.complete)), observed.complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
 
-        High values mark samples whose modalities agree with each other, low ones samples where they are at odds. A
+        High values mark samples whose modalities agree with each other, low ones samples where they disagree. A
         sample's value does not depend on the other rows of X.
 
         Parameters
@@ -214,14 +176,24 @@ class DependencyMixin:
         values : array of shape (n_samples,)
             NaN where a modality is missing.
         """
-        codes, complete = self._codes(X)
+        z, complete = self._represent_complete(X)
         values = np.full(len(complete), np.nan)
         critic = self._critic()
         if complete.any():
-            values[complete] = critic.pointwise(codes)
+            values[complete] = critic.pointwise(z)
         return values
 
-    def dependency_score(self, X: Any, *, return_std: bool = False, measure: str | None = None) -> Any:
+    @overload
+    def dependency_score(
+        self, X: Any, *, return_std: Literal[False] = False, measure: Literal["training"] | None = None
+    ) -> float: ...
+
+    @overload
+    def dependency_score(self, X: Any, *, return_std: Literal[True], measure: None = None) -> tuple[float, float]: ...
+
+    def dependency_score(
+        self, X: Any, *, return_std: bool = False, measure: Literal["training"] | None = None
+    ) -> float | tuple[float, float]:
         """Dependency between the modalities' representations, averaged over the samples.
 
         Parameters
@@ -251,7 +223,7 @@ class DependencyMixin:
         """
         if measure not in (None, "training"):
             raise ValueError(f'measure must be None or "training", got {measure!r}.')
-        codes, complete = self._codes(X)
+        z, complete = self._represent_complete(X)
         critic = self._critic() if measure is None else None
         left_out = int((~complete).sum())
         if left_out == len(complete):
@@ -263,11 +235,11 @@ class DependencyMixin:
                 stacklevel=2,
             )
         if critic is not None:
-            score, std = critic.score(codes)
+            score, std = critic.score(z)
             return (score, std) if return_std else score
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
-        return self._training_measure(codes)
+        return self._training_measure(z)
 
     def _critic(self) -> TrainedCritic:
         if not hasattr(self, "reporting_critic_"):
@@ -277,7 +249,7 @@ class DependencyMixin:
             )
         return self.reporting_critic_
 
-    def _training_measure(self, codes: list[np.ndarray]) -> float:
+    def _training_measure(self, z: list[np.ndarray]) -> float:
         net = self.net_
         if not np.isfinite(self.dependency_curve_).any():
             raise ValueError('measure="training" needs a fit with lam > 0: no critic was trained.')
@@ -286,11 +258,11 @@ class DependencyMixin:
                 f"{type(net.measure_).__name__} reads class labels, which are not passed here; dependency_curve_ holds "
                 "its values in training."
             )
-        n, m = len(codes[0]), len(codes)
+        n, m = len(z[0]), len(z)
         if n < m:
             raise ValueError(f"{n} complete samples cannot re-pair {m} modalities; pass at least {m}.")
         generator = torch.Generator().manual_seed(0)
-        tensors = [torch.as_tensor(z, dtype=net.dtype, device=net.device) for z in codes]
+        tensors = [torch.as_tensor(part, dtype=net.dtype, device=net.device) for part in z]
         with torch.no_grad():
             net.critic_.eval()
             values = [
@@ -301,7 +273,7 @@ class DependencyMixin:
             ]
         return float(np.mean(values))
 
-    def _warn_idle_term(self, arrays: Mapping[Hashable, np.ndarray]) -> None:
+    def _warn_idle_term(self, train: Samples) -> None:
         """Say so if the dependency term was asked for and never used."""
         if (
             self.lam == 0
@@ -309,21 +281,21 @@ class DependencyMixin:
             or np.isfinite(self.dependency_curve_[-self._epochs_run :]).any()
         ):
             return
-        complete, fewest = int(complete_rows(arrays).sum()), fewest_rows(len(self.modalities_))
+        complete, fewest = int(train.complete.sum()), fewest_rows(len(self.modalities_))
         warnings.warn(
             f"lam={self.lam} had no effect: no batch had the {fewest} samples with every modality observed that the "
             f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
             "Raise batch_size, or set lam=0.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
-    def _warn_single_modality(self, schema: ModalitySchema) -> None:
-        if self.lam > 0 and len(schema.names) == 1:
+    def _warn_single_modality(self) -> None:
+        if self.lam > 0 and len(self.modalities_) == 1:
             warnings.warn(
-                f"X holds the single modality {schema.names[0]!r}, so there is no dependency to maximise and lam="
+                f"X holds the single modality {self.modalities_[0]!r}, so there is no dependency to maximise and lam="
                 f"{self.lam} has no effect. Pass modalities={{name: columns}} to say which columns belong together, a "
                 "dict of arrays, or lam=0.",
                 SingleModalityWarning,
-                stacklevel=4,
+                stacklevel=5,
             )

@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from ._base import BaseMDMFusion
 from ._classifier import _LOSSES
-from ._target import _check_target
+from ._scaling import standardize
+from ._target import check_target
 
 __all__ = ["MDMFusionRegressor"]
 
@@ -280,8 +281,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        reset = not (self.warm_start and hasattr(self, "net_"))
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, reset=reset)
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
@@ -301,7 +301,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         -------
         self : object
         """
-        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), one_epoch=True)
+        return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.
@@ -316,16 +316,17 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             In the floating type of X.
         """
-        prediction, _, dtype = self._apply(X)
+        prediction, dtype = self._apply(X)
         if self.target_scaler_ is not None:
-            prediction = self.target_scaler_.inverse_transform(prediction)
+            # As inverse_transform, whose validation takes longer than the prediction of a row.
+            prediction = prediction * self.target_scaler_.scale_ + self.target_scaler_.mean_
         prediction = prediction.astype(dtype, copy=False)
         return prediction.ravel() if self._single_target else prediction
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
-        y = _check_target(self, y, n_samples, rows, multi_output=True, y_numeric=True)
+        y = check_target(self, y, n_samples, rows, multi_output=True, y_numeric=True)
         if reset:
             self._single_target = y.ndim == 1
             self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
@@ -346,7 +347,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             self.target_scaler_ = scaler
 
     def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
-        return (y if self.target_scaler_ is None else self.target_scaler_.transform(y)).astype(dtype)
+        return (y if self.target_scaler_ is None else standardize(self.target_scaler_, y)).astype(dtype)
 
     def _criterion(self) -> torch.nn.Module:
         cls, power = _LOSSES[self.loss]

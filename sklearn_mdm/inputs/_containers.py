@@ -97,3 +97,9 @@ def is_text(value: Any) -> bool:
     if items.dtype.kind in "UST":
         return True
     return items.dtype == object and any(isinstance(item, str) or _is_tokens(item) for item in items)
+
+
+def row_labels(X: Any) -> pd.Index | None:
+    """Row labels of X, of the first of its data frames where there are several; None without any."""
+    frames = X.values() if isinstance(X, Mapping) else [X]
+    return next((frame.index for frame in frames if isinstance(frame, pd.DataFrame)), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy import sparse
 
 from ._arrays import _pad_ragged, check_numbers
 from ._containers import as_samples
+from ._observed import Observed
 
 __all__ = ["pad_sequences", "zero_padding_to_nan"]
 
@@ -177,25 +178,32 @@ def _checked_lengths(lengths: Any, n_samples: int, n_steps: int) -> np.ndarray:
     return lengths
 
 
-def _on_one_axis(arrays: dict[Hashable, np.ndarray]) -> dict[Hashable, np.ndarray]:
+def on_one_axis(observed: Observed) -> Observed:
     """Pad sequences that end together in every sample to one number of steps.
 
     Lists of them differ where the longest sample lacks a modality, which systems that read all at once must not mind.
     """
-    sequences = [name for name, array in arrays.items() if array.ndim == 3]
-    n_steps = max((arrays[name].shape[1] for name in sequences), default=0)
-    if all(arrays[name].shape[1] == n_steps for name in sequences):
-        return arrays
-    ends = np.stack([_ends(arrays[name]) for name in sequences])
-    if ((ends > 0) & (ends < ends.max(axis=0))).any():
-        return arrays
-    return arrays | {name: pad_steps(arrays[name], n_steps) for name in sequences}
+    sequences = {name: array for name, array in observed.arrays.items() if array.ndim == 3}
+    n_steps = max((array.shape[1] for array in sequences.values()), default=0)
+    short = {name: array for name, array in sequences.items() if array.shape[1] < n_steps}
+    if not short:
+        return observed
+    masks = {name: np.ones(array.shape[:2], dtype=bool) for name, array in sequences.items()}
+    masks |= {name: mask for name, mask in observed.masks.items() if name in sequences and mask is not None}
+    last = np.stack([ends(mask) for mask in masks.values()])
+    if ((last > 0) & (last < last.max(axis=0))).any():
+        return observed
+    return replace(
+        observed,
+        arrays=observed.arrays | {name: pad_steps(array, n_steps) for name, array in short.items()},
+        masks=observed.masks
+        | {name: np.pad(masks[name], ((0, 0), (0, n_steps - array.shape[1]))) for name, array in short.items()},
+    )
 
 
-def _ends(array: np.ndarray) -> np.ndarray:
+def ends(mask: np.ndarray) -> np.ndarray:
     """Number of steps up to the last observed one of each sample, (n_samples,); 0 without any."""
-    seen = ~np.isnan(array).all(axis=2)
-    return np.where(seen.any(axis=1), seen.shape[1] - seen[:, ::-1].argmax(axis=1), 0)
+    return np.where(mask.any(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1), 0)
 
 
 def pad_steps(array: np.ndarray, n_steps: int) -> np.ndarray:

@@ -7,6 +7,7 @@ a gap. Everything that can be wrong with X is found here, so that the rest of th
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from sklearn.utils.validation import validate_data
 
 from ._arrays import FLOAT_DTYPES, as_float_array, check_not_sparse, width_of
 from ._columns import resolve_columns, sorted_names
-from ._containers import common_length, split_container
-from ._observed import _checked, observed_rows
-from ._padding import _on_one_axis
+from ._containers import common_length, row_labels, split_container
+from ._observed import Observed, check_samples_observed
+from ._padding import on_one_axis
 
 __all__: list[str] = []
 
@@ -52,8 +53,8 @@ class ModalitySchema:
 
     def fit_read(
         self, estimator: Any, X: Any, modalities: Mapping[Hashable, Any] | None, *, min_samples: int = 1
-    ) -> dict[Hashable, np.ndarray]:
-        """Learn the layout of X and return its arrays.
+    ) -> Any:
+        """Learn the layout of X, and read it as Observed.
 
         Sets ``n_features_in_``, ``feature_names_in_`` (flat frames) and ``n_features_per_modality_`` on the
         estimator.
@@ -90,16 +91,17 @@ class ModalitySchema:
                     f"Found {n_samples} sample(s) in every modality, while a minimum of {min_samples} is required "
                     f"by {owner}."
                 )
+        read = self._finish(arrays, X)
         for name in self.names:
-            if self.widths[name] == 0 or not self._is_observed(arrays[name]).any():
+            if self.widths[name] == 0 or not self._any_observed(read, name):
                 raise ValueError(
                     f"modality {name!r}: nothing of it is observed in the data passed to fit (every value is NaN or "
                     "None). Leave it out."
                 )
         estimator.n_features_per_modality_ = dict(self.widths)
-        return self._finish(arrays)
+        return read
 
-    def read(self, estimator: Any, X: Any) -> dict[Hashable, np.ndarray]:
+    def read(self, estimator: Any, X: Any) -> Any:
         """Read a later X: names in any order, absent or None modalities become NaN."""
         owner = type(estimator).__name__
         raw = _split_checked(X)
@@ -110,7 +112,7 @@ class ModalitySchema:
                     f"({', '.join(map(repr, self.names))}). Pass a dict, a ModalityDict or a (modality, feature) frame."
                 )
             flat = self._validate_flat(estimator, X, reset=False)
-            return self._finish(self._split_flat(flat))
+            return self._finish(self._split_flat(flat), X)
         unknown = [name for name in raw if name not in self.widths]
         if unknown:
             raise ValueError(
@@ -126,7 +128,7 @@ class ModalitySchema:
             self._check_shape(owner, name, arrays[name])
         if n_samples == 0:
             raise ValueError(f"Found 0 sample(s) in every modality, while a minimum of 1 is required by {owner}.")
-        return self._finish(arrays)
+        return self._finish(arrays, X)
 
     # ModalityTransformer, which takes what the estimators cannot (texts, single NaN values), overrides these five.
 
@@ -137,13 +139,15 @@ class ModalitySchema:
     def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
         return as_float_array(name, value, owner)
 
-    def _is_observed(self, value: Any) -> np.ndarray:
-        return observed_rows(value)
+    def _any_observed(self, read: Observed, name: Hashable) -> bool:
+        mask = read.masks[name]
+        return mask is None or bool(mask.any())
 
-    def _finish(self, arrays: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    def _finish(self, arrays: dict[Hashable, Any], X: Any) -> Any:
         dtype = np.result_type(*arrays.values())
-        checked = _checked({name: array.astype(dtype, copy=False) for name, array in arrays.items()}, self.names)
-        return _on_one_axis(checked)
+        observed = Observed.of({name: arrays[name].astype(dtype, copy=False) for name in self.names})
+        check_samples_observed(observed)
+        return replace(on_one_axis(observed), index=row_labels(X), columns=self.feature_names)
 
     def _split_flat(self, flat: Any) -> dict[Hashable, Any]:
         assert self.columns is not None

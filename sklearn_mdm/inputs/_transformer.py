@@ -66,7 +66,10 @@ class _UnencodedSchema(ModalitySchema):
         missing: Any = np.asarray(pd.isna(value))
         return ~missing if missing.ndim == 1 else ~missing.all(axis=-1)
 
-    def _finish(self, arrays: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    def _any_observed(self, read: Any, name: Hashable) -> bool:
+        return bool(self._is_observed(read[name]).any())
+
+    def _finish(self, arrays: dict[Hashable, Any], X: Any) -> dict[Hashable, Any]:
         return {name: arrays[name] for name in self.names}
 
     def _check_shape(self, owner: str, name: Hashable, array: Any) -> None:

@@ -125,7 +125,7 @@ def _find_critics(estimator: Any) -> tuple[Any, Callable, list]:
     final, _ = final_estimator(estimator)
     if isinstance(final, DependencyMixin):
         critics: list = [final._critic()]
-        return final, lambda X: final._codes(final_estimator(estimator, X)[1]), critics
+        return final, lambda X: final._represent_complete(final_estimator(estimator, X)[1]), critics
     if isinstance(final, DependencyEstimator):
         final._check_pointwise()
         return final, lambda X: final._read(final_estimator(estimator, X)[1], reset=False), final.critics_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +11,21 @@ import torch
 from torch import Tensor
 
 from ..encoders._steps import observed
+from ..inputs._observed import Observed
 
 __all__ = ["BatchIterator", "MaskedDataset"]
 
-# A trailing batch smaller than this joins the one before it: one row has no batch statistics and no re-pairing.
-SMALLEST_BATCH = 4
+# A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
+MIN_BATCH = 4
+# Numbers that are scaled and copied at a time: the copy of X is then all the memory that it takes.
+NUMBERS_AT_ONCE = 2**20
+
+Scale = Callable[[Hashable, np.ndarray], np.ndarray]
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some rows of a MaskedDataset, without their target.
+    """Some rows, without their target.
 
     ``mask`` is None when every row and step of every modality was observed, ``complete`` (rows with every modality)
     when all are.
@@ -28,8 +33,8 @@ class Batch:
 
     X: dict[Hashable, Tensor]
     mask: dict[Hashable, Tensor] | None
-    complete: Tensor | None
-    weight: Tensor | None
+    complete: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.X.values())))
@@ -42,6 +47,52 @@ class Batch:
             None if self.complete is None else self.complete.to(device),
             None if self.weight is None else self.weight.to(device),
         )
+
+
+def as_batch(
+    data: Observed,
+    dtype: torch.dtype,
+    *,
+    keys: Mapping[Hashable, str] | None = None,
+    scale: Scale | None = None,
+) -> Batch:
+    """Copy X into tensors, zero where nothing was observed.
+
+    Parameters
+    ----------
+    data : Observed
+        Arrays and masks.
+    dtype : torch.dtype
+        Floating type of the tensors.
+    keys : mapping of name to str, default=None
+        What the modalities are called in torch; as in ``data`` if None.
+    scale : callable, default=None
+        Scales some rows or steps (n, n_features) of the modality of a name.
+    """
+    names = {name: name if keys is None else keys[name] for name in data.names}
+    X = {names[name]: _copied(name, array, data.masks[name], dtype, scale) for name, array in data.arrays.items()}
+    if all(mask is None for mask in data.masks.values()):
+        return Batch(X, None)
+    masks = {
+        names[name]: torch.ones(data.arrays[name].shape[:-1], dtype=torch.bool) if mask is None else torch.tensor(mask)
+        for name, mask in data.masks.items()
+    }
+    return Batch(X, masks)
+
+
+def _copied(
+    name: Hashable, array: np.ndarray, mask: np.ndarray | None, dtype: torch.dtype, scale: Scale | None
+) -> Tensor:
+    copied = torch.empty(array.shape, dtype=dtype)
+    out = copied.numpy()
+    size = max(1, NUMBERS_AT_ONCE // max(1, array[:1].size))
+    for start in range(0, len(array), size):
+        rows = slice(start, start + size)
+        part = array[rows]
+        if scale is not None:
+            part = scale(name, part.reshape(-1, part.shape[-1])).reshape(part.shape)
+        out[rows] = part if mask is None else np.where(mask[rows][..., None], part, 0)
+    return copied
 
 
 class MaskedDataset(torch.utils.data.Dataset):
@@ -57,6 +108,8 @@ class MaskedDataset(torch.utils.data.Dataset):
         Weights of the task loss.
     dtype : torch.dtype, default=torch.float32
         Floating type of the tensors.
+    rows : array of int of shape (n_samples,), default=None
+        Positions in X of the samples of this dataset, to which y and sample_weight belong; None takes all.
 
     Examples
     --------
@@ -70,49 +123,42 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        X: Mapping[Any, Any],
+        X: Mapping[Any, Any] | Batch,
         y: Any = None,
         sample_weight: Any = None,
         dtype: torch.dtype = torch.float32,
+        *,
+        rows: np.ndarray | None = None,
     ) -> None:
-        if not isinstance(X, Mapping):
+        if not isinstance(X, (Mapping, Batch)):
             raise TypeError(f"X must map modality names to arrays, got {type(X).__name__}.")
-        self.X: dict[Hashable, Tensor] = {}
-        self.mask: dict[Hashable, Tensor] | None = {}
-        for name in X:
-            array = np.asarray(X[name])
-            is_nan = np.isnan(array)
-            mask = ~is_nan.all(axis=-1)
-            if (is_nan.any(axis=-1) & mask).any():
-                raise ValueError(
-                    f"modality {name!r} has rows or steps with NaN beside numbers. NaN marks a whole row or step as "
-                    "not observed; impute single values first."
-                )
-            # A copy in any case: training must not see later changes of the user's arrays.
-            self.X[name] = torch.tensor(np.where(mask[..., None], array, 0), dtype=dtype)
-            self.mask[name] = torch.from_numpy(mask)
-        if all(bool(mask.all()) for mask in self.mask.values()):
-            self.mask, complete = None, None
-        else:
-            complete = torch.stack([observed(mask) for mask in self.mask.values()]).all(0)
-            complete = None if bool(complete.all()) else complete
-        self.complete: Tensor | None = complete
+        data = X if isinstance(X, Batch) else as_batch(Observed.of({name: np.asarray(X[name]) for name in X}), dtype)
+        self.X = data.X
+        self.rows = None if rows is None else torch.from_numpy(rows)
+        self.mask, self.complete = data.mask, None
+        if data.mask is not None:
+            masks = [mask if self.rows is None else mask.index_select(0, self.rows) for mask in data.mask.values()]
+            if all(bool(mask.all()) for mask in masks):
+                self.mask = None
+            else:
+                complete = torch.stack([observed(mask) for mask in masks]).all(0)
+                self.complete = None if bool(complete.all()) else complete
         self.weight = None if sample_weight is None else torch.tensor(np.asarray(sample_weight), dtype=dtype)
         self.y = torch.zeros(0) if y is None else torch.tensor(np.asarray(y))
         if self.y.is_floating_point():
             self.y = self.y.to(dtype)
 
     def __len__(self) -> int:
-        return len(next(iter(self.X.values())))
+        return len(next(iter(self.X.values()))) if self.rows is None else len(self.rows)
 
-    def batch(self, rows: Tensor | slice) -> Batch:
+    def batch(self, rows: Tensor) -> Batch:
         """Rows without their target."""
-        take = _take(rows)
+        stored = rows if self.rows is None else self.rows.index_select(0, rows)
         return Batch(
-            {name: take(x) for name, x in self.X.items()},
-            None if self.mask is None else {name: take(mask) for name, mask in self.mask.items()},
-            None if self.complete is None else take(self.complete),
-            None if self.weight is None else take(self.weight),
+            {name: x.index_select(0, stored) for name, x in self.X.items()},
+            None if self.mask is None else {name: mask.index_select(0, stored) for name, mask in self.mask.items()},
+            None if self.complete is None else self.complete.index_select(0, rows),
+            None if self.weight is None else self.weight.index_select(0, rows),
         )
 
     def __getitems__(self, rows: Sequence[int] | Tensor) -> tuple[Batch, Tensor]:
@@ -121,10 +167,6 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, rows: Any) -> tuple[Batch, Tensor]:
         return self.__getitems__(torch.atleast_1d(torch.as_tensor(rows)))
-
-
-def _take(rows: Tensor | slice) -> Any:
-    return (lambda x: x[rows]) if isinstance(rows, slice) else (lambda x: x.index_select(0, rows))
 
 
 class BatchIterator:
@@ -165,7 +207,7 @@ class BatchIterator:
     def _starts(self) -> list[int]:
         n = len(self.dataset)  # type: ignore[arg-type]
         starts = list(range(0, n, self.batch_size))
-        if len(starts) > 1 and n - starts[-1] < min(SMALLEST_BATCH, self.batch_size):
+        if len(starts) > 1 and n - starts[-1] < min(MIN_BATCH, self.batch_size):
             starts.pop()
         return starts
 

@@ -163,14 +163,14 @@ class MDMNet(NeuralNet):
         self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
         if not self.measure_.trains_net:
             raise ValueError(f"measure={self.measure!r} cannot train a network. Use one of {sorted(MEASURES)}.")
-        if len(self.module_.code_dims) == 1 or self.measure_.needs_y:
+        if len(self.fusion_module_.code_dims) == 1 or self.measure_.needs_y:
             for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
                 delattr(self, name)
         else:
             # The module's dropout must not depend on which critic was built.
             with torch.random.fork_rng(devices=[]):
                 critic = self.measure_.build_critic(
-                    list(self.module_.code_dims.values()), **self.get_params_for("critic")
+                    list(self.fusion_module_.code_dims.values()), **self.get_params_for("critic")
                 )
             self.critic_ = critic.to(self.dtype)
         return self
@@ -196,6 +196,11 @@ class MDMNet(NeuralNet):
         if training and isinstance(iterator, BatchIterator):
             iterator.shuffle, iterator.generator = True, self.generators_["batches"]
         return iterator
+
+    @property
+    def fusion_module_(self) -> Any:
+        """The fusion module itself, where something wraps it, such as torch's DistributedDataParallel."""
+        return getattr(self.module_, "module", self.module_)
 
     # -- the course of training --------------------------------------------------------------------------------------
 
@@ -265,7 +270,7 @@ class MDMNet(NeuralNet):
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""
         self.term_active_, self.critic_batches_ = False, None
-        if not self.lam or len(self.module_.code_dims) == 1:
+        if not self.lam or len(self.fusion_module_.code_dims) == 1:
             return
         data, rows = _rows_of(dataset)
         if data.complete is not None:
@@ -287,7 +292,7 @@ class MDMNet(NeuralNet):
     @property
     def _fewest_rows(self) -> int:
         """Fewest rows on which re-pairing says anything."""
-        return fewest_rows(len(self.module_.code_dims))
+        return fewest_rows(len(self.fusion_module_.code_dims))
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Go through the batches; gradients that are left over at the end make an update too."""
@@ -340,7 +345,7 @@ class MDMNet(NeuralNet):
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
         with torch.no_grad():
-            codes = self.module_.represent(batch.X, batch.mask)
+            codes = self.fusion_module_.represent(batch.X, batch.mask)
         self.optimizer_critic_.zero_grad(set_to_none=True)
         (-self._critic_objective(list(codes.values()))).backward()
         self.optimizer_critic_.step()
@@ -385,7 +390,7 @@ class MDMNet(NeuralNet):
 
     def _pairing(self, n: int) -> Tensor:
         """Rows of each modality in the re-paired samples of n rows."""
-        index = offset_indices(n, len(self.module_.code_dims), self.n_negatives, self.generators_["negatives"])
+        index = offset_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, self.generators_["negatives"])
         return index.to(self.device)
 
     def _critic_objective(self, codes: list[Tensor]) -> Tensor:
@@ -404,7 +409,7 @@ class MDMNet(NeuralNet):
         dropped = mask is not batch.mask
         if self.measure_.needs_y:
             return self._value_of_logits(batch, y, None if dropped else output.prediction)
-        codes = self.module_.represent(batch.X, batch.mask) if dropped else output.representations
+        codes = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
         if batch.complete is None:
             return self._value(list(codes.values()))
         return self._value([code[batch.complete] for code in codes.values()])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,23 +70,6 @@ def _nested_name_error(
         f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
         f"{parameter}={cls.__name__}({arguments})."
     )
-
-
-@contextmanager
-def users_names(names: Sequence[Hashable]) -> Iterator[None]:
-    """Call modalities as the user does in errors raised inside, where torch knows them as m0, m1, ..."""
-
-    def named(found: re.Match[str]) -> str:
-        index = int(found[1])
-        return repr(names[index]) if index < len(names) else found[0]
-
-    try:
-        yield
-    except ValueError as error:
-        said = re.sub(r"'m(\d+)'", named, str(error))
-        if said == str(error):
-            raise
-        raise ValueError(said) from error
 
 
 def check_sizes(owner: Any, *parameters: str) -> None:

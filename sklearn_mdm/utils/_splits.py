@@ -1,4 +1,4 @@
-"""Which samples are held out, to decide when to stop or to be looked at afterwards."""
+"""Which samples are held out: for validation, or for a critic to be calibrated on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..exceptions import TooFewSamplesError
 __all__: list[str] = []
 
 
-def stopping_split(
+def validation_split(
     n_samples: int, fraction: float, seed: int, *, groups: np.ndarray | None = None, stratify: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to train on and the rows to hold out.
@@ -67,7 +67,7 @@ def held_out_rows(n_samples: int, fraction: float, seed: int, groups: np.ndarray
 
 
 def fewest_rows(n_modalities: int) -> int:
-    """Fewest rows on which re-pairing says anything."""
+    """Fewest rows on which negatives say anything."""
     return max(n_modalities, 4)
 
 

@@ -159,8 +159,8 @@ def test_fit_dependency__never_cuts_a_group(fitted, X, monkeypatch):
 
     monkeypatch.setattr(TrainedCritic, "_train", spy)
     fitted.fit_dependency(X, groups=groups)
-    # Rows are told by their code of the first modality.
-    codes = fitted.reporting_critic_._standardized(fitted._codes(X)[0])[0].numpy()
+    # Rows are told by their representation of the first modality.
+    codes = fitted.reporting_critic_._standardized(fitted._represent_complete(X)[0])[0].numpy()
     of_row = {row.tobytes(): group for row, group in zip(codes, groups[complete], strict=True)}
     parts = [{of_row[row.tobytes()] for row in part} for part in seen[0]]
     assert parts[0] and parts[1] and not parts[0] & parts[1]

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.dependency import _density_ratio as ratio
-from sklearn_mdm.estimators import _dependency_mixin as reporting
+from sklearn_mdm.estimators import _base as base
 from sklearn_mdm.estimators._dependency_mixin import train_reporting_critic
 
 
@@ -165,7 +165,7 @@ def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regress
         seen.append((groups, held_out))
         return train_reporting_critic(codes, groups=groups, held_out=held_out, **parameters)
 
-    monkeypatch.setattr(reporting, "train_reporting_critic", spy)
+    monkeypatch.setattr(base, "train_reporting_critic", spy)
     X = {name: np.repeat(value, 10, axis=0) for name, value in views(60, 0.3).items()}
     X["view1"][::7] = np.nan
     y, groups = target({**X, "view1": np.nan_to_num(X["view1"])}), np.repeat(np.arange(60), 10)

@@ -23,7 +23,7 @@ from sklearn_mdm.fusion import (
     MultiAttentionFusion,
     TensorFusion,
 )
-from sklearn_mdm.net._inference import represent
+from sklearn_mdm.inputs._observed import Observed
 
 nan = np.nan
 N = 90
@@ -252,22 +252,22 @@ def test_critic__weights__are_those_of_a_loop(fitted, monkeypatch):
     estimator, X, _ = fitted
     monkeypatch.setattr(imputation, "SAMPLES_AT_ONCE", 3)
     imputer = estimator.imputer_
-    codes = represent(estimator.net_, estimator._scaled({name: x[:7] for name, x in X.items()}))
+    z = estimator._represent(Observed.of({name: x[:7] for name, x in X.items()}))
     seen = np.ones((7, 3), dtype=bool)
     seen[:4, 1] = False
     seen[5, [0, 2]] = False
     assert imputer.critic.weights_.any(), "a critic that found nothing would make this empty"
-    log_weights = imputer.log_weights(codes, seen)
+    log_weights = imputer.log_weights(z, seen)
 
-    def s(*z):
-        return imputer.critic.log_ratio([row[None] for row in z])[0]
+    def s(*rows):
+        return imputer.critic.log_ratio([row[None] for row in rows])[0]
 
-    a, b, c = imputer.codes
+    a, b, c = imputer.z
     for i in range(4):
-        expected = [s(codes[0][i], b[k], codes[2][i]) for k in range(len(b))]
+        expected = [s(z[0][i], b[k], z[2][i]) for k in range(len(b))]
         assert_allclose(softmax(log_weights[i]), softmax(expected), rtol=1e-9)
     # Of two missing ones, the ratio of both alone is the mean over values of the other.
-    joint = np.array([s(a[k], codes[1][5], c[k]) for k in range(len(a))])
+    joint = np.array([s(a[k], z[1][5], c[k]) for k in range(len(a))])
     alone = [logsumexp([s(a[k], b[j], c[k]) for j in range(len(b)) if j != k]) for k in range(len(a))]
     expected = joint - np.array(alone) + np.log(len(b) - 1)
     found = log_weights[5]
@@ -278,7 +278,7 @@ def test_critic__weights__are_those_of_a_loop(fitted, monkeypatch):
 
 def test_critic__draws__follow_the_weights(fitted, monkeypatch):
     imputer = fitted[0].imputer_
-    weights = np.random.default_rng(0).dirichlet(np.full(len(imputer.codes[0]), 0.1), size=20)
+    weights = np.random.default_rng(0).dirichlet(np.full(len(imputer.z[0]), 0.1), size=20)
     monkeypatch.setattr(imputer, "log_weights", lambda codes, seen: np.log(np.maximum(weights, 1e-300)))
     rows, candidates, drawn = imputer.draw([], np.zeros((20, 3), dtype=bool))
     found = np.zeros_like(weights)
@@ -292,7 +292,7 @@ def test_critic__that_found_nothing__weighs_all_alike(fitted):
     estimator, _, _ = fitted
     imputer = estimator.imputer_
     imputer.critic.weights_ = np.zeros_like(imputer.critic.weights_)
-    rows, candidates, drawn = imputer.draw([z[:2] for z in imputer.codes], np.array([[True, False, True]] * 2))
+    rows, candidates, drawn = imputer.draw([z[:2] for z in imputer.z], np.array([[True, False, True]] * 2))
     assert_array_equal(candidates[rows == 0], candidates[rows == 1])
     assert (rows == 0).sum() == DRAWS and (drawn == 1 / DRAWS).all()
 
@@ -307,13 +307,13 @@ def test_critic__prediction__is_the_average_over_completed_samples(cls, make):
     found = outcome(estimator, new), estimator.transform(new)
     imputer = estimator.imputer_
     missing = np.array([[np.isnan(x[i]).all() for x in new.values()] for i in range(8)])
-    codes = represent(estimator.net_, {f"m{j}": x for j, x in enumerate(new.values())})
-    rows, candidates, weights = imputer.draw([z[:6] for z in codes], ~missing[:6])
+    z = estimator._represent(Observed.of(new))
+    rows, candidates, weights = imputer.draw([part[:6] for part in z], ~missing[:6])
     for i in range(6):
         expected = 0
         for candidate, weight in zip(candidates[rows == i], weights[rows == i], strict=True):
             whole = {
-                name: imputer.X[f"m{j}"][[candidate]] if missing[i, j] else x[[i]]
+                name: imputer.X.arrays[name][[candidate]] if missing[i, j] else x[[i]]
                 for j, (name, x) in enumerate(new.items())
             }
             expected = expected + weight * np.hstack([outcome(estimator, whole).ravel(), estimator.transform(whole)[0]])
@@ -419,6 +419,6 @@ def test_critic__keeps_few_complete_training_samples():
     X = without(X, a=slice(0, 300))
     estimator = model("concat", "critic", standardize=False, max_epochs=1).fit(X, y)
     kept = estimator.imputer_.X
-    assert {len(x) for x in kept.values()} == {imputation.CANDIDATES}
-    assert all((x[:, None] == X["a"][300:]).all(2).any(1).all() for x in [kept["m0"]])
+    assert {len(x) for x in kept.arrays.values()} == {imputation.MAX_CANDIDATES}
+    assert all((x[:, None] == X["a"][300:]).all(2).any(1).all() for x in [kept.arrays["a"]])
     assert np.isnan(estimator.pointwise_dependency(X)[:300]).all()

@@ -36,7 +36,7 @@ from sklearn_mdm.estimators import _base as base
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.inputs._transformer import ModalityTransformer
 from sklearn_mdm.measures import KL, FDivergence
-from sklearn_mdm.utils._splits import stopping_split
+from sklearn_mdm.utils._splits import validation_split
 
 MODALITIES = {"audio": slice(0, 3), "text": slice(3, 5)}
 
@@ -323,12 +323,12 @@ def splits(monkeypatch):
     seen = []
 
     def spy(n_samples, fraction, seed, *, groups=None, stratify=None):
-        train, held_out = stopping_split(n_samples, fraction, seed, groups=groups, stratify=stratify)
+        train, held_out = validation_split(n_samples, fraction, seed, groups=groups, stratify=stratify)
         assert sorted([*train, *held_out]) == list(range(n_samples))
         seen.append(({"groups": groups, "stratify": stratify}, train, held_out))
         return train, held_out
 
-    monkeypatch.setattr(base, "stopping_split", spy)
+    monkeypatch.setattr(base, "validation_split", spy)
     return seen
 
 
@@ -337,7 +337,7 @@ def groups_of(splits):
     return [(set(given["groups"][train]), set(given["groups"][held_out])) for given, train, held_out in splits]
 
 
-def test_groups__are_never_cut_by_the_stopping_split(estimator, X, y, groups, splits):
+def test_groups__are_never_cut_by_the_validation_split(estimator, X, y, groups, splits):
     for seed in range(10):
         estimator(early_stopping=True, max_epochs=1, random_state=seed).fit(X, y, groups=groups)
     seen = groups_of(splits)
@@ -386,7 +386,7 @@ def test_one_group__cannot_be_split(estimator, X, y):
     estimator(early_stopping=False).fit(X, y, groups=np.zeros(60))
 
 
-def test_stopping_split__is_stratified_for_classes_and_left_out_of_training(classifier, X, splits):
+def test_validation_split__is_stratified_for_classes_and_left_out_of_training(classifier, X, splits):
     y = np.r_[np.zeros(40), np.ones(20)].astype(int)
     for seed in range(5):
         classifier(early_stopping=True, validation_fraction=0.2, max_epochs=1, random_state=seed).fit(X, y)

@@ -18,7 +18,7 @@ from skorch.helper import SliceDict
 from sklearn_mdm.inputs._columns import resolve_columns, sorted_names
 from sklearn_mdm.inputs._containers import as_samples, common_length, is_text, split_container
 from sklearn_mdm.inputs._modality_dict import ModalityDict
-from sklearn_mdm.inputs._observed import observed_rows
+from sklearn_mdm.inputs._observed import Observed
 from sklearn_mdm.inputs._schema import ModalitySchema
 
 nan = np.nan
@@ -44,11 +44,11 @@ class Estimator(RegressorMixin, BaseEstimator):
 
     def fit(self, X, y=None):
         self.schema_ = ModalitySchema()
-        self.arrays_ = self.schema_.fit_read(self, X, self.modalities)
+        self.arrays_ = self.schema_.fit_read(self, X, self.modalities).arrays
         return self
 
     def read(self, X):
-        return self.schema_.read(self, X)
+        return self.schema_.read(self, X).arrays
 
     def predict(self, X):
         return next(iter(self.read(X).values())).mean(axis=1) + self.shift
@@ -590,7 +590,7 @@ def test_schema__ragged_lists__are_padded_with_nan():
     arrays = read({"a": [np.ones((2, 1)), None, [[3.0]], nan, pd.DataFrame({"x": [1.0]})], "b": np.zeros((5, 1))})
     expected = [[[1], [1]], [[nan], [nan]], [[3], [nan]], [[nan], [nan]], [[1], [nan]]]
     assert_array_equal(arrays["a"], np.array(expected))
-    assert_array_equal(observed_rows(arrays["a"]), [True, False, True, False, True])
+    assert_array_equal(Observed.of(arrays).masks["a"].any(1), [True, False, True, False, True])
 
 
 def test_schema__series_of_arrays_with_an_index__is_read_by_position():

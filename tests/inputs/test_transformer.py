@@ -72,11 +72,11 @@ class SumRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, X, y):
         self.schema_ = ModalitySchema()
-        self.model_ = LinearRegression().fit(self._join(self.schema_.fit_read(self, X, None)), y)
+        self.model_ = LinearRegression().fit(self._join(self.schema_.fit_read(self, X, None).arrays), y)
         return self
 
     def predict(self, X):
-        return self.model_.predict(self._join(self.schema_.read(self, X)))
+        return self.model_.predict(self._join(self.schema_.read(self, X).arrays))
 
     @staticmethod
     def _join(arrays):

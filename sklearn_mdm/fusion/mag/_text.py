@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ...inputs._containers import as_samples, is_text
-from ...inputs._padding import _ends
+from ...inputs._observed import Observed
+from ...inputs._padding import ends
 from ...inputs._schema import ModalitySchema
 
 __all__: list[str] = []
@@ -69,11 +70,11 @@ class TextSchema(ModalitySchema):
             types = empty.get("token_type_ids", [0] * len(empty["input_ids"]))
             self.special_types = dict(zip(empty["input_ids"], types, strict=True))
 
-    def fit_read(self, estimator: Any, X: Any, *args: Any, **kwargs: Any) -> dict[Hashable, np.ndarray]:
-        arrays = super().fit_read(estimator, X, *args, **kwargs)
+    def fit_read(self, estimator: Any, X: Any, *args: Any, **kwargs: Any) -> Observed:
+        observed = super().fit_read(estimator, X, *args, **kwargs)
         estimator.n_features_per_modality_[self.modality] = 1  # a text counts as one feature
         estimator.n_features_in_ -= N_COLUMNS - 1
-        return arrays
+        return observed
 
     def _validate_flat(self, estimator: Any, X: Any, **kwargs: Any) -> Any:
         raise ValueError(
@@ -102,7 +103,7 @@ class TextSchema(ModalitySchema):
         After the fit, a modality may have been permuted to find out what it is worth: steps beyond the words are then
         left unread, as long as some pairing of these texts and sequences would be aligned.
         """
-        n_steps = _ends(array)
+        n_steps = ends(~np.isnan(array).all(axis=2))
         most = np.where(np.isnan(tokens[:, 0, 0]), array.shape[1], n_words)
         late = n_steps > most
         if late.any() and not (hasattr(self, "names") and (np.sort(n_steps) <= np.sort(most)).all()):

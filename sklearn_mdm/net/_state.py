@@ -1,0 +1,43 @@
+"""What training changes in a net, kept to return to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+__all__: list[str] = []
+
+
+class NetState:
+    """Copies of parameters, buffers and what the optimizers remember, and the number of epochs.
+
+    ``state_dict`` and ``copy.deepcopy`` hold the same; they took a third of the time of a small ``partial_fit``.
+    """
+
+    def __init__(self, net: Any) -> None:
+        self.net = net
+        self.n_epochs = len(net.history)
+        modules = [getattr(net, name + "_") for name in net._modules]
+        self.tensors = [value.detach() for module in modules for value in (*module.parameters(), *module.buffers())]
+        self.values = [value.clone() for value in self.tensors]
+        self.optimizers = [getattr(net, name + "_") for name in net._optimizers]
+        self.states = [
+            {parameter: _cloned(state) for parameter, state in optimizer.state.items()} for optimizer in self.optimizers
+        ]
+        self.groups = [[dict(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
+
+    def restore(self) -> None:
+        """Return to it."""
+        del self.net.history[self.n_epochs :]
+        for tensor, value in zip(self.tensors, self.values, strict=True):
+            tensor.copy_(value)
+        for optimizer, state, groups in zip(self.optimizers, self.states, self.groups, strict=True):
+            optimizer.state.clear()
+            optimizer.state.update(state)
+            for group, kept in zip(optimizer.param_groups, groups, strict=True):
+                group.update(kept)
+
+
+def _cloned(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
