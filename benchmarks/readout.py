@@ -88,13 +88,13 @@ def fresh_value(estimator, parts, judge, seed):
     """Dependency of the same representations, from a DependencyEstimator fitted to the parts that are not judged."""
     names = [str(name) for name in estimator.modalities_]
 
-    def codes_of(part):
+    def representations_of(part):
         return dict(zip(names, estimator._codes(part.X)[0], strict=True))
 
-    known = [codes_of(part) for part in parts]
+    known = [representations_of(part) for part in parts]
     fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed)
-    fresh.fit({name: np.concatenate([codes[name] for codes in known]) for name in names})
-    return fresh.critics_[0].score(list(codes_of(judge).values()))
+    fresh.fit({name: np.concatenate([z[name] for z in known]) for name in names})
+    return fresh.critics_[0].score(list(representations_of(judge).values()))
 
 
 def on_task(name, task, seeds, *, compare, lams):

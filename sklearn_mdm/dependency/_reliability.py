@@ -17,16 +17,10 @@ __all__: list[str] = []
 
 # Values this near, in nats, to the logarithm of the number of samples rest on the few most dependent of them.
 LOG_N_MARGIN = 1.5
-
-
 # Share of the largest possible value from which on a contrastive measure is saturated.
 SATURATED = 0.8
-
-
 # Fall of the loss over the last tenth of the updates, relative to what was gained in all.
 RISING = 0.02
-
-
 # What the training rows may say above held-out ones, in nats and relative to the value.
 EXCESS, RELATIVE_EXCESS = 0.25, 0.25
 
@@ -43,7 +37,7 @@ def find_warnings(
     n_held_out : int
         Number of held-out samples.
     curve : list of float
-        Loss on the stopping samples at each check, from before training on.
+        Loss on the validation samples at each check, from before training on.
     in_nats : bool
         Whether the value is a total correlation.
     limit : float or None

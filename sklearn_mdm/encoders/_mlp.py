@@ -9,6 +9,8 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from ..utils._layers import mlp
+
 __all__ = ["MLPEncoder"]
 
 
@@ -63,17 +65,6 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.layers(mean_and_std(x, mask) if self.pool else x)
-
-
-def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers with ReLU and dropout between them."""
-    layers: list[nn.Module] = []
-    for width in hidden_dims:
-        layers += [nn.Linear(n_in, width), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        n_in = width
-    return nn.Sequential(*layers, nn.Linear(n_in, n_out))
 
 
 def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
