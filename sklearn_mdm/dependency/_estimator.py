@@ -14,18 +14,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from ..critic import MultilinearCritic
-from ..exceptions import DependencyWarning, SeenSamplesWarning, TooFewSamplesError
+from ..exceptions import SeenSamplesWarning, TooFewSamplesError
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested, resolve_component
-from ..utils._splits import fewest_rows, held_out_rows, read_groups
+from ..utils._splits import fewest_rows, read_groups
 from ._columns import ColumnReader
+from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
-from ._density_ratio import EVALUATION_SETS, TrainedCritic
-from ._folds import split_folds
+from ._density_ratio import TrainedCritic
 from ._permutation import PermutationTest, compare_means
-from ._reliability import find_warnings, warn_all
+from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
 __all__ = ["DependencyEstimator"]
@@ -41,10 +40,6 @@ FITTED = (
     "_reader",
     "_seen",
 )
-# Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
-VALIDATION_FRACTION = 0.2
-# Training rows that are looked at for the gap between them and held-out ones.
-MAX_GAP_ROWS = 2000
 
 
 class DependencyEstimator(BaseEstimator):
@@ -262,74 +257,27 @@ class DependencyEstimator(BaseEstimator):
         groups = read_groups(groups, len(complete))
         if groups is not None:
             groups = groups[complete]
-        if len(arrays[0]) < 3 * fewest_rows(len(arrays)):
+        min_rows, rows = fewest_rows(len(arrays)), np.flatnonzero(complete)
+        if len(rows) < 3 * min_rows:
             raise TooFewSamplesError(
-                f"n_samples={len(arrays[0])} with every modality observed is too few to train, calibrate and read a "
-                f"critic; it needs at least {3 * fewest_rows(len(arrays))}."
+                f"n_samples={len(rows)} with every modality observed is too few to train, calibrate and read a critic; "
+                f"it needs at least {3 * min_rows}."
             )
-        self._fit_folds(arrays, complete, groups)
-        return self
-
-    def _fit_folds(self, arrays: list[np.ndarray], complete: np.ndarray, groups: np.ndarray | None) -> None:
-        rows, min_rows = np.flatnonzero(complete), fewest_rows(len(arrays))
         splits = split_folds(
             len(rows), self.cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows
         )
-        critics, pointwise, values = [], np.full(len(complete), np.nan), []
-        found: dict[type[DependencyWarning], str] = {}
-        for train, held_out in splits:
-            used, rest = [a[train] for a in arrays], [a[held_out] for a in arrays]
-            used_groups, rest_groups = (None, None) if groups is None else (groups[train], groups[held_out])
-            fraction = max(VALIDATION_FRACTION, min_rows / len(train))
-            validation = held_out_rows(len(train), fraction, self._seed, used_groups)
-            critic = self._critic().fit(used, validation).normalize(rest, rest_groups)
-            if self._measure.pointwise:
-                pointwise[rows[held_out]] = critic.pointwise(rest)
-            parts = critic.scores_of_parts(rest, rest_groups)
-            seen = np.random.default_rng(self._seed).permutation(np.flatnonzero(~validation))[:MAX_GAP_ROWS]
-            found |= self._warnings_of(critic, parts, [a[seen] for a in used], len(held_out))
-            # Parts share their rows: their errors are added as if they went together.
-            values.append(np.sum(list(parts.values()), axis=0))
-            critics.append(critic)
-        sizes = np.array([len(held_out) for _, held_out in splits])
-        weights = sizes / sizes.sum()
-        means, stds = np.transpose(values)
-        self.critics_, self.pointwise_ = critics, pointwise
+        found = cross_fit(
+            self._critic, self._measure, arrays, splits, groups=groups, batch_size=self.batch_size, seed=self._seed
+        )
+        self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
+        self.pointwise_ = np.full(len(complete), np.nan)
+        self.pointwise_[rows] = found.pointwise
         self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
-        self.dependency_ = float(weights @ means)
-        self.dependency_std_ = float(np.linalg.norm(weights * stds))
         self._seen = SeenRows(arrays, np.unique(np.concatenate([train for train, _ in splits])))
         self._grouped = groups is not None
-        self.warnings_ = [category.__name__ for category in found]
-        warn_all(found, stacklevel=3)
-
-    def _warnings_of(
-        self,
-        critic: SummedCritic,
-        parts: Mapping[str, tuple[float, float]],
-        trained: list[np.ndarray],
-        n_held_out: int,
-    ) -> dict[type[DependencyWarning], str]:
-        """Warnings that the values of the parts on held-out rows deserve, given rows that were trained on."""
-        found: dict[type[DependencyWarning], str] = {}
-        trained_parts = critic.scores_of_parts(trained)
-        for name, part in critic.critics.items():
-            found |= find_warnings(
-                parts[name][0],
-                trained_parts[name][0],
-                n_held_out,
-                part.curve_,
-                in_nats=self._measure.total_correlation,
-                limit=self._limit(part, len(critic.parts[name]), n_held_out),
-            )
-        return found
-
-    def _limit(self, critic: TrainedCritic, n_modalities: int, n_held_out: int) -> float | None:
-        """Largest value that the measure can take."""
-        if not hasattr(self._measure, "limit"):
-            return None
-        n_negatives = None if isinstance(critic.network_, MultilinearCritic) else EVALUATION_SETS
-        return self._measure.limit(min(self.batch_size, n_held_out), n_modalities, n_negatives)
+        self.warnings_ = [category.__name__ for category in found.warnings]
+        warn_all(found.warnings, stacklevel=2)
+        return self
 
     def _critic(self) -> SummedCritic:
         # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
