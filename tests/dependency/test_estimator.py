@@ -151,7 +151,7 @@ def test_value__does_not_depend_on_units_or_names(gaussians, fitted):
 def test_ranks__make_increasing_maps_of_columns_immaterial(gaussians):
     X, _ = gaussians
     warped = {name: np.exp(3 * value) for name, value in X.items()}
-    one, other = quick(scaling="rank").fit(X), quick(scaling="rank").fit(warped)
+    one, other = (quick(scaling="rank", max_updates=10).fit(each) for each in (X, warped))
     assert one.dependency_ == other.dependency_
     assert_array_equal(one.score_samples(X), other.score_samples(warped))
 
@@ -181,29 +181,31 @@ def test_pickle__reads_the_same(gaussians, fitted):
 # --- forms of X ------------------------------------------------------------------------------------------------------
 
 
-def test_accepted_forms__give_the_same_value(gaussians, fitted):
+def test_accepted_forms__give_the_same_value(gaussians):
     X, _ = gaussians
+    few = {"max_updates": 10}
     frame = pd.concat({name: pd.DataFrame(value) for name, value in X.items()}, axis=1)
     flat = np.hstack([X["audio"], X["text"], X["visual"]])
     as_lists = {name: list(value[:, None, :]) for name, value in X.items()}  # sequences of one step
     values = [
-        quick().fit(dict(X)).dependency_,
-        quick().fit(frame).dependency_,
-        quick(modalities={"audio": [0], "text": [1], "visual": [2]}).fit(flat).dependency_,
-        quick(modalities="columns").fit(flat).dependency_,
-        quick().fit(as_lists).dependency_,
+        quick(**few).fit(dict(X)).dependency_,
+        quick(**few).fit(frame).dependency_,
+        quick(**few, modalities={"audio": [0], "text": [1], "visual": [2]}).fit(flat).dependency_,
+        quick(**few, modalities="columns").fit(flat).dependency_,
+        quick(**few).fit(as_lists).dependency_,
     ]
-    assert values == [fitted.dependency_] * 5
+    assert len(set(values)) == 1
 
 
 def test_missing_modalities__are_left_out_and_nan_where_values_are_asked_for(gaussians):
     X, _ = gaussians
     holes = {name: value.copy() for name, value in X.items()}
     holes["text"][::5] = np.nan
-    estimator = quick().fit(holes)
+    estimator = quick(max_updates=10).fit(holes)
     complete = np.isfinite(holes["text"][:, 0])
     assert not set(estimator.held_out_) & set(np.flatnonzero(~complete))
-    assert estimator.dependency_ == quick().fit({n: v[complete] for n, v in X.items()}).dependency_
+    whole = {name: value[complete] for name, value in X.items()}
+    assert estimator.dependency_ == quick(max_updates=10).fit(whole).dependency_
     values = estimator.score_samples(holes)
     assert_array_equal(np.isfinite(values), complete)
     with warnings.catch_warnings():
