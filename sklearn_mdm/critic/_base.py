@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias, overload
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +15,39 @@ __all__ = ["PairedCritic"]
 Representations: TypeAlias = Sequence[Tensor]
 
 
-class BoundedRepresentations(nn.Module):
-    r"""Concatenates representations, each mapped into the open unit ball by :math:`z / \sqrt{1 + |z|^2}`.
+class Inputs(nn.Module):
+    r"""Puts representations into one scale: each is mapped into an open ball by :math:`z / \sqrt{1 + |z|^2}`.
 
     The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
     raised by mere scale.
 
-    With ``unit_columns`` the ball of a representation of width k has radius :math:`\sqrt{k}`, so that coordinates are
-    of order one, as the first layer of a multilayer perceptron expects them.
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's representation.
+    ball : {"unit", "columns", None}
+        Radius one, or :math:`\sqrt{k}` for a representation of width k, so that coordinates are of order one, as the
+        first layer of a multilayer perceptron expects them. None leaves inputs as they are: standardised columns.
     """
 
-    def __init__(self, code_dims: Sequence[int], *, unit_columns: bool = False) -> None:
+    def __init__(self, code_dims: Sequence[int], ball: Literal["unit", "columns"] | None) -> None:
         super().__init__()
         self.code_dims = tuple(code_dims)
-        self.radii = [math.sqrt(k) if unit_columns else 1.0 for k in self.code_dims]
+        self.bounded = ball is not None
+        self.radii = [math.sqrt(k) if ball == "columns" else 1.0 for k in self.code_dims]
 
     def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor:
-        if len(set(self.code_dims)) == 1:
+        """Rows, then negatives, as one matrix."""
+        if self.bounded and len(set(self.code_dims)) == 1:
             return self._forward_stacked(representations, index)
-        return concatenate(self.each(representations), index)
+        z = self.each(representations)
+        joint = torch.cat(z, dim=1)
+        return joint if index is None else torch.cat([joint, torch.cat(gather(z, index), dim=1)])
 
     def each(self, representations: Representations) -> list[Tensor]:
-        """Bounded representations, one by one."""
+        """Scaled representations, one by one."""
+        if not self.bounded:
+            return list(representations)
         return [
             z * (torch.rsqrt(1 + z.square().sum(1, keepdim=True)) * radius)
             for z, radius in zip(representations, self.radii, strict=True)
@@ -52,28 +63,6 @@ class BoundedRepresentations(nn.Module):
         cells = (index.T * m + torch.arange(m, device=index.device)).flatten()
         product = z.flatten(0, 1).index_select(0, cells).view(-1, m * self.code_dims[0])
         return torch.cat([z.flatten(1), product])
-
-
-class StandardizedColumns(nn.Module):
-    """Concatenates columns of data that are in one scale already, as they are."""
-
-    def __init__(self, code_dims: Sequence[int]) -> None:
-        super().__init__()
-        self.code_dims = tuple(code_dims)
-
-    def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor:
-        return concatenate(representations, index)
-
-    def each(self, representations: Representations) -> list[Tensor]:
-        return list(representations)
-
-
-def concatenate(representations: Representations, index: Tensor | None) -> Tensor:
-    """Rows, then negatives, as one matrix."""
-    joint = torch.cat(list(representations), dim=1)
-    if index is None:
-        return joint
-    return torch.cat([joint, torch.cat(gather(representations, index), dim=1)])
 
 
 def gather(features: Sequence[Tensor], index: Tensor) -> list[Tensor]:
@@ -115,15 +104,13 @@ class PairedCritic(nn.Module):
     torch.Size([8])
     """
 
-    inputs: BoundedRepresentations | StandardizedColumns
-
     def __init__(self, code_dims: Sequence[int], *, bound: float | None = None, raw: bool = False) -> None:
         super().__init__()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None, got {bound}.")
         self.bound = bound
         self.code_dims = tuple(code_dims)
-        self.inputs = StandardizedColumns(code_dims) if raw else BoundedRepresentations(code_dims, unit_columns=True)
+        self.inputs = Inputs(code_dims, None if raw else "columns")
 
     def encode(self, representations: Representations) -> list[Tensor]:
         """Return what T keeps of each modality, one tensor (n_samples, width_j) each."""
@@ -139,12 +126,6 @@ class PairedCritic(nn.Module):
     def silence(self) -> None:
         """Set the output to zero, from where T can still learn."""
         raise NotImplementedError
-
-    @overload
-    def forward(self, representations: Representations, index: None = None) -> Tensor: ...
-
-    @overload
-    def forward(self, representations: Representations, index: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Return T on the rows, or on the rows and on negatives.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from ._base import BoundedRepresentations, Representations, StandardizedColumns, split
+from ._base import Inputs, Representations, split
 
 __all__ = ["LipschitzCritic"]
 
@@ -58,7 +58,7 @@ class LipschitzCritic(nn.Module):
             raise ValueError(f"critic_hidden_dims must be even for a 1-Lipschitz critic, got {tuple(hidden_dims)}.")
         self.hidden_dims = tuple(hidden_dims)
         self.raw = raw
-        self.inputs = StandardizedColumns(code_dims) if raw else BoundedRepresentations(code_dims)
+        self.inputs = Inputs(code_dims, None if raw else "unit")
         layers: list[nn.Module] = []
         widths = [sum(code_dims), *hidden_dims]
         for n_in, n_out in itertools.pairwise(widths):

@@ -56,11 +56,6 @@ def offset_indices(
             f"{n_samples} samples make no negatives of {n_modalities} modalities: at least as many samples are needed."
         )
     order = torch.randperm(n_samples, generator=generator)
-    if n_sets == 1:
-        offsets = torch.randperm(n_samples, generator=generator)[:n_modalities, None]
-    else:
-        offsets = torch.stack(
-            [torch.randperm(n_samples, generator=generator)[:n_modalities] for _ in range(n_sets)], dim=1
-        )
+    offsets = torch.stack([torch.randperm(n_samples, generator=generator)[:n_modalities] for _ in range(n_sets)], dim=1)
     positions = (torch.arange(n_samples) + offsets[..., None]) % n_samples  # (m, n_sets, n_samples)
     return order[positions].reshape(n_modalities, -1)

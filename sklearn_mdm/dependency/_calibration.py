@@ -24,16 +24,7 @@ def logistic_weights(joint: np.ndarray, product: np.ndarray) -> np.ndarray:
     They are shrunk by their likelihood ratio: the parts were chosen by their success on the same rows, so a little of
     it is chance.
 
-    Parameters
-    ----------
-    joint : array of shape (n_parts, n)
-        Parts of the log ratio of rows.
-    product : array of shape (n_parts, n_product)
-        The same of negatives.
-
-    Returns
-    -------
-    weights : array of shape (n_parts,)
+    ``joint`` (n_parts, n) holds the parts of rows, ``product`` (n_parts, n_product) those of negatives.
     """
     t = np.concatenate([joint, product], axis=1)
     labels = np.r_[np.ones(joint.shape[1]), np.zeros(product.shape[1])]
@@ -67,16 +58,8 @@ def log_normalizer(values: np.ndarray, index: np.ndarray, groups: np.ndarray | N
     """Logarithm of the mean of exp(values) over negatives, and its standard error.
 
     Negatives share samples: the variance is that of the sum over all negatives which contain one sample (or group),
-    added over modalities: the first-order term of a generalised U-statistic.
-
-    Parameters
-    ----------
-    values : array of shape (n_product,)
-        Log ratio of negatives before it is normalised.
-    index : array of shape (n_modalities, n_product)
-        Rows that they were made of.
-    groups : array of shape (n_samples,) or None
-        Independent units of these rows.
+    added over modalities: the first-order term of a generalised U-statistic. ``index`` (n_modalities, n_product) holds
+    the rows that negatives were made of, ``groups`` the independent units of these rows.
     """
     level = log_mean_exp(values)
     relative = np.exp(values - level) - 1

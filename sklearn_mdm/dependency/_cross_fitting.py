@@ -31,22 +31,9 @@ Found = dict[type[DependencyWarning], str]
 def split_folds(
     n_samples: int, cv: Any, held_out_fraction: float, *, groups: np.ndarray | None, seed: int, min_rows: int
 ) -> list[Split]:
-    """Return pairs of rows to train and calibrate on, and rows that are held out.
+    """Return pairs of rows to train and calibrate on, and rows that are held out: by ``cv``, or else one pair.
 
-    Parameters
-    ----------
-    n_samples : int
-        Number of samples.
-    cv : int, splitter or None
-        Folds; None holds out one part of the samples.
-    held_out_fraction : float
-        Share of that part.
-    groups : array of shape (n_samples,) or None
-        Samples of one group are on one side.
-    seed : int
-        Seed of the splits.
-    min_rows : int
-        Fewest rows of a held-out part, and half of the fewest of the others.
+    Samples of one group are on one side. A held-out part has ``min_rows`` or more, the other twice as many.
     """
     if cv is None:
         most = 1 - 2 * min_rows / n_samples

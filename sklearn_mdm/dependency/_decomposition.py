@@ -19,19 +19,9 @@ Group: TypeAlias = tuple[int, ...]
 
 
 def parts_of(n_modalities: int, decomposition: Decomposition | None) -> list[tuple[Group, ...]]:
-    """Groups of modalities whose dependencies add up to the total correlation.
+    """Groups of modalities whose dependencies add up to the total correlation; a group holds positions.
 
-    Parameters
-    ----------
-    n_modalities : int
-        Number of modalities.
-    decomposition : {"line", "tree"} or None
-        ``"line"``: each modality with all before it; ``"tree"``: halves, recursively; None: all at once.
-
-    Returns
-    -------
-    parts : list of tuples
-        One tuple of groups per part, each group a tuple of positions.
+    "line": each modality with all before it; "tree": halves, recursively; None: all at once.
     """
     everything = tuple(range(n_modalities))
     if decomposition is None:

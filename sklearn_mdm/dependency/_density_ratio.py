@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ EVALUATION_SETS = 32
 MAX_VALIDATION_ROWS = 4000
 
 
+@dataclass(eq=False, repr=False)
 class TrainedCritic:
     r"""Trains the critic of a measure, and reads values off it that hold on rows which it was not trained on.
 
@@ -87,32 +89,18 @@ class TrainedCritic:
         Loss on the validation rows at each check.
     """
 
-    def __init__(
-        self,
-        measure: Measure,
-        *,
-        kind: CriticKind | None = None,
-        hidden_dims: Sequence[int] = (128, 128, 64),
-        n_updates: int = 3000,
-        batch_size: int = 128,
-        n_negatives: int = 16,
-        lr: float = 4e-3,
-        weight_decay: float = 0.3,
-        n_components: int = 32,
-        refit: bool = True,
-        seed: int = 0,
-    ) -> None:
-        self.measure = measure
-        self.kind = kind
-        self.hidden_dims = hidden_dims
-        self.n_updates = n_updates
-        self.batch_size = batch_size
-        self.n_negatives = n_negatives
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.n_components = n_components
-        self.refit = refit
-        self.seed = seed
+    measure: Measure
+    _: KW_ONLY
+    kind: CriticKind | None = None
+    hidden_dims: Sequence[int] = (128, 128, 64)
+    n_updates: int = 3000
+    batch_size: int = 128
+    n_negatives: int = 16
+    lr: float = 4e-3
+    weight_decay: float = 0.3
+    n_components: int = 32
+    refit: bool = True
+    seed: int = 0
 
     # -- training ----------------------------------------------------------------------------------------------------
 

@@ -63,7 +63,6 @@ class MixtureRatio(nn.Module):
         weight, bias, constant = _whitening(mixture, slice(None))
         self.register_buffer("bias", torch.from_numpy(bias))
         self.register_buffer("constant", torch.from_numpy(constant))
-        self.width = len(bias) + 1  # of what encode returns
         ends = np.cumsum(code_dims)
         parts = [slice(end - width, end) for end, width in zip(ends, code_dims, strict=True)]
         self.shares = nn.ModuleList([_linear(weight[:, part]) for part in parts])
@@ -138,18 +137,7 @@ def choose_mixture(
 ) -> GaussianMixture | None:
     """Return the mixture whose ratio has the smallest held-out loss, or None where there are too few rows for one.
 
-    Parameters
-    ----------
-    train : array of shape (n_samples, sum(code_dims))
-        Rows to fit to.
-    code_dims : sequence of int
-        Width of each modality's representation.
-    loss : callable
-        Held-out loss of a ratio; more components are tried while it falls.
-    seed : int
-        Seed of the initial centres.
-    most : int
-        Most components.
+    More components, up to ``most``, are tried while the loss falls.
     """
     n, width = train.shape
     if n < MIN_ROWS_PER_COLUMN * width:

@@ -30,18 +30,8 @@ def find_warnings(
 ) -> dict[type[DependencyWarning], str]:
     """Return the warnings that an estimate deserves, with their texts.
 
-    Parameters
-    ----------
-    value, train_value : float
-        Estimates on held-out and on training samples.
-    n_held_out : int
-        Number of held-out samples.
-    curve : list of float
-        Loss on the validation samples at each check, from before training on.
-    in_nats : bool
-        Whether the value is a total correlation.
-    limit : float or None
-        Largest possible value.
+    ``value`` and ``train_value`` are estimates on ``n_held_out`` held-out and on training samples, ``curve`` the loss
+    on the validation samples at each check, from before training on, and ``limit`` the largest possible value.
     """
     found: dict[type[DependencyWarning], str] = {}
     if in_nats and value > math.log(n_held_out) - LOG_N_MARGIN:

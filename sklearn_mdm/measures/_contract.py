@@ -26,7 +26,8 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
     TypeError
         If the measure breaks the contract: by a wrong signature, no module, or no scalar tensor as a value.
     """
-    critic = _called(measure.build_critic, code_dims, *args, **parameters)
+    _check_signature(measure.build_critic, code_dims, *args, **parameters)
+    critic = measure.build_critic(code_dims, *args, **parameters)
     if not isinstance(critic, nn.Module):
         raise TypeError(f"{_name(measure.build_critic)} must return a torch module, got {critic!r}.")
     training, like = critic.training, next(critic.parameters(), torch.empty(0))
@@ -36,22 +37,25 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         critic.eval()
         for method in (measure.critic_objective, measure.value):
-            value = _called(method, critic, rows, index)
+            value = _tried(method, critic, rows, index)
             if not isinstance(value, Tensor) or value.dim():
                 found = f"one of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
                 raise TypeError(f"{_name(method)} must return a scalar tensor, of shape (), got {found}.")
     return critic.train(training)
 
 
-def _called(method: Callable, *args: Any, **parameters: Any) -> Any:
-    """Call a method of a measure; where it cannot be called like this, say so in words of the contract."""
+def _check_signature(method: Callable, *args: Any, **parameters: Any) -> None:
     try:
         inspect.signature(method).bind(*args, **parameters)
     except TypeError as error:
         expected = ", ".join(list(inspect.signature(getattr(Measure, method.__name__)).parameters)[1:])
         raise TypeError(f"{_name(method)} takes ({expected}): {error}.") from None
+
+
+def _tried(method: Callable, *args: Any) -> Any:
+    _check_signature(method, *args)
     try:
-        return method(*args, **parameters)
+        return method(*args)
     except (ValueError, NotImplementedError):
         raise  # which say what is wrong
     except Exception as error:

@@ -87,19 +87,7 @@ class InfoNCE(Measure):
         return (n_modalities - 1) * math.log(_rows_combined(n_samples, n_modalities))
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
-        """Contrastive objective; see :meth:`Measure.objective`.
-
-        Parameters
-        ----------
-        t_joint : Tensor of shape (n_joint,)
-            Critic values on rows of the data.
-        t_product : Tensor of shape (n_joint * n_sets,)
-            Critic values on negatives, those that share a row's first modality one after the other.
-
-        Returns
-        -------
-        objective : Tensor of shape ()
-        """
+        """Contrastive objective; negatives that share a row's first modality come one after the other."""
         others = t_product.view(len(t_joint), -1)
         return _contrast(t_joint, torch.cat([t_joint[:, None], others], dim=1))
 
@@ -151,21 +139,7 @@ class WassersteinPredictiveCoding(InfoNCE):
         return LipschitzCritic(code_dims, hidden_dims, raw=raw)
 
     def limit(self, n_samples: int, n_modalities: int, n_negatives: int | None = 1) -> float:
-        """Largest possible value, ``log(1 + n_negatives)``.
-
-        Parameters
-        ----------
-        n_samples : int
-            Rows of a batch, which do not matter here.
-        n_modalities : int
-            Number of modalities, which does not matter here.
-        n_negatives : int, default=1
-            Negatives per row.
-
-        Returns
-        -------
-        limit : float
-        """
+        """Largest possible value, ``log(1 + n_negatives)``; see :meth:`InfoNCE.limit`."""
         return super().limit(n_samples, n_modalities, 1 if n_negatives is None else n_negatives)
 
 
