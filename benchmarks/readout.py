@@ -30,7 +30,7 @@ LAMS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def gaussians(n=5000):
-    """Train, stop and test parts of Gaussian modalities; the target needs all of them."""
+    """Train, validation and test parts of Gaussian modalities; the target needs all of them."""
 
     def part(seed, n):
         X, _ = make_correlated_gaussians(n, n_features=4, rho=0.5, random_state=seed)
@@ -74,10 +74,10 @@ def cost(task, seed=0):
 
     reporting.train_reporting_critic = timed
     try:
-        fit, stop, _ = next(iter(task.folds(seed)))
-        stopping = {} if stop is None else {"X_val": stop.X, "y_val": stop.y}
+        fit, held, _ = next(iter(task.folds(seed)))
+        validation = {} if held is None else {"X_val": held.X, "y_val": held.y}
         start = time.perf_counter()
-        our_estimator(task.kind, task.params or {}, seed).fit(fit.X, fit.y, groups=fit.groups, **stopping)
+        our_estimator(task.kind, task.params or {}, seed).fit(fit.X, fit.y, groups=fit.groups, **validation)
         total = time.perf_counter() - start
     finally:
         reporting.train_reporting_critic = train
@@ -88,29 +88,29 @@ def fresh_value(estimator, parts, judge, seed):
     """Dependency of the same representations, from a DependencyEstimator fitted to the parts that are not judged."""
     names = [str(name) for name in estimator.modalities_]
 
-    def codes_of(part):
+    def representations_of(part):
         return dict(zip(names, estimator._codes(part.X)[0], strict=True))
 
-    known = [codes_of(part) for part in parts]
+    known = [representations_of(part) for part in parts]
     fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed)
-    fresh.fit({name: np.concatenate([codes[name] for codes in known]) for name in names})
-    return fresh.critics_[0].score(list(codes_of(judge).values()))
+    fresh.fit({name: np.concatenate([z[name] for z in known]) for name in names})
+    return fresh.critics_[0].score(list(representations_of(judge).values()))
 
 
 def on_task(name, task, seeds, *, compare, lams):
     kept = {lam: [] for lam in lams}
     agreement = None
     for seed in range(seeds):
-        fit, stop, judge = next(iter(task.folds(seed)))
-        stopping = {} if stop is None else {"X_val": stop.X, "y_val": stop.y}
+        fit, held, judge = next(iter(task.folds(seed)))
+        validation = {} if held is None else {"X_val": held.X, "y_val": held.y}
         for lam in lams:
             estimator = our_estimator(task.kind, {**(task.params or {}), "lam": lam}, seed)
-            estimator.fit(fit.X, fit.y, groups=fit.groups, **stopping)
+            estimator.fit(fit.X, fit.y, groups=fit.groups, **validation)
             if lam == 0:
                 estimator.fit_dependency(fit.X, groups=fit.groups)
             kept[lam].append(estimator.dependency_score(judge.X, return_std=True))
             if compare and lam == 0.03 and seed == 0:
-                parts = [part for part in (fit, stop) if part is not None]
+                parts = [part for part in (fit, held) if part is not None]
                 agreement = (*kept[lam][-1], *fresh_value(estimator, parts, judge, seed))
     pairs = [(lam, value) for lam, scores in kept.items() for value, _ in scores]
     rho = spearmanr(*zip(*pairs, strict=True)).statistic if len(lams) > 1 else float("nan")

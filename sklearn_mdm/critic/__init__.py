@@ -1,4 +1,4 @@
-"""T, the statistical network: from one code per modality to a number."""
+"""T, the statistical network: from one representation per modality to a number."""
 
 from ._base import PairedCritic
 from ._concatenated import Critic

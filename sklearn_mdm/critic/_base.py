@@ -1,48 +1,62 @@
-"""What the critics share: codes put into one scale, and modalities that are encoded once for all re-pairings."""
+"""What the critics share: representations put into one scale, and modalities encoded once for all negatives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 __all__ = ["PairedCritic"]
 
+# One tensor (n_samples, k_j) per modality.
+Representations: TypeAlias = Sequence[Tensor]
 
-class BoundedCodes(nn.Module):
-    r"""Concatenates codes, each mapped into the open unit ball by :math:`z / \sqrt{1 + |z|^2}`.
+
+class Inputs(nn.Module):
+    r"""Puts representations into one scale: each is mapped into an open ball by :math:`z / \sqrt{1 + |z|^2}`.
 
     The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
     raised by mere scale.
 
-    With ``unit_columns`` the ball of a code of width k has radius :math:`\sqrt{k}`, so that coordinates are of order
-    one, as the first layer of a multilayer perceptron expects them.
+    Parameters
+    ----------
+    code_dims : sequence of int
+        Width of each modality's representation.
+    ball : {"unit", "columns", None}
+        Radius one, or :math:`\sqrt{k}` for a representation of width k, so that coordinates are of order one, as the
+        first layer of a multilayer perceptron expects them. None leaves inputs as they are: standardised columns.
     """
 
-    def __init__(self, code_dims: Sequence[int], *, unit_columns: bool = False) -> None:
+    def __init__(self, code_dims: Sequence[int], ball: Literal["unit", "columns"] | None) -> None:
         super().__init__()
         self.code_dims = tuple(code_dims)
-        self.radii = [math.sqrt(k) if unit_columns else 1.0 for k in self.code_dims]
+        self.bounded = ball is not None
+        self.radii = [math.sqrt(k) if ball == "columns" else 1.0 for k in self.code_dims]
 
-    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
-        if len(set(self.code_dims)) == 1:
-            return self._forward_stacked(codes, index)
-        return concatenate(self.each(codes), index)
+    def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor:
+        """Rows, then negatives, as one matrix."""
+        if self.bounded and len(set(self.code_dims)) == 1:
+            return self._forward_stacked(representations, index)
+        z = self.each(representations)
+        joint = torch.cat(z, dim=1)
+        return joint if index is None else torch.cat([joint, torch.cat(gather(z, index), dim=1)])
 
-    def each(self, codes: Sequence[Tensor]) -> list[Tensor]:
-        """Bounded codes, one by one."""
+    def each(self, representations: Representations) -> list[Tensor]:
+        """Scaled representations, one by one."""
+        if not self.bounded:
+            return list(representations)
         return [
             z * (torch.rsqrt(1 + z.square().sum(1, keepdim=True)) * radius)
-            for z, radius in zip(codes, self.radii, strict=True)
+            for z, radius in zip(representations, self.radii, strict=True)
         ]
 
-    def _forward_stacked(self, codes: Sequence[Tensor], index: Tensor | None) -> Tensor:
-        # The same for codes of one width, in a third of the operations: on small batches these are the cost.
+    def _forward_stacked(self, representations: Representations, index: Tensor | None) -> Tensor:
+        # The same for representations of one width, in a third of the operations: on small batches these are the cost.
         m = len(self.code_dims)
-        z = torch.stack(list(codes), dim=1)  # (B, m, k)
+        z = torch.stack(list(representations), dim=1)  # (B, m, k)
         z = z * (torch.rsqrt(1 + z.square().sum(2, keepdim=True)) * self.radii[0])
         if index is None:
             return z.flatten(1)
@@ -51,51 +65,38 @@ class BoundedCodes(nn.Module):
         return torch.cat([z.flatten(1), product])
 
 
-class Codes(nn.Module):
-    """Concatenates standardised columns as they are."""
-
-    def __init__(self, code_dims: Sequence[int]) -> None:
-        super().__init__()
-        self.code_dims = tuple(code_dims)
-
-    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
-        return concatenate(codes, index)
-
-    def each(self, codes: Sequence[Tensor]) -> list[Tensor]:
-        return list(codes)
-
-
-def concatenate(codes: Sequence[Tensor], index: Tensor | None) -> Tensor:
-    """Rows, then re-paired rows, as one matrix."""
-    joint = torch.cat(list(codes), dim=1)
-    if index is None:
-        return joint
-    product = torch.cat([z.index_select(0, rows) for z, rows in zip(codes, index, strict=True)], dim=1)
-    return torch.cat([joint, product])
+def gather(features: Sequence[Tensor], index: Tensor) -> list[Tensor]:
+    """Of each modality the rows ``index[j]``: what is encoded of the negatives."""
+    return [f.index_select(0, rows) for f, rows in zip(features, index, strict=True)]
 
 
 class PairedCritic(nn.Module):
-    """Base of the critics: each modality is encoded once, re-paired samples only combine what is encoded.
+    """Base of the critics: each modality is encoded once, and negatives only combine what is encoded.
 
     Subclasses implement ``encode``, ``_combine`` (T before it is bounded) and ``silence``.
 
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     bound : float or None, default=None
         If given, T is ``bound * tanh(output / bound)``: bounded, with a gradient everywhere.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
-        ball first.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into a ball first.
+
+    Attributes
+    ----------
+    inputs : torch.nn.Module
+        Puts representations into one scale: ``inputs.each(representations)``.
 
     Examples
     --------
     >>> import torch
     >>> from sklearn_mdm.critic import PairedCritic
     >>> class InnerProduct(PairedCritic):
-    ...     def encode(self, codes):
-    ...         return self.codes.each(codes)
+    ...     def encode(self, representations):
+    ...         return self.inputs.each(representations)
     ...
     ...     def _combine(self, features):
     ...         return (features[0] * features[1]).sum(1)
@@ -103,17 +104,15 @@ class PairedCritic(nn.Module):
     torch.Size([8])
     """
 
-    codes: Any
-
     def __init__(self, code_dims: Sequence[int], *, bound: float | None = None, raw: bool = False) -> None:
         super().__init__()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None, got {bound}.")
         self.bound = bound
         self.code_dims = tuple(code_dims)
-        self.codes = Codes(code_dims) if raw else BoundedCodes(code_dims, unit_columns=True)
+        self.inputs = Inputs(code_dims, None if raw else "columns")
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Return what T keeps of each modality, one tensor (n_samples, width_j) each."""
         raise NotImplementedError
 
@@ -128,31 +127,35 @@ class PairedCritic(nn.Module):
         """Set the output to zero, from where T can still learn."""
         raise NotImplementedError
 
-    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Any:
-        """Return T on the rows, or on the rows and on re-paired ones.
+    def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return T on the rows, or on the rows and on negatives.
 
         Parameters
         ----------
-        codes : sequence of Tensor of shape (n_samples, code_dims[j])
-            One code per modality.
+        representations : sequence of Tensor of shape (n_samples, code_dims[j])
+            One per modality.
         index : Tensor of shape (n_modalities, n_product), default=None
-            Rows of each modality in the re-paired samples; see
-            :func:`sklearn_mdm.critic.offset_indices`.
+            Rows of each modality in the negatives; see :func:`sklearn_mdm.critic.offset_indices`.
 
         Returns
         -------
         t : Tensor of shape (n_samples,), or a pair with (n_product,)
         """
-        features = self.encode(codes)
+        features = self.encode(representations)
         if index is None:
             return self.combine(features)
         n = len(features[0])
         rows = torch.cat([torch.arange(n, device=index.device).expand(len(index), n), index], dim=1)
-        t = self.combine([f.index_select(0, r) for f, r in zip(features, rows, strict=True)])
-        return t.split([n, index.shape[1]])
+        return split(self.combine(gather(features, rows)), n)
 
     def _bounded(self, t: Tensor) -> Tensor:
         return t if self.bound is None else self.bound * torch.tanh(t / self.bound)
+
+
+def split(t: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """T of n rows, and of the negatives after them."""
+    t_joint, t_product = t.split([n, len(t) - n])
+    return t_joint, t_product
 
 
 def zero_(layer: nn.Module) -> None:

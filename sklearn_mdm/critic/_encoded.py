@@ -11,32 +11,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
-from ._base import PairedCritic, zero_
+from ._base import PairedCritic, Representations, zero_
 
 __all__ = ["EncodedCritic"]
 
 
 class EncodedCritic(PairedCritic):
-    r"""Encodes each modality on its own; re-paired samples only meet in the last layer.
+    r"""Encodes each modality on its own; modalities only meet in the last layer.
 
     .. math:: T(z) = v^\top \mathrm{ReLU}(h) + w^\top h^2 + c, \quad h = \sum_j (A_j x_j + \phi_j(x_j)), \quad
               x_j = (z_j, z_j^2)
 
     with one multilayer perceptron :math:`\phi_j` per modality (layer normalisation, GELU). The square of h holds every
-    product of two modalities' features: on standardised columns, the log density ratio of any Gaussian. A re-paired
-    sample costs a sum and an activation, whatever the widths of codes and encoders.
+    product of two modalities' features: on standardised columns, the log density ratio of any Gaussian. A negative
+    costs a sum and an activation, whatever the widths of representations and encoders.
 
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     hidden_dims : sequence of int, default=(64, 64)
         Widths of the encoders' hidden layers, then of h; two or more.
     bound : float or None, default=None
         If given, T is ``bound * tanh(output / bound)``.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
-        ball first.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into a ball first.
     noise : float, default=0.1
         Standard deviation of the Gaussian noise that inputs get in training: samples are few, and T has no reason to
         change over distances as small.
@@ -85,9 +85,9 @@ class EncodedCritic(PairedCritic):
                 direct[:, n_in:].zero_()
             self.second_order.weight.mul_(0.1)
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Return each modality's share in h."""
-        z = torch.cat(self.codes.each(codes), dim=1)
+        z = torch.cat(self.inputs.each(representations), dim=1)
         if self.training and self.noise:
             z = torch.add(z, torch.randn_like(z), alpha=self.noise)
         parts = zip(z.split(self.code_dims, 1), (z.square() - 1).split(self.code_dims, 1), strict=True)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._base import PairedCritic, zero_
+from ..utils._layers import mlp
+from ._base import PairedCritic, Representations, zero_
 
 __all__ = ["MultilinearCritic", "SeparableCritic"]
 
@@ -25,14 +26,14 @@ class SeparableCritic(PairedCritic):
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     hidden_dims : sequence of int, default=(64, 64)
         Widths of the encoders' hidden layers, then k.
     bound : float or None, default=None
         If given, T is ``bound * tanh(output / bound)``.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
-        ball first.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into a ball first.
 
     Examples
     --------
@@ -54,12 +55,12 @@ class SeparableCritic(PairedCritic):
     ) -> None:
         super().__init__(code_dims, bound=bound, raw=raw)
         *widths, self.k = hidden_dims
-        self.encoders = nn.ModuleList([encoder_of(n_in, widths, self.k + 1) for n_in in self.code_dims])
+        self.encoders = nn.ModuleList([mlp(n_in, widths, self.k + 1) for n_in in self.code_dims])
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Return the encoded modalities, with the modality's own term in the last column."""
-        return [encoder(z) for encoder, z in zip(self.encoders, self.codes.each(codes), strict=True)]
+        return [encoder(z) for encoder, z in zip(self.encoders, self.inputs.each(representations), strict=True)]
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
         total, squares = features[0], features[0].square()
@@ -90,14 +91,14 @@ class MultilinearCritic(PairedCritic):
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     hidden_dims : sequence of int, default=(64, 64)
         Widths of the encoders' hidden layers, then k.
     bound : float or None, default=None
         If given, T is ``bound * tanh(output / bound)``.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
-        ball first.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into a ball first.
 
     Examples
     --------
@@ -120,15 +121,15 @@ class MultilinearCritic(PairedCritic):
     ) -> None:
         super().__init__(code_dims, bound=bound, raw=raw)
         *widths, self.k = hidden_dims
-        self.encoders = nn.ModuleList([encoder_of(n_in, widths, self.k) for n_in in self.code_dims])
+        self.encoders = nn.ModuleList([mlp(n_in, widths, self.k) for n_in in self.code_dims])
         with torch.no_grad():  # near one, so that terms of fewer modalities are learned as fast
             for encoder in self.encoders:
                 encoder[-1].bias.fill_(1.0)
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Return the encoded modalities, (n_samples, k) each."""
-        return [encoder(z) for encoder, z in zip(self.encoders, self.codes.each(codes), strict=True)]
+        return [encoder(z) for encoder, z in zip(self.encoders, self.inputs.each(representations), strict=True)]
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
         product = features[0]
@@ -136,9 +137,9 @@ class MultilinearCritic(PairedCritic):
             product = product * f
         return product.sum(1) / math.sqrt(self.k) + self.bias
 
-    def all_tuples(self, codes: Sequence[Tensor]) -> Tensor:
+    def all_tuples(self, representations: Representations) -> Tensor:
         """Return T of every combination of the rows' modalities, of shape (n_samples,) * n_modalities."""
-        features = self.encode(codes)
+        features = self.encode(representations)
         n = len(features[0])
         product = features[0]  # (n ** j, k) after j modalities
         for f in features[1:-1]:
@@ -151,11 +152,3 @@ class MultilinearCritic(PairedCritic):
         zero_(self.encoders[0][-1])
         with torch.no_grad():
             self.bias.zero_()
-
-
-def encoder_of(n_in: int, widths: Sequence[int], n_out: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += [nn.Linear(n_in, width), nn.ReLU()]
-        n_in = width
-    return nn.Sequential(*layers, nn.Linear(n_in, n_out))

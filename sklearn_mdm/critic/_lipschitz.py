@@ -1,16 +1,15 @@
-"""Critics that cannot change faster than their input."""
+"""A critic that cannot change faster than its input."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import orthogonal, spectral_norm
+from torch.nn.utils.parametrizations import orthogonal
 
-from ._base import BoundedCodes, Codes
+from ._base import Inputs, Representations, split
 
 __all__ = ["LipschitzCritic"]
 
@@ -29,24 +28,20 @@ class LipschitzCritic(nn.Module):
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     hidden_dims : sequence of int, default=(64, 64)
         Widths of the hidden layers, even numbers.
-    constraint : {"orthogonal", "spectral_norm", "none"}, default="orthogonal"
-        ``"spectral_norm"`` divides each layer by its largest singular value: 1-Lipschitz too, up to the error of a
-        power iteration, but looser. ``"none"`` leaves the layers free, for a gradient penalty.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into the
-        unit ball first: the measure could be raised by mere scale.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into the unit ball first: the measure could be raised by mere scale.
 
     Notes
     -----
-    Lipschitz with respect to the Euclidean distance of the concatenated (bounded) codes.
+    Lipschitz with respect to the Euclidean distance of the concatenated (bounded) representations.
 
     References
     ----------
     .. [1] Anil, Lucas, Grosse, "Sorting out Lipschitz function approximation", ICML 2019.
-    .. [2] Miyato et al., "Spectral normalization for generative adversarial networks", ICLR 2018.
 
     Examples
     --------
@@ -57,41 +52,29 @@ class LipschitzCritic(nn.Module):
     torch.Size([8])
     """
 
-    def __init__(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        constraint: str = "orthogonal",
-        raw: bool = False,
-    ) -> None:
+    def __init__(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64), *, raw: bool = False) -> None:
         super().__init__()
-        if constraint not in _CONSTRAINTS:
-            raise ValueError(f"constraint must be one of {sorted(_CONSTRAINTS)}, got {constraint!r}.")
         if any(width % 2 for width in hidden_dims):
             raise ValueError(f"critic_hidden_dims must be even for a 1-Lipschitz critic, got {tuple(hidden_dims)}.")
         self.hidden_dims = tuple(hidden_dims)
-        self.constraint = constraint
         self.raw = raw
-        self.codes = Codes(code_dims) if raw else BoundedCodes(code_dims)
-        linear = _CONSTRAINTS[constraint]
+        self.inputs = Inputs(code_dims, None if raw else "unit")
         layers: list[nn.Module] = []
-        widths = [sum(self.codes.code_dims), *hidden_dims]
+        widths = [sum(code_dims), *hidden_dims]
         for n_in, n_out in itertools.pairwise(widths):
-            layers += [linear(n_in, n_out), _MaxMin()]
-        self.layers = nn.Sequential(*layers, linear(widths[-1], 1))
+            layers += [_orthogonal_linear(n_in, n_out), _MaxMin()]
+        self.layers = nn.Sequential(*layers, _orthogonal_linear(widths[-1], 1))
 
-    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Any:
-        """Return T on the rows, or on the rows and on re-paired ones; see :meth:`PairedCritic.forward`."""
-        t = self.layers(self.codes(codes, index)).squeeze(1)
-        return t if index is None else t.split([len(codes[0]), len(t) - len(codes[0])])
+    def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return T on the rows, or on the rows and on negatives; see :meth:`PairedCritic.forward`."""
+        t = self.layers(self.inputs(representations, index)).squeeze(1)
+        return t if index is None else split(t, len(representations[0]))
 
     def __reduce__(self) -> tuple:
         # torch refuses to pickle parametrised modules. Parameters are passed on as they are: an optimizer that is
         # pickled along must keep holding the same ones.
         parameters, buffers = dict(self.named_parameters()), dict(self.named_buffers())
-        arguments = {"constraint": self.constraint, "raw": self.raw}
-        return _rebuild, (self.codes.code_dims, self.hidden_dims, arguments, parameters, buffers, self.training)
+        return _rebuild, (self.inputs.code_dims, self.hidden_dims, self.raw, parameters, buffers, self.training)
 
 
 def _orthogonal_linear(n_in: int, n_out: int) -> nn.Module:
@@ -99,27 +82,16 @@ def _orthogonal_linear(n_in: int, n_out: int) -> nn.Module:
     return orthogonal(nn.Linear(n_in, n_out), orthogonal_map="cayley")
 
 
-def _spectral_linear(n_in: int, n_out: int) -> nn.Module:
-    return spectral_norm(nn.Linear(n_in, n_out))
-
-
-_CONSTRAINTS: dict[str, Callable[[int, int], nn.Module]] = {
-    "orthogonal": _orthogonal_linear,
-    "spectral_norm": _spectral_linear,
-    "none": nn.Linear,
-}
-
-
 def _rebuild(
     code_dims: Sequence[int],
     hidden_dims: Sequence[int],
-    arguments: dict[str, Any],
-    parameters: dict[str, nn.Parameter],
-    buffers: dict[str, Tensor],
+    raw: bool,
+    parameters: Mapping[str, nn.Parameter],
+    buffers: Mapping[str, Tensor],
     training: bool,
 ) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        critic = LipschitzCritic(code_dims, hidden_dims, **arguments)
+        critic = LipschitzCritic(code_dims, hidden_dims, raw=raw)
     for name, parameter in parameters.items():
         owner, _, leaf = name.rpartition(".")
         critic.get_submodule(owner)._parameters[leaf] = parameter

@@ -1,4 +1,4 @@
-"""Samples of the product of the marginals, by re-pairing the modalities of different rows of a batch."""
+"""Negatives: samples of the product of the marginals, made of the modalities of different rows of a batch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["offset_indices"]
 def offset_indices(
     n_samples: int, n_modalities: int, n_sets: int = 1, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    r"""Row indices that re-pair modalities so that no row keeps two of them together.
+    r"""Row indices of negatives, in which no two modalities belong together.
 
     The rows are put into one random order and every modality is read from it at its own cyclic offset. Offsets of one
-    set are distinct, so two modalities of a re-paired row never come from the same sample. Independent permutations,
-    as in Algorithm 1 of the paper, keep a pair together in about :math:`\binom{m}{2} / B` of the rows and bias the
-    estimate downwards.
+    set are distinct, so two modalities of a negative never come from the same sample. Independent permutations, as in
+    Algorithm 1 of the paper, keep a pair together in about :math:`\binom{m}{2} / B` of the rows and bias the estimate
+    downwards.
 
     Parameters
     ----------
@@ -24,19 +24,19 @@ def offset_indices(
     n_modalities : int
         Number of modalities m.
     n_sets : int, default=1
-        Number of re-paired rows per row.
+        Number of negatives per row.
     generator : torch.Generator, default=None
         Source of randomness, on the CPU. The global one if None.
 
     Returns
     -------
     indices : torch.Tensor of shape (n_modalities, n_sets * n_samples), dtype int64
-        ``codes[j][indices[j]]`` is modality j of the re-paired rows.
+        ``representations[j][indices[j]]`` is modality j of the negatives.
 
     Raises
     ------
     ValueError
-        If there are fewer rows than modalities, so that no such pairing exists.
+        If there are fewer rows than modalities, so that there are no negatives.
 
     References
     ----------
@@ -53,14 +53,9 @@ def offset_indices(
     """
     if n_samples < n_modalities:
         raise ValueError(
-            f"{n_samples} samples cannot re-pair {n_modalities} modalities: at least as many samples are needed."
+            f"{n_samples} samples make no negatives of {n_modalities} modalities: at least as many samples are needed."
         )
     order = torch.randperm(n_samples, generator=generator)
-    if n_sets == 1:
-        offsets = torch.randperm(n_samples, generator=generator)[:n_modalities, None]
-    else:
-        offsets = torch.stack(
-            [torch.randperm(n_samples, generator=generator)[:n_modalities] for _ in range(n_sets)], dim=1
-        )
+    offsets = torch.stack([torch.randperm(n_samples, generator=generator)[:n_modalities] for _ in range(n_sets)], dim=1)
     positions = (torch.arange(n_samples) + offsets[..., None]) % n_samples  # (m, n_sets, n_samples)
     return order[positions].reshape(n_modalities, -1)

@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from ._density_ratio import TrainedCritic
 from ._normal_scores import NormalScores
+from ._permutation import MAX_TEST_ROWS_OF_PARTS, draw_permutations
 
 __all__: list[str] = []
 
-# Rows that a test with several critics looks at, each of which encodes every permutation anew.
-TEST_ROWS = 500
-
-Group = tuple[int, ...]
+Decomposition: TypeAlias = Literal["line", "tree"]
+Group: TypeAlias = tuple[int, ...]
 
 
-def parts_of(n_modalities: int, decomposition: str | None) -> list[tuple[Group, ...]]:
-    """Groups of modalities whose dependencies add up to the total correlation.
+def parts_of(n_modalities: int, decomposition: Decomposition | None) -> list[tuple[Group, ...]]:
+    """Groups of modalities whose dependencies add up to the total correlation; a group holds positions.
 
-    Parameters
-    ----------
-    n_modalities : int
-        Number of modalities.
-    decomposition : {"line", "tree"} or None
-        ``"line"``: each modality with all before it; ``"tree"``: halves, recursively; None: all at once.
-
-    Returns
-    -------
-    parts : list of tuples
-        One tuple of groups per part, each group a tuple of positions.
+    "line": each modality with all before it; "tree": halves, recursively; None: all at once.
     """
     everything = tuple(range(n_modalities))
     if decomposition is None:
@@ -59,7 +49,7 @@ class SummedCritic:
     Parameters
     ----------
     make_critic : callable
-        Returns an unfitted :class:`~sklearn_mdm.dependency._density_ratio.TrainedCritic`, or anything like it.
+        Returns an unfitted :class:`~sklearn_mdm.dependency._density_ratio.TrainedCritic`.
     names : sequence
         Names of the modalities.
     decomposition : {"line", "tree"} or None
@@ -74,21 +64,26 @@ class SummedCritic:
     """
 
     def __init__(
-        self, make_critic: Callable[[], Any], names: Sequence[Hashable], decomposition: str | None, *, rank: bool
+        self,
+        make_critic: Callable[[], TrainedCritic],
+        names: Sequence[Hashable],
+        decomposition: Decomposition | None,
+        *,
+        rank: bool,
     ) -> None:
         self.parts = {part_name(part, names): part for part in parts_of(len(names), decomposition)}
         self.critics = {name: make_critic() for name in self.parts}
         self.scores = NormalScores() if rank else None
 
-    def fit(self, arrays: Sequence[np.ndarray], stopping: np.ndarray) -> SummedCritic:
+    def fit(self, arrays: Sequence[np.ndarray], validation: np.ndarray) -> SummedCritic:
         """Train and calibrate the critics; see :meth:`TrainedCritic.fit`."""
         if self.scores is not None:
             self.scores.fit(arrays)
-        for critic, codes in self.each(arrays):
-            critic.fit(codes, stopping)
+        for critic, representations in self.each(arrays):
+            critic.fit(representations, validation)
         return self
 
-    def each(self, arrays: Sequence[np.ndarray]) -> list[tuple[Any, list[np.ndarray]]]:
+    def each(self, arrays: Sequence[np.ndarray]) -> list[tuple[TrainedCritic, list[np.ndarray]]]:
         """Each critic with what it reads of the modalities."""
         if self.scores is not None:
             arrays = self.scores.transform(arrays)
@@ -99,20 +94,20 @@ class SummedCritic:
 
     def normalize(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None) -> SummedCritic:
         """Take the normalisers from these rows."""
-        for critic, codes in self.each(arrays):
-            critic.normalize(codes, groups)
+        for critic, representations in self.each(arrays):
+            critic.normalize(representations, groups)
         return self
 
     def pointwise(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Log ratio of each row in nats."""
-        return sum(critic.pointwise(codes) for critic, codes in self.each(arrays))
+        return np.sum([critic.pointwise(z) for critic, z in self.each(arrays)], axis=0)
 
     def scores_of_parts(
         self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None
     ) -> dict[str, tuple[float, float]]:
         """Value and standard error of each part."""
         found = zip(self.parts, self.each(arrays), strict=True)
-        return {name: critic.score(codes, groups) for name, (critic, codes) in found}
+        return {name: critic.score(representations, groups) for name, (critic, representations) in found}
 
     def score(self, arrays: Sequence[np.ndarray]) -> float:
         """Value of the total."""
@@ -120,16 +115,11 @@ class SummedCritic:
 
     def permutation_means(self, arrays: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
         """Mean log ratio of rows, then of permutations of their modalities, (1 + n_permutations,)."""
-        ((critic, codes), *others) = self.each(arrays)
-        if not others and hasattr(critic, "permutation_means"):
-            return critic.permutation_means(codes, n_permutations, seed)
-        random = np.random.default_rng(seed)
-        rows = random.permutation(len(arrays[0]))[:TEST_ROWS]
-        arrays = [array[rows] for array in arrays]
-        means = [self._mean(arrays)]
-        for _ in range(n_permutations):
-            means.append(self._mean([arrays[0], *(array[random.permutation(len(rows))] for array in arrays[1:])]))
-        return np.asarray(means)
+        ((critic, representations), *others) = self.each(arrays)
+        if not others:
+            return critic.permutation_means(representations, n_permutations, seed)
+        rows, orders = draw_permutations(len(arrays[0]), len(arrays), n_permutations, seed, MAX_TEST_ROWS_OF_PARTS)
+        return np.array([self._mean([a[rows[j]] for a, j in zip(arrays, order, strict=True)]) for order in orders])
 
     def _mean(self, arrays: Sequence[np.ndarray]) -> float:
-        return math.fsum(critic.evidence(codes).mean() for critic, codes in self.each(arrays))
+        return math.fsum(critic.evidence(z).mean() for critic, z in self.each(arrays))

@@ -12,13 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
+from ..critic._base import Representations
+from ..measures._knife import log_mixture_density, summed_features
+
 __all__: list[str] = []
 
 # Covariances need several rows per column; with fewer the ratio is noise.
-ROWS_PER_COLUMN = 5
+MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
 COMPONENTS = (1, 2, 4, 8, 16, 32)
-MOST_FEATURES = 256
+MAX_FEATURES = 256
 
 
 class MixtureRatio(nn.Module):
@@ -34,9 +37,9 @@ class MixtureRatio(nn.Module):
     Parameters
     ----------
     mixture : sklearn.mixture.GaussianMixture
-        Fitted, with full covariances, to the concatenated codes.
+        Fitted, with full covariances, to the concatenated representations.
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
 
     Examples
     --------
@@ -60,7 +63,6 @@ class MixtureRatio(nn.Module):
         weight, bias, constant = _whitening(mixture, slice(None))
         self.register_buffer("bias", torch.from_numpy(bias))
         self.register_buffer("constant", torch.from_numpy(constant))
-        self.width = len(bias) + 1  # of what encode returns
         ends = np.cumsum(code_dims)
         parts = [slice(end - width, end) for end, width in zip(ends, code_dims, strict=True)]
         self.shares = nn.ModuleList([_linear(weight[:, part]) for part in parts])
@@ -68,28 +70,22 @@ class MixtureRatio(nn.Module):
         self.margins = nn.ModuleList([_linear(weight, bias) for weight, bias, _ in margins])
         self.register_buffer("margin_constants", torch.from_numpy(np.stack([c for _, _, c in margins])))
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Per modality: its share in the whitened rows of each component, and its own log density."""
         features = []
-        for z, share, margin, constant in zip(codes, self.shares, self.margins, self.margin_constants, strict=True):
-            features.append(torch.cat([share(z), _log_density(margin(z), constant)[:, None]], dim=1))
+        layers = zip(representations, self.shares, self.margins, self.margin_constants, strict=True)
+        for z, share, margin, constant in layers:
+            features.append(torch.cat([share(z), log_mixture_density(margin(z), constant)[:, None]], dim=1))
         return features
 
     def combine(self, features: Sequence[Tensor]) -> Tensor:
         """Log density ratio of rows whose modalities are encoded, in nats."""
-        total = features[0]
-        for f in features[1:]:
-            total = total + f
-        return _log_density(total[:, :-1] + self.bias, self.constant) - total[:, -1]
+        whitened, margins = summed_features(features)
+        return log_mixture_density(whitened + self.bias, self.constant) - margins
 
-    def forward(self, codes: Sequence[Tensor]) -> Tensor:
+    def forward(self, representations: Representations) -> Tensor:
         """Log density ratio of each row, in nats."""
-        return self.combine(self.encode(codes))
-
-
-def _log_density(whitened: Tensor, constant: Tensor) -> Tensor:
-    distance = whitened.view(len(whitened), len(constant), -1).square().sum(2)
-    return torch.logsumexp(constant - 0.5 * distance, dim=1)
+        return self.combine(self.encode(representations))
 
 
 def _linear(weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
@@ -141,31 +137,20 @@ def choose_mixture(
 ) -> GaussianMixture | None:
     """Return the mixture whose ratio has the smallest held-out loss, or None where there are too few rows for one.
 
-    Parameters
-    ----------
-    train : array of shape (n_samples, sum(code_dims))
-        Rows to fit to.
-    code_dims : sequence of int
-        Width of each modality's code.
-    loss : callable
-        Held-out loss of a ratio; more components are tried while it falls.
-    seed : int
-        Seed of the initial centres.
-    most : int
-        Most components.
+    More components, up to ``most``, are tried while the loss falls.
     """
     n, width = train.shape
-    if n < ROWS_PER_COLUMN * width:
+    if n < MIN_ROWS_PER_COLUMN * width:
         return None
     best, best_loss = None, np.inf
     for n_components in COMPONENTS:
-        too_wide = n_components > 1 and n_components * width > MOST_FEATURES
-        if n_components > most or too_wide or n < ROWS_PER_COLUMN * width * n_components:
+        too_wide = n_components > 1 and n_components * width > MAX_FEATURES
+        if n_components > most or too_wide or n < MIN_ROWS_PER_COLUMN * width * n_components:
             break
         mixture = _fitted(_mixture(n_components, seed), train)
         value = loss(MixtureRatio(mixture, code_dims))
         if value < best_loss:
-            # An improvement within noise is not worth its cost on every re-paired row.
+            # An improvement within noise is not worth its cost on every negative.
             if value < best_loss - 1e-3:
                 best = mixture
             best_loss = value

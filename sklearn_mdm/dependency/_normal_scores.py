@@ -10,7 +10,7 @@ from scipy.special import ndtri
 __all__: list[str] = []
 
 # Order statistics that are kept of each column.
-MOST_QUANTILES = 10_000
+MAX_QUANTILES = 10_000
 
 
 class NormalScores:
@@ -31,7 +31,7 @@ class NormalScores:
     def fit(self, arrays: Sequence[np.ndarray]) -> NormalScores:
         """Remember the order statistics of the columns of each array (n, d_j)."""
         n = len(arrays[0])
-        kept = np.arange(n) if n <= MOST_QUANTILES else np.linspace(0, n - 1, MOST_QUANTILES).round().astype(int)
+        kept = np.arange(n) if n <= MAX_QUANTILES else np.linspace(0, n - 1, MAX_QUANTILES).round().astype(int)
         self.quantiles_ = [np.sort(array, axis=0)[kept] for array in arrays]
         return self
 

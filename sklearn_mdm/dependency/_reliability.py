@@ -17,16 +17,10 @@ __all__: list[str] = []
 
 # Values this near, in nats, to the logarithm of the number of samples rest on the few most dependent of them.
 LOG_N_MARGIN = 1.5
-
-
 # Share of the largest possible value from which on a contrastive measure is saturated.
 SATURATED = 0.8
-
-
 # Fall of the loss over the last tenth of the updates, relative to what was gained in all.
 RISING = 0.02
-
-
 # What the training rows may say above held-out ones, in nats and relative to the value.
 EXCESS, RELATIVE_EXCESS = 0.25, 0.25
 
@@ -36,18 +30,8 @@ def find_warnings(
 ) -> dict[type[DependencyWarning], str]:
     """Return the warnings that an estimate deserves, with their texts.
 
-    Parameters
-    ----------
-    value, train_value : float
-        Estimates on held-out and on training samples.
-    n_held_out : int
-        Number of held-out samples.
-    curve : list of float
-        Loss on the stopping samples at each check, from before training on.
-    in_nats : bool
-        Whether the value is a total correlation.
-    limit : float or None
-        Largest possible value.
+    ``value`` and ``train_value`` are estimates on ``n_held_out`` held-out and on training samples, ``curve`` the loss
+    on the validation samples at each check, from before training on, and ``limit`` the largest possible value.
     """
     found: dict[type[DependencyWarning], str] = {}
     if in_nats and value > math.log(n_held_out) - LOG_N_MARGIN:

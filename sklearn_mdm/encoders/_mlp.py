@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Encoder
 
@@ -56,17 +57,6 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.layers(mean_and_std(x, mask) if self.pool else x)
-
-
-def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers with ReLU and dropout between them."""
-    layers: list[nn.Module] = []
-    for width in hidden_dims:
-        layers += [nn.Linear(n_in, width), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        n_in = width
-    return nn.Sequential(*layers, nn.Linear(n_in, n_out))
 
 
 def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -55,7 +55,7 @@ class PointwiseRatio:
         codes, self.complete = read(X)
         self.names: list[Hashable] = list(final.modalities_)
         self.n, self.n_background = int(self.complete.sum()), 0
-        if isinstance(final, DependencyEstimator) and (seen := int(final._seen_rows(codes).sum())):
+        if isinstance(final, DependencyEstimator) and (seen := int(final._seen.among(codes).sum())):
             warn_caller(
                 f"{seen} of {self.n} samples were trained on in fit, and look more dependent than new ones. pointwise_ "
                 "holds values of those that were not; with cv, of all.",
@@ -128,7 +128,7 @@ def _find_critics(estimator: Any) -> tuple[Any, Callable, list]:
         return final, lambda X: final._represent_complete(final_estimator(estimator, X)[1]), critics
     if isinstance(final, DependencyEstimator):
         final._check_pointwise()
-        return final, lambda X: final._read(final_estimator(estimator, X)[1], reset=False), final.critics_
+        return final, lambda X: final._read(final_estimator(estimator, X)[1]), final.critics_
     raise TypeError(
         f"{type(final).__name__} says nothing about the dependency of samples. Pass a fitted MDMFusionClassifier, "
         "MDMFusionRegressor or DependencyEstimator, or a pipeline or search around one."

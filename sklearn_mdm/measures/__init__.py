@@ -1,6 +1,7 @@
 """Measures of multivariate dependency, as objectives of the statistical network T (the critic).
 
-P is the joint distribution of the modalities and Q the product of their marginals; T reads one code per modality.
+P is the joint distribution of the modalities and Q the product of their marginals; T reads one representation per
+modality.
 """
 
 from ._base import Measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,8 +13,12 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from ..critic import CRITICS
+from ..critic._base import Representations
 
 __all__ = ["Measure"]
+
+# Forms of T.
+CriticKind = Literal["concatenated", "encoded", "separable", "multilinear"]
 
 
 class Measure(BaseEstimator):
@@ -22,8 +26,9 @@ class Measure(BaseEstimator):
 
     A measure says which critic it needs and what the critic maximises. To add one, subclass and implement
     :meth:`objective`; override :meth:`critic_objective` or :meth:`value` where what trains the critic and what is
-    reported differ. Constructor parameters are stored as they are, as in every scikit-learn estimator; a parameter
-    ``bound`` bounds T. P is the joint distribution of the modalities, Q the product of their marginals.
+    reported differ, and :meth:`build_critic` for another critic. Constructor parameters are stored as they are, as in
+    every scikit-learn estimator; a parameter ``bound`` bounds T. P is the joint distribution of the modalities, Q the
+    product of their marginals.
 
     Attributes
     ----------
@@ -33,18 +38,16 @@ class Measure(BaseEstimator):
         Whether the best T is :math:`\log p/q` up to a constant, so that values of other measures can be read off it.
     pointwise : bool
         Whether T of one row says how dependent that row is.
-    trains_net : bool
-        Whether it can enter the training of a network.
     stands_alone : bool
         Whether it can be estimated on data, without a network.
     total_correlation : bool
         Whether the value is one of total correlation in nats, so that parts of it add up.
     own_critic : bool
         Whether it brings a critic of its own, so that there is no form of T to choose.
+    default_kind : str
+        Form of T where there is one to choose.
     needs_y : bool
         Whether it reads class labels, and a classifier's logits in place of a critic; see :class:`TCMax`.
-    lower_bound : bool
-        Whether, for any T and up to the error of averages over a batch, the value is at most what it estimates.
 
     Examples
     --------
@@ -62,19 +65,18 @@ class Measure(BaseEstimator):
     unit = "nats"
     density_ratio = False
     pointwise = False
-    trains_net = True
     stands_alone = True
     total_correlation = False
     own_critic = False
+    default_kind: CriticKind = "concatenated"
     needs_y = False
-    lower_bound = False
 
     def build_critic(
         self,
         code_dims: Sequence[int],
         hidden_dims: Sequence[int] = (64, 64),
         *,
-        kind: str | None = None,
+        kind: CriticKind | None = None,
         raw: bool = False,
     ) -> nn.Module:
         """Return the critic that this measure trains.
@@ -82,28 +84,40 @@ class Measure(BaseEstimator):
         Parameters
         ----------
         code_dims : sequence of int
-            Width of each modality's code.
+            Width of each modality's representation.
         hidden_dims : sequence of int, default=(64, 64)
             Widths of the hidden layers.
         kind : {"concatenated", "encoded", "separable", "multilinear"}, default=None
-            Form of T. None takes the one that suits the measure: "concatenated" unless it says otherwise.
+            Form of T. None takes ``default_kind``, or the measure's own critic if it brings one.
         raw : bool, default=False
-            Whether inputs are standardised columns of data rather than learned codes.
+            Whether inputs are standardised columns of data rather than learned representations.
 
         Returns
         -------
         critic : nn.Module
-            ``critic(codes)`` is T of the rows, ``critic(codes, index)`` the pair of T on them and on re-paired ones.
+            ``critic(representations)`` is T of the rows, ``critic(representations, index)`` the pair of T on them and
+            on negatives.
 
         Raises
         ------
         ValueError
             If a parameter of the measure is out of range, or it has no critic of this kind.
         """
-        kind = "concatenated" if kind is None else kind
-        if kind not in CRITICS:
+        if self.own_critic:
+            if kind is not None:
+                raise ValueError(
+                    f"{type(self).__name__} has a critic of its own, and none of kind {kind!r}. Use kind=None."
+                )
+        elif kind is None:
+            kind = self.default_kind
+        elif kind not in CRITICS:
             raise ValueError(f"kind={kind!r} of critic is not known. Use one of {sorted(CRITICS)}.")
-        critic: Any = CRITICS[kind]
+        return self._build_critic(code_dims, hidden_dims, kind, raw)
+
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
+    ) -> nn.Module:
+        critic: Any = CRITICS[kind or self.default_kind]
         return critic(code_dims, hidden_dims, bound=getattr(self, "bound", None), raw=raw)
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
@@ -114,35 +128,35 @@ class Measure(BaseEstimator):
         t_joint : Tensor of shape (n_joint,)
             Critic values on rows of the data (samples of P).
         t_product : Tensor of shape (n_product,)
-            Critic values on re-paired rows (samples of Q).
+            Critic values on negatives (samples of Q).
 
         Returns
         -------
         objective : Tensor of shape ()
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement objective(t_joint, t_product).")
 
-    def critic_objective(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
-        """What updates of the critic maximise.
+    def critic_objective(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
+        """What updates of the critic maximise; whatever it remembers of a batch, it does while ``critic.training``.
 
         Parameters
         ----------
         critic : nn.Module
             As returned by :meth:`build_critic`.
-        codes : sequence of Tensor of shape (n_samples, code_dims[j])
-            One code per modality.
+        representations : sequence of Tensor of shape (n_samples, code_dims[j])
+            One per modality.
         index : Tensor of shape (n_modalities, n_sets * n_samples)
-            Rows of each modality in the re-paired samples; see :func:`sklearn_mdm.critic.offset_indices`.
+            Rows of each modality in the negatives; see :func:`sklearn_mdm.critic.offset_indices`.
 
         Returns
         -------
         objective : Tensor of shape ()
         """
-        return self.objective(*critic(codes, index))
+        return self.objective(*critic(representations, index))
 
-    def value(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+    def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """What enters the training loss as ``-lam * value``, and is logged; by default :meth:`critic_objective`."""
-        return self.critic_objective(critic, codes, index)
+        return self.critic_objective(critic, representations, index)
 
     def estimate(self, log_ratio_joint: np.ndarray, log_ratio_product: np.ndarray) -> float:
         r"""Value in nats from estimated log density ratios: by default that of Donsker and Varadhan.
@@ -162,5 +176,10 @@ class Measure(BaseEstimator):
 
 
 def log_mean_exp(t: Tensor) -> Tensor:
-    """Logarithm of the mean of exp(t)."""
+    """Logarithm of the mean of exp(t), with a gradient."""
     return torch.logsumexp(t, 0) - math.log(len(t))
+
+
+def donsker_varadhan(t_joint: Tensor, t_product: Tensor) -> Tensor:
+    """Lower bound of the total correlation, for any T."""
+    return t_joint.mean() - log_mean_exp(t_product)

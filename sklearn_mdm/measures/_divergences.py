@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ._base import Measure, log_mean_exp
+from ..critic._base import Representations
+from ._base import CriticKind, Measure, donsker_varadhan, log_mean_exp
 
 __all__ = ["KL", "SMILE", "FDivergence", "JensenShannon"]
+
+Divergence = Literal["kl", "reverse_kl", "jensen_shannon", "squared_hellinger"]
 
 
 class KL(Measure):
@@ -28,7 +31,7 @@ class KL(Measure):
     ----------
     bound : float or None, default=10.0
         The critic is bounded by ``bound * tanh(T / bound)``. A finite batch can always be told apart from its
-        re-paired rows, where the objective of an unbounded T diverges; None leaves T unbounded.
+        negatives, where the objective of an unbounded T diverges; None leaves T unbounded.
     moving_average : float or None, default=0.9
         The gradient of the logarithm divides by :math:`E_Q[e^T]`, and a ratio of two averages over one batch is biased.
         Critic updates divide by a moving average with this decay instead, which includes the batch itself, so that no
@@ -53,22 +56,16 @@ class KL(Measure):
     tensor(0.)
     """
 
-    density_ratio = pointwise = lower_bound = total_correlation = True
+    density_ratio = pointwise = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0, moving_average: float | None = 0.9) -> None:
         self.bound = bound
         self.moving_average = moving_average
 
-    def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: str | None = None,
-        raw: bool = False,
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
     ) -> nn.Module:
-        """Return a bounded critic that keeps the moving average; see :meth:`Measure.build_critic`."""
-        critic = super().build_critic(code_dims, hidden_dims, kind=kind, raw=raw)
+        critic = super()._build_critic(code_dims, hidden_dims, kind, raw)
         if self.moving_average is not None:
             if not 0 <= self.moving_average < 1:
                 raise ValueError(f"moving_average must be None or in [0, 1), got {self.moving_average}.")
@@ -78,11 +75,11 @@ class KL(Measure):
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Donsker-Varadhan objective; see :meth:`Measure.objective`."""
-        return t_joint.mean() - log_mean_exp(t_product)
+        return donsker_varadhan(t_joint, t_product)
 
-    def critic_objective(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+    def critic_objective(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Donsker-Varadhan objective whose gradient divides by the moving average."""
-        t_joint, t_product = critic(codes, index)
+        t_joint, t_product = critic(representations, index)
         average = getattr(critic, "log_normalizer", None)
         if self.moving_average is None or average is None or not (critic.training and torch.is_grad_enabled()):
             return self.objective(t_joint, t_product)
@@ -96,9 +93,9 @@ class KL(Measure):
         # The plain value, with weight times the gradient of the logarithm.
         return t_joint.mean() - weight * log_mean - (1 - weight) * batch
 
-    def value(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+    def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Donsker-Varadhan value with its own gradient; see :meth:`Measure.value`."""
-        return self.objective(*critic(codes, index))
+        return self.objective(*critic(representations, index))
 
 
 class FDivergence(Measure):
@@ -121,7 +118,7 @@ class FDivergence(Measure):
         ``"kl"``
             :math:`KL(P \| Q)`, the total correlation, in nats.
         ``"reverse_kl"``
-            :math:`KL(Q \| P)`, in nats. Infinite where re-paired rows cannot occur jointly, as for a noiseless
+            :math:`KL(Q \| P)`, in nats. Infinite where negatives cannot occur jointly, as for a noiseless
             relation; the bound on T keeps it finite.
         ``"jensen_shannon"``
             :math:`\frac12 KL(P \| \frac{P+Q}{2}) + \frac12 KL(Q \| \frac{P+Q}{2})`, in nats, at most log 2.
@@ -151,9 +148,9 @@ class FDivergence(Measure):
     tensor(1.)
     """
 
-    density_ratio = pointwise = lower_bound = True
+    density_ratio = pointwise = True
 
-    def __init__(self, bound: float | None = 10.0, divergence: str = "kl") -> None:
+    def __init__(self, bound: float | None = 10.0, divergence: Divergence = "kl") -> None:
         self.bound = bound
         self.divergence = divergence
 
@@ -167,18 +164,12 @@ class FDivergence(Measure):
         """Unit of the value."""
         return "squared Hellinger distance" if self.divergence == "squared_hellinger" else "nats"
 
-    def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: str | None = None,
-        raw: bool = False,
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
     ) -> nn.Module:
-        """Return a bounded critic; see :meth:`Measure.build_critic`."""
         if self.divergence not in _DIVERGENCES:
             raise ValueError(f"divergence={self.divergence!r} is not known. Use one of {sorted(_DIVERGENCES)}.")
-        return super().build_critic(code_dims, hidden_dims, kind=kind, raw=raw)
+        return super()._build_critic(code_dims, hidden_dims, kind, raw)
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Variational objective; see :meth:`Measure.objective`."""
@@ -225,7 +216,7 @@ _DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class JensenShannon(Measure):
-    r"""Total correlation from a critic that is trained as a classifier of true against re-paired rows.
+    r"""Total correlation from a critic that is trained as a classifier of rows against negatives.
 
     The critic maximises the (negative) logistic loss, twice the Jensen-Shannon divergence at its best,
 
@@ -261,7 +252,7 @@ class JensenShannon(Measure):
     tensor(0.)
     """
 
-    density_ratio = pointwise = lower_bound = total_correlation = True
+    density_ratio = pointwise = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
@@ -270,10 +261,9 @@ class JensenShannon(Measure):
         """Logistic objective of the critic; see :meth:`Measure.objective`."""
         return _logistic(t_joint, t_product)
 
-    def value(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+    def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Donsker-Varadhan value in nats; see :meth:`Measure.value`."""
-        t_joint, t_product = critic(codes, index)
-        return t_joint.mean() - log_mean_exp(t_product)
+        return donsker_varadhan(*critic(representations, index))
 
 
 class SMILE(Measure):
@@ -281,7 +271,7 @@ class SMILE(Measure):
 
     .. math:: E_P[T] - \log E_Q[\mathrm{clip}(e^T, e^{-c}, e^c)]
 
-    The few re-paired rows with the largest :math:`e^T` decide the normaliser and its variance, which grows
+    The few negatives with the largest :math:`e^T` decide the normaliser and its variance, which grows
     exponentially with what is estimated. Clipping bounds the variance at the price of a bias: the value is *not a lower
     bound*, and a small c overshoots.
 
@@ -310,32 +300,25 @@ class SMILE(Measure):
         self.clip = clip
         self.bound = bound
 
-    def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: str | None = None,
-        raw: bool = False,
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
     ) -> nn.Module:
-        """Return a bounded critic; see :meth:`Measure.build_critic`."""
         if not self.clip > 0:
             raise ValueError(f"clip must be positive, got {self.clip}.")
-        return super().build_critic(code_dims, hidden_dims, kind=kind, raw=raw)
+        return super()._build_critic(code_dims, hidden_dims, kind, raw)
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Logistic objective of the critic; see :meth:`Measure.objective`."""
         return _logistic(t_joint, t_product)
 
-    def value(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor) -> Tensor:
+    def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Clipped value in nats; see :meth:`Measure.value`."""
-        t_joint, t_product = critic(codes, index)
-        return t_joint.mean() - log_mean_exp(t_product.clamp(-self.clip, self.clip))
+        t_joint, t_product = critic(representations, index)
+        return donsker_varadhan(t_joint, t_product.clamp(-self.clip, self.clip))
 
     def estimate(self, log_ratio_joint: np.ndarray, log_ratio_product: np.ndarray) -> float:
         """Clipped value in nats; see :meth:`Measure.estimate`."""
-        clipped = np.clip(log_ratio_product, -self.clip, self.clip)
-        return float(np.mean(log_ratio_joint) - (logsumexp(clipped) - np.log(len(clipped))))
+        return super().estimate(log_ratio_joint, np.clip(log_ratio_product, -self.clip, self.clip))
 
 
 def _logistic(t_joint: Tensor, t_product: Tensor) -> Tensor:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..critic._base import BoundedCodes, Codes
-from ._base import Measure
+from ..critic import PairedCritic
+from ..critic._base import Representations
+from ._base import CriticKind, Measure
 
 __all__ = ["KNIFE", "MixtureCritic"]
 
 # Log scales of a kernel lie within this of zero: a kernel neither shrinks onto single rows nor covers everything.
-LARGEST_LOG_SCALE = 3.0
+MAX_LOG_SCALE = 3.0
 # Spread of the initial modes. All kernels start near the standard normal, so that T starts near zero.
 MODE_SPREAD = 0.1
 
@@ -26,9 +27,9 @@ class KNIFE(Measure):
     .. math:: \sum_j H(z_j) - H(z_1, \dots, z_m) \approx E_P[T], \quad
               T(z) = \log q(z_1, \dots, z_m) - \sum_j \log q_j(z_j)
 
-    The mixtures q and :math:`q_j` maximise the likelihood of the codes,
-    :math:`E_P[\log q(z) + \sum_j \log q_j(z_j)]`. Re-paired rows are not used, so that the variance does not grow with
-    the dependency; the value is a plug-in estimate in nats, *not a bound*, and is as good as the mixtures fit.
+    The mixtures q and :math:`q_j` maximise the likelihood of the representations,
+    :math:`E_P[\log q(z) + \sum_j \log q_j(z_j)]`. Negatives are not used, so that the variance does not grow with the
+    dependency; the value is a plug-in estimate in nats, *not a bound*, and is as good as the mixtures fit.
 
     Parameters
     ----------
@@ -37,9 +38,9 @@ class KNIFE(Measure):
 
     Notes
     -----
-    A kernel of d columns has d (d + 3) / 2 parameters, and the joint mixture has the columns of all codes: on wide
-    codes it fits the training rows far better than new ones, and the value on training rows is far too high. Take
-    narrow codes, such as those of ``MLPEncoder(out_dim=4)``.
+    A kernel of d columns has d (d + 3) / 2 parameters, and the joint mixture has the columns of all representations: on
+    wide ones it fits the training rows far better than new ones, and the value on training rows is far too high. Take
+    narrow representations, such as those of ``MLPEncoder(out_dim=4)``.
 
     The critic has no hidden layers: ``critic_hidden_dims`` is not used, nor is ``n_negatives``.
 
@@ -54,8 +55,8 @@ class KNIFE(Measure):
     >>> from sklearn_mdm.measures import KNIFE
     >>> measure = KNIFE(n_kernels=4)
     >>> critic = measure.build_critic([3, 2])
-    >>> codes = [torch.randn(8, 3), torch.randn(8, 2)]
-    >>> bool(measure.value(critic, codes).abs() < 0.1)  # it begins near zero
+    >>> z = [torch.randn(8, 3), torch.randn(8, 2)]
+    >>> bool(measure.value(critic, z).abs() < 0.1)  # it begins near zero
     True
     """
 
@@ -64,51 +65,45 @@ class KNIFE(Measure):
     def __init__(self, n_kernels: int = 8) -> None:
         self.n_kernels = n_kernels
 
-    def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: str | None = None,
-        raw: bool = False,
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
     ) -> nn.Module:
-        """Return the mixtures; see :meth:`Measure.build_critic`."""
-        if kind is not None:
-            raise ValueError(f"KNIFE has a critic of its own, and none of kind {kind!r}. Use kind=None.")
         return MixtureCritic(code_dims, self.n_kernels, raw=raw)
 
-    def critic_objective(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
-        """Log likelihood of the codes, jointly and by modality; see :meth:`Measure.critic_objective`."""
+    def critic_objective(
+        self, critic: nn.Module, representations: Representations, index: Tensor | None = None
+    ) -> Tensor:
+        """Log likelihood of the representations, jointly and by modality; see :meth:`Measure.critic_objective`."""
         mixtures = cast("MixtureCritic", critic)
-        joint, margins = mixtures.log_densities(mixtures.encode(codes))
+        joint, margins = mixtures.log_densities(mixtures.encode(representations))
         return (joint + margins).mean()
 
-    def value(self, critic: nn.Module, codes: Sequence[Tensor], index: Tensor | None = None) -> Tensor:
+    def value(self, critic: nn.Module, representations: Representations, index: Tensor | None = None) -> Tensor:
         """Mean of T in nats; see :meth:`Measure.value`."""
-        return critic(codes).mean()
+        return critic(representations).mean()
 
     def estimate(self, log_ratio_joint: np.ndarray, log_ratio_product: np.ndarray) -> float:
         """Mean of the log density ratio in nats; see :meth:`Measure.estimate`."""
         return float(np.mean(log_ratio_joint))
 
 
-class MixtureCritic(nn.Module):
-    r"""Log density ratio of learnt Gaussian mixtures: one of all codes together, and one of each.
+class MixtureCritic(PairedCritic):
+    r"""Log density ratio of learnt Gaussian mixtures: one of all representations together, and one of each.
 
     .. math:: q(z) = \sum_k \pi_k \, |A_k| \, \phi(A_k (z - \mu_k))
 
     with a lower-triangular :math:`A_k` whose diagonal is positive and bounded, and :math:`\phi` the standard normal
-    density. As with the other critics, each modality is encoded once and re-paired samples combine what is encoded.
+    density.
 
     Parameters
     ----------
     code_dims : sequence of int
-        Width of each modality's code.
+        Width of each modality's representation.
     n_kernels : int, default=8
         Kernels of each mixture.
     raw : bool, default=False
-        Whether inputs are standardised columns of data. Otherwise they are learned codes, which are mapped into a
-        ball first.
+        Whether inputs are standardised columns of data. Otherwise they are learned representations, which are mapped
+        into a ball first.
 
     Examples
     --------
@@ -119,51 +114,29 @@ class MixtureCritic(nn.Module):
     """
 
     def __init__(self, code_dims: Sequence[int], n_kernels: int = 8, *, raw: bool = False) -> None:
-        super().__init__()
+        super().__init__(code_dims, raw=raw)
         if not n_kernels >= 1:
             raise ValueError(f"n_kernels must be at least 1, got {n_kernels}.")
-        self.code_dims = tuple(code_dims)
-        self.codes = Codes(code_dims) if raw else BoundedCodes(code_dims, unit_columns=True)
         self.joint = _Mixture(sum(code_dims), n_kernels)
         self.margins = nn.ModuleList([_Mixture(width, n_kernels) for width in code_dims])
 
-    def encode(self, codes: Sequence[Tensor]) -> list[Tensor]:
+    def encode(self, representations: Representations) -> list[Tensor]:
         """Per modality: its share in the whitened rows of each kernel, and its own log density."""
-        inputs = self.codes.each(codes)
+        inputs = self.inputs.each(representations)
         densities = [margin(z)[:, None] for z, margin in zip(inputs, self.margins, strict=True)]
         return [torch.cat(pair, dim=1) for pair in zip(self.joint.whiten(inputs), densities, strict=True)]
 
     def log_densities(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Log density of rows under the joint mixture, and the sum of those of their modalities."""
-        total = features[0]
-        for f in features[1:]:
-            total = total + f
-        return self.joint.log_density(total[:, :-1]), total[:, -1]
+        whitened, margins = summed_features(features)
+        return self.joint.log_density(whitened), margins
 
-    def combine(self, features: Sequence[Tensor]) -> Tensor:
-        """Return T of rows whose modalities are encoded, (n_samples,)."""
+    def _combine(self, features: Sequence[Tensor]) -> Tensor:
         joint, margins = self.log_densities(features)
         return joint - margins
 
-    def forward(self, codes: Sequence[Tensor], index: Tensor | None = None) -> Any:
-        """Return T on the rows, or on the rows and on re-paired ones.
-
-        Parameters
-        ----------
-        codes : sequence of Tensor of shape (n_samples, code_dims[j])
-            One code per modality.
-        index : Tensor of shape (n_modalities, n_product), default=None
-            Rows of each modality in the re-paired samples.
-
-        Returns
-        -------
-        t : Tensor of shape (n_samples,), or a pair with (n_product,)
-        """
-        features = self.encode(codes)
-        t_joint = self.combine(features)
-        if index is None:
-            return t_joint
-        return t_joint, self.combine([f.index_select(0, rows) for f, rows in zip(features, index, strict=True)])
+    def silence(self) -> None:
+        """Leave the mixtures as they are: T is all but zero to begin with."""
 
 
 class _Mixture(nn.Module):
@@ -177,7 +150,7 @@ class _Mixture(nn.Module):
         self.weights = nn.Parameter(torch.zeros(n_kernels))
 
     def log_scales(self) -> Tensor:
-        return LARGEST_LOG_SCALE * torch.tanh(self.scales / LARGEST_LOG_SCALE)
+        return MAX_LOG_SCALE * torch.tanh(self.scales / MAX_LOG_SCALE)
 
     def whiten(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Share of each part of the columns in the whitened rows of all kernels, (n_samples, n_kernels * width)."""
@@ -189,9 +162,21 @@ class _Mixture(nn.Module):
         return shares
 
     def log_density(self, whitened: Tensor) -> Tensor:
-        distance = whitened.unflatten(1, self.modes.shape).square().sum(2)
-        constants = torch.log_softmax(self.weights, 0) + self.log_scales().sum(1)
-        return torch.logsumexp(constants - 0.5 * distance, 1)
+        return log_mixture_density(whitened, torch.log_softmax(self.weights, 0) + self.log_scales().sum(1))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.log_density(self.whiten([z])[0])
+
+
+def summed_features(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Whitened rows of the joint mixture and log densities of the margins, from each modality's share in them."""
+    total = features[0]
+    for f in features[1:]:
+        total = total + f
+    return total[:, :-1], total[:, -1]
+
+
+def log_mixture_density(whitened: Tensor, log_constants: Tensor) -> Tensor:
+    """Log density of rows (n, K * width) that are whitened by each of K kernels, whose log constants are (K,)."""
+    distance = whitened.unflatten(1, (len(log_constants), -1)).square().sum(2)
+    return torch.logsumexp(log_constants - 0.5 * distance, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ._base import Measure, log_mean_exp
+from ._base import CriticKind, Measure, donsker_varadhan
 
 __all__ = ["TCMax"]
 
@@ -20,9 +20,9 @@ class TCMax(Measure):
 
     .. math:: E_P[f_y(x_1, \dots, x_m) - \log \pi_y] - \log E_Q \sum_c e^{f_c(x_1, \dots, x_m)}
 
-    where Q re-pairs the modalities, and the sum is over all labels that the re-paired sample could have. The network
-    is its own critic: no other is trained, and ``unroll`` and the parameters of the critic are not used. The modalities
-    of the *inputs* are re-paired and pass the network once more. For classifiers only; in nats.
+    where the sum is over all labels that a negative could have. The network is its own critic: no other is trained,
+    and ``unroll`` and the parameters of the critic are not used. Negatives are made of the *inputs* and pass the
+    network once more. For classifiers only; in nats.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class TCMax(Measure):
     The best T is :math:`\log p(x, y) / (p(y) \prod_j p(x_j))`, that is
     :math:`f_y = \log p(y \mid x) + \log p(x) / \prod_j p(x_j)`: the logits of cross-entropy, whatever the class
     frequencies, and a level that says how well the modalities go together. Minus the value is the loss of [1]_ up to a
-    constant (there the frequencies are left out, and all combinations of a batch are re-paired instead of
+    constant (there the frequencies are left out, and the negatives are all combinations of a batch instead of
     ``n_negatives`` per row).
 
-    Frequencies are those of the batch. ``dependency_score`` and ``pointwise_dependency`` describe the codes alone, as
-    after any other training.
+    Frequencies are those of the batch. ``dependency_score`` and ``pointwise_dependency`` describe the representations
+    alone, as after any other training.
 
     References
     ----------
@@ -55,27 +55,20 @@ class TCMax(Measure):
     tensor(0.)
     """
 
-    lower_bound = True
     needs_y = True
     stands_alone = False
 
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
 
-    def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: str | None = None,
-        raw: bool = False,
+    def _build_critic(
+        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
     ) -> nn.Module:
-        """Raise an error: the classifier is the critic."""
         raise ValueError("TCMax has no critic: it reads the logits of a classifier. Use MDMFusionClassifier.")
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Donsker-Varadhan objective; see :meth:`Measure.objective`."""
-        return t_joint.mean() - log_mean_exp(t_product)
+        return donsker_varadhan(t_joint, t_product)
 
     def logit_value(self, logits: Tensor, y: Tensor, logits_product: Tensor) -> Tensor:
         """What enters the training loss as ``-lam * value``, and is logged.
@@ -87,7 +80,7 @@ class TCMax(Measure):
         y : Tensor of shape (n_samples,), dtype int64
             Class indices.
         logits_product : Tensor of shape (n_product, n_classes)
-            Logits on rows whose modalities are re-paired.
+            Logits on negatives.
 
         Returns
         -------

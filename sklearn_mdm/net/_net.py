@@ -17,6 +17,7 @@ from torch import Tensor
 from ..critic._negatives import offset_indices
 from ..encoders._steps import observed
 from ..measures import MEASURES
+from ..measures._contract import build_checked_critic
 from ..utils._parameter_objects import resolve_component
 from ..utils._splits import fewest_rows
 from ._data import Batch, BatchIterator, MaskedDataset
@@ -161,17 +162,14 @@ class MDMNet(NeuralNet):
         super().initialize_module()
         self.module_.to(self.dtype)
         self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
-        if not self.measure_.trains_net:
-            raise ValueError(f"measure={self.measure!r} cannot train a network. Use one of {sorted(MEASURES)}.")
         if len(self.fusion_module_.code_dims) == 1 or self.measure_.needs_y:
             for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
                 delattr(self, name)
         else:
             # The module's dropout must not depend on which critic was built.
             with torch.random.fork_rng(devices=[]):
-                critic = self.measure_.build_critic(
-                    list(self.fusion_module_.code_dims.values()), **self.get_params_for("critic")
-                )
+                dims = list(self.fusion_module_.code_dims.values())
+                critic = build_checked_critic(self.measure_, dims, **self.get_params_for("critic"))
             self.critic_ = critic.to(self.dtype)
         return self
 

@@ -1,4 +1,4 @@
-"""DependencyEstimator: closed forms, invariances, forms of X, streams, tests of independence, warnings, errors."""
+"""DependencyEstimator: closed forms, invariances, forms of X, tests of independence, warnings, errors."""
 
 import pickle
 import warnings
@@ -14,7 +14,6 @@ from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, cross_val_
 from sklearn_mdm import DependencyEstimator, ModalityDict
 from sklearn_mdm.datasets import (
     make_correlated_gaussians,
-    make_paired_gaussians,
     make_shared_latent,
     make_spirals,
     make_warped_gaussians,
@@ -152,7 +151,7 @@ def test_value__does_not_depend_on_units_or_names(gaussians, fitted):
 def test_ranks__make_increasing_maps_of_columns_immaterial(gaussians):
     X, _ = gaussians
     warped = {name: np.exp(3 * value) for name, value in X.items()}
-    one, other = quick(scaling="rank").fit(X), quick(scaling="rank").fit(warped)
+    one, other = (quick(scaling="rank", max_updates=10).fit(each) for each in (X, warped))
     assert one.dependency_ == other.dependency_
     assert_array_equal(one.score_samples(X), other.score_samples(warped))
 
@@ -182,29 +181,31 @@ def test_pickle__reads_the_same(gaussians, fitted):
 # --- forms of X ------------------------------------------------------------------------------------------------------
 
 
-def test_accepted_forms__give_the_same_value(gaussians, fitted):
+def test_accepted_forms__give_the_same_value(gaussians):
     X, _ = gaussians
+    few = {"max_updates": 10}
     frame = pd.concat({name: pd.DataFrame(value) for name, value in X.items()}, axis=1)
     flat = np.hstack([X["audio"], X["text"], X["visual"]])
     as_lists = {name: list(value[:, None, :]) for name, value in X.items()}  # sequences of one step
     values = [
-        quick().fit(dict(X)).dependency_,
-        quick().fit(frame).dependency_,
-        quick(modalities={"audio": [0], "text": [1], "visual": [2]}).fit(flat).dependency_,
-        quick(modalities="columns").fit(flat).dependency_,
-        quick().fit(as_lists).dependency_,
+        quick(**few).fit(dict(X)).dependency_,
+        quick(**few).fit(frame).dependency_,
+        quick(**few, modalities={"audio": [0], "text": [1], "visual": [2]}).fit(flat).dependency_,
+        quick(**few, modalities="columns").fit(flat).dependency_,
+        quick(**few).fit(as_lists).dependency_,
     ]
-    assert values == [fitted.dependency_] * 5
+    assert len(set(values)) == 1
 
 
 def test_missing_modalities__are_left_out_and_nan_where_values_are_asked_for(gaussians):
     X, _ = gaussians
     holes = {name: value.copy() for name, value in X.items()}
     holes["text"][::5] = np.nan
-    estimator = quick().fit(holes)
+    estimator = quick(max_updates=10).fit(holes)
     complete = np.isfinite(holes["text"][:, 0])
     assert not set(estimator.held_out_) & set(np.flatnonzero(~complete))
-    assert estimator.dependency_ == quick().fit({n: v[complete] for n, v in X.items()}).dependency_
+    whole = {name: value[complete] for name, value in X.items()}
+    assert estimator.dependency_ == quick(max_updates=10).fit(whole).dependency_
     values = estimator.score_samples(holes)
     assert_array_equal(np.isfinite(values), complete)
     with warnings.catch_warnings():
@@ -320,36 +321,6 @@ def test_permutation_test__works_where_weights_are_zero(gaussians):
     for critic in estimator.critics_[0].critics.values():
         critic.weights_ = 0 * critic.weights_
     assert estimator.permutation_test(X, n_permutations=19).pvalue == 1 / 20
-    assert quick(n_components=0).partial_fit(X).permutation_test(X, n_permutations=19).pvalue <= 1
-
-
-# --- streams ---------------------------------------------------------------------------------------------------------
-
-
-def test_partial_fit__reads_every_batch_before_it_learns_from_it():
-    X, truth = make_paired_gaussians(64 * 250, n_features=2, total_correlation=1.0, random_state=0)
-    estimator = quick(hidden_dims=(32, 32), lr=2e-3)
-    for start in range(0, len(X), 64):
-        estimator.partial_fit({name: value[start : start + 64] for name, value in X.items()})
-    curve = np.array(estimator.dependency_curve_)
-    assert len(curve) == 250 and curve[0] == 0.0
-    assert curve[-60:].mean() == pytest.approx(truth, rel=0.25)
-    assert curve[-60:].mean() < 1.05 * truth
-    assert estimator.dependency_ == curve[-1]
-    new, _ = make_paired_gaussians(500, n_features=2, total_correlation=1.0, random_state=1)
-    assert estimator.score(new) == pytest.approx(curve[-60:].mean(), abs=0.15)
-    again = pickle.loads(pickle.dumps(estimator)).partial_fit(new)
-    assert again.dependency_ == estimator.partial_fit(new).dependency_
-
-
-def test_partial_fit__says_what_a_stream_cannot_have(gaussians):
-    X, _ = gaussians
-    with pytest.raises(ValueError, match="partial_fit needs a measure"):
-        quick("wasserstein").partial_fit(X)
-    with pytest.raises(ValueError, match='scaling="rank" needs all samples'):
-        quick(scaling="rank").partial_fit(X)
-    with pytest.raises(ValueError, match="too few for an update"):
-        quick().partial_fit({name: value[:3] for name, value in X.items()})
 
 
 # --- warnings --------------------------------------------------------------------------------------------------------
@@ -391,7 +362,7 @@ def test_diagnostics__name_what_is_wrong():
     [
         ({"measure": "tcmax"}, "cannot stand alone"),
         ({"measure": "magic"}, "is not known"),
-        ({"measure": Wasserstein(), "critic": "encoded"}, "1-Lipschitz"),
+        ({"measure": Wasserstein(), "critic": "encoded"}, "a critic of its own"),
         ({"measure": KL(bound=-1)}, "bound"),
         ({"held_out_fraction": 1.5}, "held_out_fraction"),
         ({"measure": "wasserstein", "decomposition": "line"}, "adds parts of the total correlation"),
@@ -418,20 +389,8 @@ def test_input__that_has_no_dependency_to_measure_is_an_error(gaussians):
         quick().fit(X).score({**X, "speech": X["audio"]})
 
 
-def test_fit_and_partial_fit__forget_each_other_also_when_they_fail(gaussians):
-    X, _ = gaussians
-    other = {"u": X["audio"][:3], "v": X["text"][:3]}
-    estimator = quick().fit(X)
-    with pytest.raises(ValueError, match="too few for an update"):
-        estimator.partial_fit(other)
-    assert not hasattr(estimator, "dependency_") and not hasattr(estimator, "critics_")
-    estimator.partial_fit(X)
-    assert not hasattr(estimator, "pointwise_") and estimator.dependency_curve_ == [estimator.dependency_]
-    assert not hasattr(estimator.fit(X), "dependency_curve_")
-    broken = quick(KL(bound=-1))
-    with pytest.raises(ValueError, match="bound"):
-        broken.partial_fit(X)
-    assert np.isfinite(broken.set_params(measure__bound=5.0).partial_fit(X).dependency_)
+def test_nested_parameters__need_a_measure_object():
+    assert quick(KL()).set_params(measure__bound=5.0).measure.bound == 5.0
     with pytest.raises(ValueError, match=r"KL\(bound=\.\.\.\)"):
         quick().set_params(measure__bound=3)
 
@@ -443,15 +402,6 @@ def test_extreme_units__change_nothing(gaussians, fitted, factor):
     assert scaled.dependency_ == pytest.approx(fitted.dependency_, abs=1e-3)
     shifted = quick().fit({name: value * 1e-3 + 1e6 for name, value in X.items()})
     assert shifted.dependency_ == pytest.approx(fitted.dependency_, abs=0.05)
-
-
-def test_spectral_norm__is_one_lipschitz_after_a_fit_too(gaussians):
-    estimator = quick(Wasserstein(constraint="spectral_norm"), hidden_dims=(32, 32)).fit(gaussians[0])
-    (critic,) = estimator.critics_[0].critics.values()
-    z = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    (slope,) = torch.autograd.grad(critic.network_([z[:, :1], z[:, 1:2], z[:, 2:]]).sum(), z)
-    assert slope.norm(dim=1).max() < 1.05  # up to the error of the power iteration
-    assert estimator.dependency_ < 0.586
 
 
 def test_sequences__need_the_steps_they_had_in_fit(gaussians):

@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from sklearn_mdm.dependency._density_ratio import TrainedCritic
+from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.measures import Wasserstein
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -151,13 +151,13 @@ def test_fit_dependency__never_cuts_a_group(fitted, X, monkeypatch):
     X["text"][::4] = np.nan
     complete = ~np.isnan(X["text"]).any(1)
     seen = []
-    train = TrainedCritic._train
+    train = ratio.train_critic
 
-    def spy(self, training, valid):
+    def spy(network, measure, training, valid, **parameters):
         seen.append([z[0].numpy() for z in (training, valid)])
-        return train(self, training, valid)
+        return train(network, measure, training, valid, **parameters)
 
-    monkeypatch.setattr(TrainedCritic, "_train", spy)
+    monkeypatch.setattr(ratio, "train_critic", spy)
     fitted.fit_dependency(X, groups=groups)
     # Rows are told by their representation of the first modality.
     codes = fitted.reporting_critic_._standardized(fitted._represent_complete(X)[0])[0].numpy()

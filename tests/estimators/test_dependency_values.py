@@ -146,7 +146,7 @@ def test_defaults__stay_near_and_below_the_truth_for_gaussian_views(rho):
 @pytest.mark.parametrize("n", [1200, 3000])
 def test_reporting_critic__of_sorted_rows_is_that_of_shuffled_ones(monkeypatch, n):
     # Of sorted rows the first ones are all of one cluster, and within a cluster nothing is shared.
-    monkeypatch.setattr(ratio, "STOPPING_ROWS", 200)
+    monkeypatch.setattr(ratio, "MAX_VALIDATION_ROWS", 200)
     rng = np.random.default_rng(0)
     cluster = np.repeat([-1.0, 1.0], n // 2)[:, None]
     codes = [cluster + 0.1 * rng.normal(size=(n, 2)) for _ in range(2)]

@@ -60,12 +60,11 @@ def small():
             "line": DependencyEstimator(decomposition="line", **options).fit(fit),
             "rank": DependencyEstimator(scaling="rank", **options).fit(fit),
             "knife": DependencyEstimator("knife", **options).fit(fit),
-            "stream": DependencyEstimator(random_state=0).partial_fit(fit[:60]).partial_fit(fit[60:]),
         }
     return fitted, test
 
 
-FORMS = ["fusion", "plain", "folds", "line", "rank", "knife", "stream"]
+FORMS = ["fusion", "plain", "folds", "line", "rank", "knife"]
 
 
 def values_of(estimator, X):

@@ -22,11 +22,7 @@ from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL, KNIFE, MEASURES, InfoNCE, TCMax, Wasserstein
 from sklearn_mdm.net._data import MaskedDataset
 
-MEASURE_OBJECTS = {
-    **{name: cls() for name, cls in MEASURES.items()},
-    "spectral norm": Wasserstein(constraint="spectral_norm"),
-    "gradient penalty": Wasserstein(constraint="gradient_penalty"),
-}
+MEASURE_OBJECTS = {name: cls() for name, cls in MEASURES.items() if name not in ("nwj", "cpc")}  # which are aliases
 
 
 def generator(seed=0):
@@ -62,7 +58,7 @@ def test_kl__moving_average_gradient_is_less_biased_than_that_of_batches():
     stream, batches = generator(2), {"plain": [], "moving": []}
     for step in range(1000):
         rows = torch.randperm(200, generator=stream)[:8]
-        batch, index = [code[rows] for code in z], offset_indices(8, 2, 1, stream)
+        batch, index = [z_j[rows] for z_j in z], offset_indices(8, 2, 1, stream)
         moving = gradient(critic, measure.critic_objective(critic, batch, index))
         if step >= 100:  # the average has forgotten its start
             batches["moving"].append(moving)
@@ -97,7 +93,7 @@ def test_kl__moving_average_follows_critic_updates_alone():
 @pytest.mark.parametrize("top", [1e3, 1e8, math.inf, math.nan])
 def test_kl__moving_average_of_a_diverging_t_raises_no_arithmetic_error(top):
     critic = steep_critic(KL())
-    critic.forward = lambda codes, index: (torch.zeros(3), torch.tensor([0.0, top]))
+    critic.forward = lambda z, index: (torch.zeros(3), torch.tensor([0.0, top]))
     result = KL().critic_objective(critic.train(), [], None)
     assert math.isfinite(result) == math.isfinite(top)
 
@@ -117,20 +113,16 @@ def trained_slopes(measure, steps=100):
         optimizer.zero_grad()
         (-measure.critic_objective(critic, z, offset_indices(400, 2, 1, generator(step)))).backward()
         optimizer.step()
-    joint, product = critic.codes(z, offset_indices(400, 2, 1, generator())).split(400)
+    joint, product = critic.inputs(z, offset_indices(400, 2, 1, generator())).split(400)
     between = torch.lerp(joint, product, torch.linspace(0, 1, 400)[:, None])
     x = torch.cat([joint, product, between]).requires_grad_()
     (slope,) = torch.autograd.grad(critic.layers(x).sum(), x)
     return slope.norm(dim=1)
 
 
-def test_wasserstein__slopes_after_training():
-    assert trained_slopes(Wasserstein()).max() <= 1 + 1e-4
-    assert trained_slopes(Wasserstein(constraint="spectral_norm")).max() <= 1.02
-    penalised = trained_slopes(Wasserstein(constraint="gradient_penalty"))
-    free = trained_slopes(Wasserstein(constraint="gradient_penalty", gradient_penalty=0.0))
-    assert penalised.max() < 2 < free.mean()
-    assert penalised.mean() == pytest.approx(1, abs=0.2)
+def test_wasserstein__slopes_after_training_reach_one_and_no_more():
+    slopes = trained_slopes(Wasserstein())
+    assert 0.99 < slopes.mean() and slopes.max() <= 1 + 1e-4
 
 
 @pytest.mark.parametrize(("rho", "n_features"), [(0.0, 2), (0.8, 1), (0.6, 2)])
@@ -266,14 +258,6 @@ def test_the_average_of_kl__is_moved_by_critic_steps_alone(X, y, monkeypatch):
     assert set(seen) == {("_critic_step", True), ("_model_step", False)}
 
 
-def test_a_measure_that_trains_no_network__is_an_error(classifier, X, y):
-    class Reported(KL):
-        trains_net = False
-
-    with pytest.raises(ValueError, match=r"measure=Reported\(\) cannot train a network. Use one of \['cpc'.*'wpc'\]"):
-        classifier(measure=Reported()).fit(X, y)
-
-
 @pytest.mark.parametrize("kind", ["encoded", "separable", "multilinear"])
 @pytest.mark.parametrize("measure", [KL(), InfoNCE()], ids=repr)
 def test_the_net__takes_other_kinds_of_critic(X, y, measure, kind):
@@ -281,7 +265,7 @@ def test_the_net__takes_other_kinds_of_critic(X, y, measure, kind):
     assert type(net.critic_) is CRITICS[kind]
     net.partial_fit(as_single(X), y[:, None].astype("f"))
     assert np.isfinite(net.history[-1, "train_dependency"])
-    with pytest.raises(ValueError, match="Wasserstein needs a critic that is 1-Lipschitz"):
+    with pytest.raises(ValueError, match="Wasserstein has a critic of its own"):
         make(measure=Wasserstein(), critic__kind=kind)
 
 
@@ -384,7 +368,7 @@ def test_tcmax__gradient_reaches_every_parameter(X, y, monkeypatch):
     assert all(gradient.abs().max() > 1e-8 for gradient in found.values())
 
 
-def test_tcmax__re_pairs_modalities_with_their_masks(sequences, monkeypatch):
+def test_tcmax__negatives_keep_the_masks_of_their_modalities(sequences, monkeypatch):
     shapes = {"vector": (3,), "steps": (6, 2)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -447,7 +431,7 @@ def test_tcmax__with_callbacks_stopping_warm_start_and_copies(classifier, X, y, 
     for _ in range(2):
         model, twin = model.partial_fit(X, y), pickle.loads(pickle.dumps(twin)).partial_fit(X, y)
     assert same_parameters(model, twin) and np.isfinite(model.dependency_curve_).all()
-    assert math.isfinite(model.fit_dependency(X).dependency_score(X))  # of the codes, by another critic
+    assert math.isfinite(model.fit_dependency(X).dependency_score(X))  # of the representations, by another critic
 
 
 def test_tcmax__finds_dependency_with_the_label(classifier):

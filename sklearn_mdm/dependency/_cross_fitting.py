@@ -1,0 +1,130 @@
+"""Cross-fitting: which samples each critic is given, and the value that is read on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, check_cv
+
+from ..critic import MultilinearCritic
+from ..exceptions import DependencyWarning, TooFewSamplesError
+from ..measures import Measure
+from ..utils._splits import fewest_rows, held_out_rows
+from ._decomposition import SummedCritic
+from ._density_ratio import EVALUATION_SETS, TrainedCritic
+from ._reliability import find_warnings
+
+__all__: list[str] = []
+
+# Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
+VALIDATION_FRACTION = 0.2
+# Training rows that are looked at for the gap between them and held-out ones.
+MAX_GAP_ROWS = 2000
+
+Split = tuple[np.ndarray, np.ndarray]
+Found = dict[type[DependencyWarning], str]
+
+
+def split_folds(
+    n_samples: int, cv: Any, held_out_fraction: float, *, groups: np.ndarray | None, seed: int, min_rows: int
+) -> list[Split]:
+    """Return pairs of rows to train and calibrate on, and rows that are held out: by ``cv``, or else one pair.
+
+    Samples of one group are on one side. A held-out part has ``min_rows`` or more, the other twice as many.
+    """
+    if cv is None:
+        most = 1 - 2 * min_rows / n_samples
+        held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, groups)
+        splits = [(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+    else:
+        if isinstance(cv, Integral):
+            cv = KFold(cv, shuffle=True, random_state=seed) if groups is None else GroupKFold(cv)
+        splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        if np.bincount(np.concatenate([rest for _, rest in splits]), minlength=n_samples).max() > 1:
+            raise ValueError("cv holds out some samples more than once; use a splitter whose folds do not overlap.")
+        if groups is not None and any(np.isin(groups[train], groups[rest]).any() for train, rest in splits):
+            raise ValueError("cv cuts groups. Use a splitter that keeps them together, such as GroupKFold.")
+    for train, rest in splits:
+        if len(train) < 2 * min_rows or len(rest) < min_rows:
+            raise TooFewSamplesError(
+                f"{len(train)} samples are there to train and calibrate on and {len(rest)} are held out; at least "
+                f"{2 * min_rows} and {min_rows} are needed. Change held_out_fraction or cv, or pass more samples."
+            )
+    return splits
+
+
+class CrossFit(NamedTuple):
+    """Critics of all folds, with the value on held-out rows, its standard error, log ratios, and warnings."""
+
+    critics: list[SummedCritic]
+    value: float
+    std: float
+    pointwise: np.ndarray
+    warnings: Found
+
+
+def cross_fit(
+    make_critic: Callable[[], SummedCritic],
+    measure: Measure,
+    arrays: list[np.ndarray],
+    splits: list[Split],
+    *,
+    groups: np.ndarray | None,
+    batch_size: int,
+    seed: int,
+) -> CrossFit:
+    """Train a critic on one part of each split, and read the value on the other."""
+    critics, values = [], []
+    pointwise = np.full(len(arrays[0]), np.nan)
+    found: Found = {}
+    for train, held_out in splits:
+        used, rest = [a[train] for a in arrays], [a[held_out] for a in arrays]
+        used_groups, rest_groups = (None, None) if groups is None else (groups[train], groups[held_out])
+        fraction = max(VALIDATION_FRACTION, fewest_rows(len(arrays)) / len(train))
+        validation = held_out_rows(len(train), fraction, seed, used_groups)
+        critic = make_critic().fit(used, validation).normalize(rest, rest_groups)
+        if measure.pointwise:
+            pointwise[held_out] = critic.pointwise(rest)
+        parts = critic.scores_of_parts(rest, rest_groups)
+        seen = np.random.default_rng(seed).permutation(np.flatnonzero(~validation))[:MAX_GAP_ROWS]
+        seen_parts = critic.scores_of_parts([a[seen] for a in used])
+        found |= _warnings_of(critic, measure, parts, seen_parts, len(held_out), batch_size)
+        # Parts share their rows: their errors are added as if they went together.
+        values.append(np.sum(list(parts.values()), axis=0))
+        critics.append(critic)
+    sizes = np.array([len(held_out) for _, held_out in splits])
+    weights = sizes / sizes.sum()
+    means, stds = np.transpose(values)
+    return CrossFit(critics, float(weights @ means), float(np.linalg.norm(weights * stds)), pointwise, found)
+
+
+def _warnings_of(
+    critic: SummedCritic,
+    measure: Measure,
+    parts: Mapping[str, tuple[float, float]],
+    seen_parts: Mapping[str, tuple[float, float]],
+    n_held_out: int,
+    batch_size: int,
+) -> Found:
+    found: Found = {}
+    for name, part in critic.critics.items():
+        found |= find_warnings(
+            parts[name][0],
+            seen_parts[name][0],
+            n_held_out,
+            part.curve_,
+            in_nats=measure.total_correlation,
+            limit=_limit(part, len(critic.parts[name]), min(batch_size, n_held_out)),
+        )
+    return found
+
+
+def _limit(critic: TrainedCritic, n_modalities: int, n_rows: int) -> float | None:
+    """Largest value that the measure can take on batches of so many rows."""
+    if not hasattr(critic.measure, "limit"):
+        return None
+    n_negatives = None if isinstance(critic.network_, MultilinearCritic) else EVALUATION_SETS
+    return critic.measure.limit(n_rows, n_modalities, n_negatives)

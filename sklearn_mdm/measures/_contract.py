@@ -1,0 +1,66 @@
+"""Whether a measure keeps the contract of :class:`Measure`: asked once, so that one's own fails with a clear error."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..critic._negatives import offset_indices
+from ..utils._splits import fewest_rows
+from ._base import Measure
+
+__all__: list[str] = []
+
+
+def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any, **parameters: Any) -> nn.Module:
+    """Build the critic of a measure, and try both on a few rows; see :meth:`Measure.build_critic`.
+
+    No number is drawn for the trial from torch's global generator, and nothing remembers it.
+
+    Raises
+    ------
+    TypeError
+        If the measure breaks the contract: by a wrong signature, no module, or no scalar tensor as a value.
+    """
+    _check_signature(measure.build_critic, code_dims, *args, **parameters)
+    critic = measure.build_critic(code_dims, *args, **parameters)
+    if not isinstance(critic, nn.Module):
+        raise TypeError(f"{_name(measure.build_critic)} must return a torch module, got {critic!r}.")
+    training, like = critic.training, next(critic.parameters(), torch.empty(0))
+    n, generator = fewest_rows(len(code_dims)), torch.Generator().manual_seed(0)
+    index = offset_indices(n, len(code_dims), 1, generator).to(like.device)
+    rows = [torch.randn(n, width, generator=generator).to(like) for width in code_dims]
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        critic.eval()
+        for method in (measure.critic_objective, measure.value):
+            value = _tried(method, critic, rows, index)
+            if not isinstance(value, Tensor) or value.dim():
+                found = f"one of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+                raise TypeError(f"{_name(method)} must return a scalar tensor, of shape (), got {found}.")
+    return critic.train(training)
+
+
+def _check_signature(method: Callable, *args: Any, **parameters: Any) -> None:
+    try:
+        inspect.signature(method).bind(*args, **parameters)
+    except TypeError as error:
+        expected = ", ".join(list(inspect.signature(getattr(Measure, method.__name__)).parameters)[1:])
+        raise TypeError(f"{_name(method)} takes ({expected}): {error}.") from None
+
+
+def _tried(method: Callable, *args: Any) -> Any:
+    _check_signature(method, *args)
+    try:
+        return method(*args)
+    except (ValueError, NotImplementedError):
+        raise  # which say what is wrong
+    except Exception as error:
+        raise TypeError(f"{_name(method)} breaks the contract of sklearn_mdm.measures.Measure: {error}") from error
+
+
+def _name(method: Callable) -> str:
+    return f"{type(method.__self__).__name__}.{method.__name__}"  # type: ignore[attr-defined]
