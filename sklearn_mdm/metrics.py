@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from .dependency._estimator import DependencyEstimator
 from .estimators._dependency_mixin import DependencyMixin
-from .inspection._unwrap import final_estimator
+from .utils._unwrap import final_estimator
 
 __all__ = [
     "SENTIMENT_SCORERS",

@@ -1,4 +1,4 @@
-"""Picture of the dependency of single samples beside that of re-paired ones."""
+"""Picture of the dependency of single samples beside that of negatives."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._pointwise import PointwiseRatio
+from ._pointwise_ratio import PointwiseRatio
 from ._style import DARK, GREY, MARKERS, axes_for
 
 
 class DependencyDisplay:
-    """Distribution of the pointwise dependency of samples, beside that of samples whose modalities were re-paired.
+    """Distribution of the pointwise dependency of samples, beside that of negatives.
 
     Parameters
     ----------
     values : array of shape (n_samples,)
         Log density ratio of each sample in nats; NaN is left out.
     null : array
-        Those of re-paired samples, in any shape.
+        Those of negatives, in any shape.
     samples : sequence of int or mapping of int to str, default=()
         Positions of samples to mark, with names if they have any.
 
@@ -69,7 +69,7 @@ class DependencyDisplay:
         X: Any,
         *,
         samples: Any = (),
-        n_repairings: int = 32,
+        n_negatives: int = 32,
         random_state: Any = None,
         ax: Any = None,
         **kwargs: Any,
@@ -84,10 +84,10 @@ class DependencyDisplay:
             Samples, best ones that the estimator was not fitted on.
         samples : sequence of int or mapping of int to str, default=()
             Positions of samples to mark, with names if they have any.
-        n_repairings : int, default=32
-            Times that all samples are re-paired for the null.
+        n_negatives : int, default=32
+            Negatives made of each sample for the null: ones in which no two modalities belong together.
         random_state : int, RandomState instance or None, default=None
-            Source of the re-pairings.
+            Source of the negatives.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict
@@ -98,7 +98,7 @@ class DependencyDisplay:
         display : DependencyDisplay
         """
         ratio = PointwiseRatio(estimator, X)
-        null = ratio.null(n_repairings, check_random_state(random_state))
+        null = ratio.null(n_negatives, check_random_state(random_state))
         return cls(ratio.spread(ratio.joint()), null, samples=samples).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
@@ -126,7 +126,7 @@ class DependencyDisplay:
         self.ax_ = axes_for(self, ax)
         edges = np.histogram_bin_edges(np.concatenate([known, null]), bins)
         _, _, self.null_ = self.ax_.hist(
-            null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="re-paired"
+            null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="negatives"
         )
         style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": "samples"}
         _, _, self.values_ = self.ax_.hist(known, edges, density=True, **{**style, **kwargs})

@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._unwrap import fitted_estimator
+from ..utils._unwrap import fitted_estimator
 from ._views import ModalityViews, complete_views, partners
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..utils._unwrap import final_estimator
 from ._style import DARK, LIGHT, axes_for, joint_legend, styled
-from ._unwrap import final_estimator
 
 
 class TrainingDisplay:

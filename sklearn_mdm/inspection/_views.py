@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any
 
@@ -13,8 +15,7 @@ from sklearn.utils import _safe_indexing
 from ..inputs._columns import resolve_columns, sorted_names
 from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
 from ..inputs._modality_dict import ModalityDict
-from ._unwrap import first_step
-from ._warn import warn_caller
+from ..utils._unwrap import first_step
 
 
 class ModalityViews:
@@ -117,10 +118,18 @@ def complete_views(views: ModalityViews, y: Any, modalities: Any, estimator: Any
     return ModalityViews(views.take(rows), modalities, estimator), None if y is None else _safe_indexing(y, rows)
 
 
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn where this package was called: outside it, and outside scikit-learn, whose validate_params lies between."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("sklearn.", "sklearn_mdm.")):
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
 def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
     """Yield for each sample the row of another one, never twice the same and every row once in each draw.
 
-    Two draws give no sample the same partner, so draws for several modalities re-pair all of them.
+    Two draws give no sample the same partner: with one for each modality, no two modalities stay together.
 
     Parameters
     ----------
