@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from ..utils._typing import RandomState
+from ._display import DARK, GREY, MARKERS, Artist, Axes, Display
 from ._pointwise_ratio import PointwiseRatio
-from ._style import DARK, GREY, MARKERS, axes_for
 
 
-class DependencyDisplay:
+class DependencyDisplay(Display):
     """Distribution of the pointwise dependency of samples, beside that of negatives.
 
     Parameters
@@ -51,13 +53,13 @@ class DependencyDisplay:
     'pointwise dependency (nats)'
     """
 
-    ax_: Any
-    figure_: Any
-    values_: Any
-    null_: Any
-    marks_: list[Any]
+    values_: Artist
+    null_: Artist
+    marks_: list[Artist]
 
-    def __init__(self, values: np.ndarray, null: np.ndarray, *, samples: Any = ()) -> None:
+    def __init__(
+        self, values: np.ndarray, null: np.ndarray, *, samples: Sequence[int] | Mapping[int, str] = ()
+    ) -> None:
         self.values = values
         self.null = null
         self.samples = samples
@@ -65,13 +67,13 @@ class DependencyDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         *,
-        samples: Any = (),
+        samples: Sequence[int] | Mapping[int, str] = (),
         n_negatives: int = 32,
-        random_state: Any = None,
-        ax: Any = None,
+        random_state: RandomState = None,
+        ax: Axes | None = None,
         **kwargs: Any,
     ) -> DependencyDisplay:
         """Compute the values and draw them.
@@ -101,7 +103,7 @@ class DependencyDisplay:
         null = ratio.null(n_negatives, check_random_state(random_state))
         return cls(ratio.spread(ratio.joint()), null, samples=samples).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
+    def plot(self, ax: Axes | None = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
         """Draw the histograms and the marks.
 
         Parameters
@@ -118,35 +120,24 @@ class DependencyDisplay:
         display : DependencyDisplay
         """
         values = np.asarray(self.values, dtype=float)
-        marked = self.samples if hasattr(self.samples, "items") else {i: f"sample {i}" for i in self.samples}
+        marked = self.samples if isinstance(self.samples, Mapping) else {i: f"sample {i}" for i in self.samples}
         for i in marked:
             if not -len(values) <= i < len(values) or np.isnan(values[i]):
                 raise ValueError(f"sample {i} cannot be marked: it is not among the {len(values)}, or has no value.")
         known, null = values[~np.isnan(values)], np.ravel(self.null)
-        self.ax_ = axes_for(self, ax)
+        ax = self._draw_on(ax)
         edges = np.histogram_bin_edges(np.concatenate([known, null]), bins)
-        _, _, self.null_ = self.ax_.hist(
+        _, _, self.null_ = ax.hist(
             null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="negatives"
         )
         style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": "samples"}
-        _, _, self.values_ = self.ax_.hist(known, edges, density=True, **{**style, **kwargs})
+        _, _, self.values_ = ax.hist(known, edges, density=True, **{**style, **kwargs})
         self.marks_ = []
         for position, (i, name) in enumerate(marked.items()):
             marker = MARKERS[position % len(MARKERS)]
             label = f"{name}: {values[i]:.1f}"
-            (mark,) = self.ax_.plot(
-                values[i],
-                0,
-                marker,
-                color="black",
-                markersize=9,
-                markeredgecolor="white",
-                clip_on=False,
-                zorder=5,
-                label=label,
-            )
-            self.marks_.append(mark)
-        self.ax_.set(xlabel="pointwise dependency (nats)", ylabel="density")
-        self.ax_.legend(frameon=False)
-        self.figure_ = self.ax_.figure
+            style = {"color": "black", "markersize": 9, "markeredgecolor": "white", "clip_on": False, "zorder": 5}
+            self.marks_ += ax.plot(values[i], 0, marker, label=label, **style)
+        ax.set(xlabel="pointwise dependency (nats)", ylabel="density")
+        ax.legend(frameon=False)
         return self

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from ..utils._typing import RandomState
 from ._scores import SubsetScores
+from ._views import ModalityColumns
 
 
 @validate_params(
@@ -24,14 +27,14 @@ from ._scores import SubsetScores
     prefer_skip_nested_validation=True,
 )
 def modality_importance(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: Any,
     *,
-    scoring: Any = None,
+    scoring: str | Callable | None = None,
     n_repeats: int = 10,
-    modalities: Mapping[Hashable, Any] | None = None,
-    random_state: Any = None,
+    modalities: ModalityColumns | None = None,
+    random_state: RandomState = None,
 ) -> pd.DataFrame:
     """Permutation importance of whole modalities.
 
@@ -118,16 +121,16 @@ def modality_importance(
     prefer_skip_nested_validation=True,
 )
 def modality_shapley(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: Any,
     *,
-    scoring: Any = None,
+    scoring: str | Callable | None = None,
     removal: str = "redraw",
     n_repeats: int = 10,
     max_subsets: int = 256,
-    modalities: Mapping[Hashable, Any] | None = None,
-    random_state: Any = None,
+    modalities: ModalityColumns | None = None,
+    random_state: RandomState = None,
 ) -> pd.DataFrame:
     r"""Shapley values of the modalities: a score shared out among them.
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from ..utils._typing import RandomState
 from ._pointwise_ratio import PointwiseRatio
 
 
@@ -19,7 +21,7 @@ from ._pointwise_ratio import PointwiseRatio
     prefer_skip_nested_validation=True,
 )
 def pointwise_attribution(
-    estimator: Any, X: Any, *, background: Any = None, n_draws: int = 64, random_state: Any = None
+    estimator: BaseEstimator, X: Any, *, background: Any = None, n_draws: int = 64, random_state: RandomState = None
 ) -> pd.DataFrame:
     r"""Share of each modality in the dependency of each sample.
 
@@ -89,7 +91,9 @@ def pointwise_attribution(
     {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def rank_samples(estimator: Any, X: Any, *, n_negatives: int = 32, random_state: Any = None) -> pd.DataFrame:
+def rank_samples(
+    estimator: BaseEstimator, X: Any, *, n_negatives: int = 32, random_state: RandomState = None
+) -> pd.DataFrame:
     """Order samples by how well their modalities go together, the most incongruent ones first.
 
     Incongruent samples may be mismatched (a wrong pairing, a shifted recording) or simply unusual (irony). The null
@@ -155,7 +159,9 @@ def rank_samples(estimator: Any, X: Any, *, n_negatives: int = 32, random_state:
     {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def mismatch_test(estimator: Any, X: Any, *, n_negatives: int = 8, random_state: Any = None) -> pd.DataFrame:
+def mismatch_test(
+    estimator: BaseEstimator, X: Any, *, n_negatives: int = 8, random_state: RandomState = None
+) -> pd.DataFrame:
     """How well true samples can be told from mismatched ones by their dependency.
 
     Parameters

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from ..dependency._decomposition import SummedCritic
 from ..dependency._density_ratio import TrainedCritic
@@ -44,7 +45,7 @@ class PointwiseRatio:
         Number of complete background samples, which are numbered from n on.
     """
 
-    def __init__(self, estimator: Any, X: Any, background: Any = None) -> None:
+    def __init__(self, estimator: BaseEstimator, X: Any, background: Any = None) -> None:
         final, read, critics = _find_critics(estimator)
         z, self.complete = read(X)
         self.names: list[Hashable] = list(final.modalities_)
@@ -111,7 +112,7 @@ class PointwiseRatio:
         return full
 
 
-def _find_critics(estimator: Any) -> tuple[Any, Callable, list]:
+def _find_critics(estimator: BaseEstimator) -> tuple[Any, Callable, list]:
     """Return the estimator that has critics, a function that reads X into what they read, and the critics."""
     final, _ = final_estimator(estimator)
     if isinstance(final, DependencyMixin):

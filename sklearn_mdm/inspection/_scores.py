@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from ..utils._unwrap import fitted_estimator
-from ._views import ModalityViews, complete_views, partners
+from ._views import ModalityColumns, ModalityViews, complete_views, partners
 
 
 class SubsetScores:
@@ -43,14 +43,14 @@ class SubsetScores:
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         y: Any,
         *,
         scoring: Any,
         removal: str,
         n_repeats: int,
-        modalities: Mapping[Hashable, Any] | None,
+        modalities: ModalityColumns | None,
         random_state: Any,
     ) -> None:
         check_is_fitted(fitted_estimator(estimator))
@@ -136,7 +136,7 @@ class SubsetScores:
 
         return score
 
-    def _score(self, estimator: Any, X: Any, y: Any) -> float:
+    def _score(self, estimator: BaseEstimator, X: Any, y: Any) -> float:
         score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
         if np.ndim(score) != 0 or isinstance(score, Mapping):
             raise ValueError(f"scoring must return one number, got {score!r}.")
@@ -163,7 +163,7 @@ def _bootstrap(n: int, classes: np.ndarray | None, random: np.random.RandomState
 class Predicted:
     """A fitted estimator whose X are rows of samples that it predicts once: a bootstrap then costs no predictions."""
 
-    def __init__(self, estimator: Any, X: Any) -> None:
+    def __init__(self, estimator: BaseEstimator, X: Any) -> None:
         self._estimator, self._X, self._outputs = estimator, X, {}  # type: ignore[var-annotated]
 
     def __getattr__(self, name: str) -> Any:
@@ -181,7 +181,7 @@ class Predicted:
         return rows_of_output
 
 
-def default_scoring(estimator: Any) -> str | None:
+def default_scoring(estimator: BaseEstimator) -> str | None:
     """Name what ``estimator.score`` measures, where that is known, so that it can be read off predictions."""
     while True:
         if hasattr(estimator, "best_estimator_") and getattr(estimator, "scoring", "") is None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
 from ..inputs._columns import resolve_columns, sorted_names
 from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
 from ..inputs._modality_dict import ModalityDict
 from ..utils._unwrap import first_step
+
+# Columns of each modality of a flat X, by names, positions, masks, slices or callables.
+ModalityColumns: TypeAlias = Mapping[Hashable, Any]
 
 
 class ModalityViews:
@@ -38,7 +42,9 @@ class ModalityViews:
         Number of samples.
     """
 
-    def __init__(self, X: Any, modalities: Mapping[Hashable, Any] | None = None, estimator: Any = None) -> None:
+    def __init__(
+        self, X: Any, modalities: ModalityColumns | None = None, estimator: BaseEstimator | None = None
+    ) -> None:
         if sparse.issparse(X):
             raise TypeError(f"X is sparse ({type(X).__name__}); expected a dict of arrays, a data frame or an array.")
         values = split_container(X)
@@ -105,7 +111,9 @@ class ModalityViews:
         return pd.concat(pieces, axis=1).iloc[:, order]
 
 
-def complete_views(views: ModalityViews, y: Any, modalities: Any, estimator: Any) -> tuple[ModalityViews, Any]:
+def complete_views(
+    views: ModalityViews, y: Any, modalities: ModalityColumns | None, estimator: BaseEstimator
+) -> tuple[ModalityViews, Any]:
     """Leave out the samples that lack a modality, as nothing can be compared on them, and say how many."""
     complete = views.complete()
     left_out = int((~complete).sum())
@@ -146,7 +154,7 @@ def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Ite
         yield order[(position + offset) % n_samples]
 
 
-def _columns_of(X: Any, modalities: Mapping[Hashable, Any] | None, estimator: Any) -> dict[Hashable, np.ndarray]:
+def _columns_of(X: Any, modalities: ModalityColumns | None, estimator: BaseEstimator) -> dict[Hashable, np.ndarray]:
     if is_multiindex_frame(X):
         first = X.columns.get_level_values(0)
         return {name: np.flatnonzero(first == name) for name in first.unique()}

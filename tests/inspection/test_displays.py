@@ -21,7 +21,7 @@ from sklearn_mdm.inspection import (
     modality_drop,
     rank_samples,
 )
-from sklearn_mdm.inspection._style import graded_colors
+from sklearn_mdm.inspection._display import graded_colors
 from sklearn_mdm.metrics import dependency_scorer
 
 matplotlib = pytest.importorskip("matplotlib")
