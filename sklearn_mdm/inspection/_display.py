@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import matplotlib
 
 Axes: TypeAlias = "matplotlib.axes.Axes"
-Artist: TypeAlias = "matplotlib.artist.Artist"
+Artist: TypeAlias = "matplotlib.artist.Artist | matplotlib.container.Container"
 
 # From the palette of Okabe and Ito, which people with any colour vision can tell apart. They differ in luminance, too.
 DARK, LIGHT, GREY = "#0072B2", "#E69F00", "#BBBBBB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from ..utils._typing import RandomState
 from ._display import DARK, HATCHES, LIGHT, Artist, Axes, Display, graded_colors
-from ._scores import SubsetScores
+from ._scores import PARAMETER_CHECKS, SubsetScores
 from ._views import ModalityColumns
 
 # With more subsets than these, bars are too many to be read.
@@ -24,12 +24,7 @@ MAX_BARS = 16
 
 
 @validate_params(
-    {
-        "n_repeats": [Interval(Integral, 2, None, closed="left")],
-        "max_subsets": [Interval(Integral, 1, None, closed="left")],
-        "modalities": [Mapping, None],
-        "random_state": ["random_state"],
-    },
+    {**PARAMETER_CHECKS, "max_subsets": [Interval(Integral, 1, None, closed="left")]},
     prefer_skip_nested_validation=True,
 )
 def modality_drop(

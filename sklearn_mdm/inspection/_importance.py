@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,18 +14,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from ..utils._typing import RandomState
-from ._scores import SubsetScores
+from ._scores import PARAMETER_CHECKS, SubsetScores
 from ._views import ModalityColumns
 
+# What subsets of the names are worth, each a tuple in the order of the names: a number, or several at once.
+Game: TypeAlias = Callable[[tuple], np.ndarray]
 
-@validate_params(
-    {
-        "n_repeats": [Interval(Integral, 2, None, closed="left")],
-        "modalities": [Mapping, None],
-        "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
-)
+
+@validate_params(PARAMETER_CHECKS, prefer_skip_nested_validation=True)
 def modality_importance(
     estimator: BaseEstimator,
     X: Any,
@@ -113,10 +109,8 @@ def modality_importance(
 @validate_params(
     {
         "removal": [StrOptions({"redraw", "missing"})],
-        "n_repeats": [Interval(Integral, 2, None, closed="left")],
+        **PARAMETER_CHECKS,
         "max_subsets": [Interval(Integral, 4, None, closed="left")],
-        "modalities": [Mapping, None],
-        "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
 )
@@ -126,7 +120,7 @@ def modality_shapley(
     y: Any,
     *,
     scoring: str | Callable | None = None,
-    removal: str = "redraw",
+    removal: Literal["redraw", "missing"] = "redraw",
     n_repeats: int = 10,
     max_subsets: int = 256,
     modalities: ModalityColumns | None = None,
@@ -214,8 +208,8 @@ def modality_shapley(
     return table
 
 
-def exact_shapley(v: Any, names: tuple) -> list[Any]:
-    """Shapley value of each name in the game v, which maps tuples in the order of names to numbers or arrays."""
+def exact_shapley(v: Game, names: tuple) -> list[np.ndarray]:
+    """Shapley value of each name in a game."""
     m = len(names)
     values: list[Any] = [0.0] * m
     for bits in range(2**m):
@@ -228,7 +222,7 @@ def exact_shapley(v: Any, names: tuple) -> list[Any]:
     return values
 
 
-def sampled_shapley(v: Any, names: tuple, n_orders: int, random: np.random.RandomState) -> list[Any]:
+def sampled_shapley(v: Game, names: tuple, n_orders: int, random: np.random.RandomState) -> list[np.ndarray]:
     """Average of what each name adds to those before it, over random orders and their reverse."""
     m, n_pairs = len(names), max(1, n_orders // 2)
     values: list[Any] = [0.0] * m

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from inspect import signature
-from typing import Any
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from ..utils._typing import RandomState
 from ..utils._unwrap import fitted_estimator
 from ._views import ModalityColumns, ModalityViews, complete_views, partners
+
+# What validate_params checks in all functions that score subsets.
+PARAMETER_CHECKS = {
+    "n_repeats": [Interval(Integral, 2, None, closed="left")],
+    "modalities": [Mapping, None],
+    "random_state": ["random_state"],
+}
 
 
 class SubsetScores:
@@ -47,11 +57,11 @@ class SubsetScores:
         X: Any,
         y: Any,
         *,
-        scoring: Any,
-        removal: str,
+        scoring: str | Callable | None,
+        removal: Literal["missing", "redraw"],
         n_repeats: int,
         modalities: ModalityColumns | None,
-        random_state: Any,
+        random_state: RandomState,
     ) -> None:
         check_is_fitted(fitted_estimator(estimator))
         views = ModalityViews(X, modalities, estimator)
