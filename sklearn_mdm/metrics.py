@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.utils import check_array, check_consistent_length
@@ -24,6 +25,8 @@ __all__ = [
     "dependency_scorer",
     "pearson_score",
 ]
+
+Zeros: TypeAlias = Literal["has0", "non0"]
 
 
 def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
@@ -86,7 +89,7 @@ def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     return _agreement_of_degrees(y_true, y_pred, 2, sample_weight)
 
 
-def acc2_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = None) -> float:
+def acc2_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
     """Agreement of two classes of sentiment.
 
     Parameters
@@ -125,7 +128,7 @@ def acc2_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = Non
     return float(np.average(true == pred, weights=weight)) if len(true) else _undefined("acc2_score")
 
 
-def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = None) -> float:
+def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
     """F1 of two classes of sentiment, averaged over both with their numbers of samples as weights.
 
     Parameters
@@ -193,7 +196,7 @@ def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
     return float(np.clip(np.average(a * b, weights=weight), -1, 1))
 
 
-def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+def dependency_scorer(estimator: BaseEstimator, X: Any, y: Any = None) -> float:
     """Dependency between the modalities on these samples, as a scorer for searches and cross-validation.
 
     Parameters
@@ -269,7 +272,7 @@ def _agreement_of_degrees(y_true: Any, y_pred: Any, highest: int, sample_weight:
 
 
 def _two_classes(
-    y_true: Any, y_pred: Any, zeros: str, sample_weight: Any
+    y_true: Any, y_pred: Any, zeros: Zeros, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
     if zeros not in ("has0", "non0"):

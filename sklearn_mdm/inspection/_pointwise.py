@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from numbers import Integral
 from typing import Any
 
@@ -221,7 +222,7 @@ def mismatch_test(
         )
     values = ratio.joint()
     index = np.array(list(ratio.negatives(n_negatives, random)))
-    found: dict[Any, tuple[float, float]] = {"all": auroc(values, np.array(list(ratio.each(index))), index)}
+    found: dict[Hashable, tuple[float, float]] = {"all": auroc(values, np.array(list(ratio.each(index))), index)}
     for j, name in enumerate(ratio.names):
         index = np.array(list(ratio.redrawings(j, n_negatives, random)))
         roles = index[:, [j, j - 1]]  # all modalities but j are from one row

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,6 +19,16 @@ from ._views import partners, warn_caller
 
 # Most rows that a critic reads at once, unless the samples alone are more.
 MAX_ROWS = 65_536
+
+# Reads X into what critics read, an array for each modality of the complete samples, and says which those are.
+Read: TypeAlias = Callable[[Any], tuple[list[np.ndarray], np.ndarray]]
+
+
+class PointwiseCritic(Protocol):
+    """Anything that gives samples a log density ratio."""
+
+    def pointwise(self, z: list[np.ndarray]) -> np.ndarray:
+        """Return the log density ratio of each row, in nats: (n,)."""
 
 
 class PointwiseRatio:
@@ -112,12 +122,11 @@ class PointwiseRatio:
         return full
 
 
-def _find_critics(estimator: BaseEstimator) -> tuple[Any, Callable, list]:
+def _find_critics(estimator: BaseEstimator) -> tuple[BaseEstimator, Read, Sequence[PointwiseCritic]]:
     """Return the estimator that has critics, a function that reads X into what they read, and the critics."""
     final, _ = final_estimator(estimator)
     if isinstance(final, DependencyMixin):
-        critics: list = [final._critic()]
-        return final, lambda X: final._codes(final_estimator(estimator, X)[1]), critics
+        return final, lambda X: final._codes(final_estimator(estimator, X)[1]), [final._critic()]
     if isinstance(final, DependencyEstimator):
         final._check_pointwise()
         return final, lambda X: final._read(final_estimator(estimator, X)[1], reset=False), final.critics_
@@ -127,7 +136,7 @@ def _find_critics(estimator: BaseEstimator) -> tuple[Any, Callable, list]:
     )
 
 
-def _innermost(critic: Any, z: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
+def _innermost(critic: PointwiseCritic, z: list[np.ndarray]) -> tuple[PointwiseCritic, list[np.ndarray]]:
     """Return what is inside a sum of a single critic that reads the modalities one by one, and what it reads."""
     if isinstance(critic, SummedCritic) and len(critic.critics) == 1:
         ((inner, inner_z),) = critic.each(z)
@@ -136,7 +145,7 @@ def _innermost(critic: Any, z: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]
     return critic, z
 
 
-def _pointwise(critic: Any, z: list[np.ndarray], index: np.ndarray) -> np.ndarray:
+def _pointwise(critic: PointwiseCritic, z: list[np.ndarray], index: np.ndarray) -> np.ndarray:
     if isinstance(critic, TrainedCritic):  # which encodes each row once
         return critic.log_ratio(z, index) - critic.log_normalizer_
     return critic.pointwise([values[rows] for values, rows in zip(z, index, strict=True)])
