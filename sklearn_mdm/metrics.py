@@ -37,10 +37,8 @@ def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 
@@ -68,10 +66,8 @@ def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 
@@ -94,10 +90,8 @@ def acc2_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = N
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     zeros : {"has0", "non0"}
         What becomes of neutral samples, for which there is no common rule. ``"has0"``: negative against non-negative
         (``y >= 0``). ``"non0"``: samples whose true value is 0 are left out, and the rest is negative against positive
@@ -133,10 +127,8 @@ def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: An
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     zeros : {"has0", "non0"}
         Rule for neutral samples; see :func:`acc2_score`.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -168,10 +160,8 @@ def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True values.
-    y_pred : array-like of shape (n_samples,)
-        Predicted values.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted values.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 

@@ -64,12 +64,8 @@ def make_shared_latent(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------

@@ -80,16 +80,12 @@ class DependencyDisplay(Display):
 
         Parameters
         ----------
-        estimator : object
-            Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
-        X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on.
+        estimator, X : object
+            As in :func:`rank_samples`.
         samples : sequence of int or mapping of int to str, default=()
             Positions of samples to mark, with names if they have any.
-        n_negatives : int, default=32
-            Negatives made of each sample for the null: ones in which no two modalities belong together.
-        random_state : int, RandomState instance or None, default=None
-            Source of the negatives.
+        n_negatives, random_state : object
+            As in :func:`rank_samples`.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict

@@ -102,16 +102,7 @@ def modality_drop(
     1        (signal,)   1.00
     2         (noise,)   0.55
     """
-    scores = SubsetScores(
-        estimator,
-        X,
-        y,
-        scoring=scoring,
-        removal="missing",
-        n_repeats=n_repeats,
-        modalities=modalities,
-        random_state=random_state,
-    )
+    scores = SubsetScores(estimator, X, y, scoring, "missing", n_repeats, modalities, random_state)
     names = tuple(scores.names)
     everything = scores(names)
     rows = []
@@ -192,22 +183,8 @@ class ModalityDropDisplay(Display):
 
         Parameters
         ----------
-        estimator : object
-            Fitted estimator that predicts from samples with missing modalities.
-        X : dict, ModalityDict, data frame or array
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their targets.
-        scoring : str, callable or None, default=None
-            One metric. None takes the estimator's own score.
-        n_repeats : int, default=50
-            Bootstrap samples for the standard errors.
-        max_subsets : int, default=20
-            Most subsets of each size.
-        modalities : dict, default=None
-            Columns of each modality of a flat X.
-        random_state : int, RandomState instance or None, default=None
-            Source of randomness.
+        estimator, X, y, scoring, n_repeats, max_subsets, modalities, random_state : object
+            As in :func:`modality_drop`.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         kind : {"auto", "bars", "strata"}, default="auto"
@@ -219,15 +196,9 @@ class ModalityDropDisplay(Display):
         -------
         display : ModalityDropDisplay
         """
+        sizes = {"n_repeats": n_repeats, "max_subsets": max_subsets}
         table = modality_drop(
-            estimator,
-            X,
-            y,
-            scoring=scoring,
-            n_repeats=n_repeats,
-            max_subsets=max_subsets,
-            modalities=modalities,
-            random_state=random_state,
+            estimator, X, y, scoring=scoring, **sizes, modalities=modalities, random_state=random_state
         )
         name = scoring.replace("_", " ") if isinstance(scoring, str) else "score"
         return cls(table, score_name=name).plot(ax, kind=kind, **kwargs)

@@ -91,16 +91,7 @@ def modality_importance(
     unused           0.0  0.0
     used             2.0  0.1
     """
-    scores = SubsetScores(
-        estimator,
-        X,
-        y,
-        scoring=scoring,
-        removal="redraw",
-        n_repeats=n_repeats,
-        modalities=modalities,
-        random_state=random_state,
-    )
+    scores = SubsetScores(estimator, X, y, scoring, "redraw", n_repeats, modalities, random_state)
     names = tuple(scores.names)
     falls = [scores(names) - scores(tuple(other for other in names if other != name)) for name in names]
     return _table(names, falls, "importance")
@@ -188,16 +179,7 @@ def modality_shapley(
     >>> bool(np.isclose(table["value"].sum(), table.attrs["full"] - table.attrs["empty"]))
     True
     """
-    scores = SubsetScores(
-        estimator,
-        X,
-        y,
-        scoring=scoring,
-        removal=removal,
-        n_repeats=n_repeats,
-        modalities=modalities,
-        random_state=random_state,
-    )
+    scores = SubsetScores(estimator, X, y, scoring, removal, n_repeats, modalities, random_state)
     names = tuple(scores.names)
     if 2 ** len(names) <= max_subsets:
         values = exact_shapley(scores, names)

@@ -34,14 +34,7 @@ class PointwiseCritic(Protocol):
 class PointwiseRatio:
     """Estimated log density ratio of samples and of negatives, as a fitted estimator sees it.
 
-    Parameters
-    ----------
-    estimator : object
-        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
-    X : dict, ModalityDict, data frame or array
-        Samples.
-    background : dict, ModalityDict, data frame or array, default=None
-        Further samples, whose modalities may be put into those of X.
+    Modalities of the samples of X may be replaced by those of other samples of X, or of the background if there is one.
 
     Attributes
     ----------

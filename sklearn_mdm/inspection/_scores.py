@@ -29,34 +29,13 @@ PARAMETER_CHECKS = {
 
 
 class SubsetScores:
-    """Score from each subset of modalities, and how much it varies.
-
-    Parameters
-    ----------
-    estimator : object
-        Fitted estimator.
-    X : dict, ModalityDict, data frame or array
-        Samples. Those with a missing modality are left out, with a warning.
-    y : array-like
-        Their targets.
-    scoring : str, callable or None
-        As for :func:`sklearn.metrics.check_scoring`; one metric.
-    removal : {"missing", "redraw"}
-        What becomes of the other modalities: not observed at all, or those of other samples.
-    n_repeats : int
-        Bootstrap samples ("missing"), those of a classifier within its classes, or draws ("redraw").
-    modalities : dict or None
-        Columns of each modality of a flat X.
-    random_state : int, RandomState instance or None
-        Source of randomness.
-    """
+    """Score from each subset of modalities, and how much it varies, by the parameters of :func:`modality_shapley`."""
 
     def __init__(
         self,
         estimator: BaseEstimator,
         X: Any,
         y: Any,
-        *,
         scoring: str | Callable | None,
         removal: Literal["missing", "redraw"],
         n_repeats: int,

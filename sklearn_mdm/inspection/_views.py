@@ -25,21 +25,8 @@ ModalityColumns: TypeAlias = Mapping[Hashable, Any]
 class ModalityViews:
     """The modalities of X, and X without some of them.
 
-    Parameters
-    ----------
-    X : dict, ModalityDict, data frame or array
-        Samples, as an estimator takes them.
-    modalities : dict, default=None
-        Columns of each modality of a flat X. None takes those that the estimator was fitted with.
-    estimator : object, default=None
-        Fitted estimator; of a pipeline, its first step says which columns belong to which modality.
-
-    Attributes
-    ----------
-    names : list
-        Modalities that X holds, sorted.
-    n_samples : int
-        Number of samples.
+    ``names`` are the modalities that X holds, sorted. The columns of each in a flat X are given, or are those that the
+    estimator (the first step of a pipeline) was fitted with.
     """
 
     def __init__(
@@ -138,15 +125,6 @@ def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Ite
     """Yield for each sample the row of another one, never twice the same and every row once in each draw.
 
     Two draws give no sample the same partner: with one for each modality, no two modalities stay together.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of samples n.
-    n_draws : int
-        Number of draws, at most n - 1.
-    random : RandomState
-        Source of randomness.
     """
     order = random.permutation(n_samples)
     position = np.argsort(order)
