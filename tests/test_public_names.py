@@ -104,6 +104,8 @@ def test_docstrings__parameters__are_those_of_the_signatures():
         # One line may say all about a small method; a class or a function documents its parameters.
         brief = full_name not in public_objects() and "\nParameters\n" not in inspect.cleandoc(result["docstring"])
         checks = NUMPYDOC_CHECKS - {"PR01"} if brief else NUMPYDOC_CHECKS
+        if result["docstring"]:  # inherited: what a method has to do is written once, where it is first declared
+            checks = checks - {"GL08"}
         wrong += [f"{full_name}: {check}: {text}" for check, text in result["errors"] if check in checks]
     assert not wrong, "\n".join(wrong)
 
