@@ -54,7 +54,7 @@ def auroc(bad, values):
 
 
 def values_of(estimator, X):
-    return rank_samples(estimator, X, n_repairings=1, random_state=0).sort_values("sample")["value"]
+    return rank_samples(estimator, X, n_negatives=1, random_state=0).sort_values("sample")["value"]
 
 
 def gaussians(seed, n):

@@ -1,6 +1,6 @@
 """
-Which samples are at odds with themselves
-=========================================
+In which samples do modalities disagree?
+========================================
 
 The critic that measures dependency gives every sample a value: how much more probable its modalities are together than
 apart. Low values point at samples that were put together wrongly, or that are unusual. Shown on handwritten digits in
@@ -30,7 +30,7 @@ views = ModalityDict(top=pixels[:, :24], middle=pixels[:, 24:40], bottom=pixels[
 X_train, X_test, y_train, y_test = train_test_split(views, digits.target, stratify=digits.target, random_state=0)
 model = MDMFusionClassifier(random_state=0).fit(X_train, y_train)
 
-print("How well are re-paired images told from true ones, with every band or a single one re-drawn?")
+print("How well are mismatched images told from true ones, with every band or a single one re-drawn?")
 print(mismatch_test(model, X_test, random_state=0).round(3).to_string(), "\n")
 
 rng = np.random.default_rng(0)
@@ -43,7 +43,7 @@ mixed["bottom"][wrong] = X_test["bottom"][donors]
 # %%
 # Ranked by dependency
 # --------------------
-# The percentile says how a sample compares with ones whose bands were all re-paired: true images are far up.
+# The percentile says how a sample compares with negatives, whose bands are from different images: true ones are far up.
 
 ranked = rank_samples(model, mixed, random_state=0)
 is_wrong = np.isin(np.arange(len(y_test)), wrong)

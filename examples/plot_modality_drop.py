@@ -78,7 +78,7 @@ print(f"sum of the values {shapley['value'].sum():.3f}, all minus none {total:.3
 # %%
 # Over the weight of the dependency term
 # --------------------------------------
-# A search with two metrics, the second of which is the dependency of the bands' codes on held-out images.
+# A search with two metrics, the second of which is the dependency of the bands' representations on held-out images.
 
 search = GridSearchCV(
     MDMFusionClassifier(**settings | {"max_epochs": 12}),

@@ -125,7 +125,7 @@ for missing in ("mean", "critic"):
     show(f'digits, test accuracy without a view, missing="{missing}"', without[missing])
 
 # %%
-# Which images have bands that agree, and which are at odds? Low values are worth a look.
+# In which images do the bands agree, and in which do they disagree? Low values are worth a look.
 
 pointwise = digits_model.pointwise_dependency(V_test)
 images = np.hstack([V_test[name] for name in views]).reshape(-1, 8, 8)

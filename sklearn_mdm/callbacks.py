@@ -6,8 +6,11 @@ import copy
 from numbers import Integral
 from typing import Any
 
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
+from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 __all__ = ["GradientAccumulation", "WarmupLinearDecay"]
@@ -20,14 +23,14 @@ class EarlyStopping(SkorchEarlyStopping):
     loss an improvement, and every module is restored, so that critic and fusion module stay in step.
     """
 
-    best_model_weights_: dict[str, Any] | None
+    best_model_weights_: dict[str, dict[str, Tensor]] | None
 
     def __init__(self, monitor: str, patience: int, threshold: float, load_best: bool) -> None:
         super().__init__(
             monitor=monitor, patience=patience, threshold=threshold, threshold_mode="abs", load_best=load_best
         )
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Remember the best epoch, and stop after too many without an improvement."""
         best = self.best_epoch_
         super().on_epoch_end(net, **kwargs)
@@ -36,7 +39,7 @@ class EarlyStopping(SkorchEarlyStopping):
                 name: copy.deepcopy(getattr(net, name + "_").state_dict()) for name in net._modules
             }
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Restore every module from the best epoch."""
         if self.best_model_weights_ is not None and self.best_epoch_ != net.history[-1, "epoch"]:
             for name, state in self.best_model_weights_.items():
@@ -47,12 +50,12 @@ class EarlyStopping(SkorchEarlyStopping):
 class ForgetBatches(Callback):
     """Drops the records of single batches, which grow with the data, once their epoch is summed up."""
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget the batches of the epoch before."""
         if len(net.history) > 1:
             net.history[-2]["batches"] = []
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget the batches of the last epoch."""
         net.history[-1]["batches"] = []
 
@@ -64,11 +67,11 @@ class EpochProgress(Callback):
         self.epochs = epochs
         self.description = description
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Open the bar."""
         self.bar_ = tqdm(total=self.epochs, desc=self.description, unit="epoch")
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Advance the bar."""
         shown = {"train_task_loss": "task", "valid_task_loss": "valid", "train_dependency": "dependency"}
         self.bar_.set_postfix(
@@ -76,7 +79,7 @@ class EpochProgress(Callback):
         )
         self.bar_.update()
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Close the bar."""
         self.bar_.close()
         del self.bar_
@@ -113,19 +116,19 @@ class WarmupLinearDecay(Callback):
     def __init__(self, warmup: float = 0.1) -> None:
         self.warmup = warmup
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Remember the full learning rates."""
         if not 0 <= self.warmup < 1:
             raise ValueError(f"WarmupLinearDecay needs 0 <= warmup < 1, got {self.warmup!r}.")
         self.full_rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.n_batches_, self.batch_ = 0, 0
 
-    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Dataset | None = None, **kwargs: Any) -> None:
         """Count the batches of the training."""
         if not self.n_batches_:
             self.n_batches_ = net.max_epochs * len(net.get_iterator(dataset_train, training=True))
 
-    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+    def on_batch_begin(self, net: NeuralNet, training: bool = False, **kwargs: Any) -> None:
         """Set the learning rates of a training batch."""
         if not training:
             return
@@ -138,7 +141,7 @@ class WarmupLinearDecay(Callback):
         for group, rate in zip(net.optimizer_.param_groups, self.full_rates_, strict=True):
             group["lr"] = share * rate
 
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Put the full learning rates back."""
         for group, rate in zip(net.optimizer_.param_groups, self.full_rates_, strict=True):
             group["lr"] = rate
@@ -172,7 +175,7 @@ class GradientAccumulation(Callback):
     def __init__(self, n_batches: int = 2) -> None:
         self.n_batches = n_batches
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Tell the net."""
         if isinstance(self.n_batches, bool) or not isinstance(self.n_batches, Integral) or self.n_batches < 1:
             raise ValueError(f"GradientAccumulation needs a positive integer n_batches, got {self.n_batches!r}.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.utils import check_array, check_consistent_length
@@ -13,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from .dependency._estimator import DependencyEstimator
 from .estimators._dependency_mixin import DependencyMixin
-from .inspection._unwrap import final_estimator
+from .utils._unwrap import final_estimator
 
 __all__ = [
     "SENTIMENT_SCORERS",
@@ -25,6 +26,8 @@ __all__ = [
     "pearson_score",
 ]
 
+Zeros: TypeAlias = Literal["has0", "non0"]
+
 
 def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     """Agreement of the seven degrees of sentiment from -3 to 3.
@@ -34,10 +37,8 @@ def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 
@@ -65,10 +66,8 @@ def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 
@@ -86,15 +85,13 @@ def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     return _agreement_of_degrees(y_true, y_pred, 2, sample_weight)
 
 
-def acc2_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = None) -> float:
+def acc2_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
     """Agreement of two classes of sentiment.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     zeros : {"has0", "non0"}
         What becomes of neutral samples, for which there is no common rule. ``"has0"``: negative against non-negative
         (``y >= 0``). ``"non0"``: samples whose true value is 0 are left out, and the rest is negative against positive
@@ -125,15 +122,13 @@ def acc2_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = Non
     return float(np.average(true == pred, weights=weight)) if len(true) else _undefined("acc2_score")
 
 
-def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: str, sample_weight: Any = None) -> float:
+def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
     """F1 of two classes of sentiment, averaged over both with their numbers of samples as weights.
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True sentiment.
-    y_pred : array-like of shape (n_samples,)
-        Predicted sentiment.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted sentiment.
     zeros : {"has0", "non0"}
         Rule for neutral samples; see :func:`acc2_score`.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -165,10 +160,8 @@ def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,)
-        True values.
-    y_pred : array-like of shape (n_samples,)
-        Predicted values.
+    y_true, y_pred : array-like of shape (n_samples,)
+        True and predicted values.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples.
 
@@ -193,7 +186,7 @@ def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
     return float(np.clip(np.average(a * b, weights=weight), -1, 1))
 
 
-def dependency_scorer(estimator: Any, X: Any, y: Any = None) -> float:
+def dependency_scorer(estimator: BaseEstimator, X: Any, y: Any = None) -> float:
     """Dependency between the modalities on these samples, as a scorer for searches and cross-validation.
 
     Parameters
@@ -269,7 +262,7 @@ def _agreement_of_degrees(y_true: Any, y_pred: Any, highest: int, sample_weight:
 
 
 def _two_classes(
-    y_true: Any, y_pred: Any, zeros: str, sample_weight: Any
+    y_true: Any, y_pred: Any, zeros: Zeros, sample_weight: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
     if zeros not in ("has0", "non0"):

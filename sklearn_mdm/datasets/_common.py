@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from ..inputs._modality_dict import ModalityDict
 
+ReturnLogRatio: TypeAlias = bool | Literal["callable"]
 NAMES = ("audio", "visual", "text")
 
 
@@ -25,7 +26,9 @@ def check_counts(**counts: tuple[Any, int]) -> None:
             raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
-def check_between(name: str, value: Any, low: float, high: float, *, closed: str = "neither") -> float:
+def check_between(
+    name: str, value: Any, low: float, high: float, *, closed: Literal["left", "right", "both", "neither"] = "neither"
+) -> float:
     """Return value as float if it lies between low and high; ``closed`` says at which of them it may lie."""
     above = "[" if closed in ("left", "both") else "("
     below = "]" if closed in ("right", "both") else ")"
@@ -50,7 +53,7 @@ def as_result(
     xs: Sequence[np.ndarray],
     truth: float,
     log_ratio: Callable[[list[np.ndarray]], np.ndarray],
-    return_log_ratio: Any,
+    return_log_ratio: ReturnLogRatio,
 ) -> tuple:
     """Return (X, truth), or (X, truth, log ratio) where it is asked for."""
     if not (isinstance(return_log_ratio, (bool, np.bool_)) or return_log_ratio == "callable"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -14,7 +13,8 @@ from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 
 from ..inputs._modality_dict import ModalityDict
-from ._common import as_result, check_between, check_counts, check_total_correlation, modality_names
+from ..utils._typing import RandomState
+from ._common import ReturnLogRatio, as_result, check_between, check_counts, check_total_correlation, modality_names
 
 # Centres are at least one apart, so balls of this radius around them do not touch.
 RADIUS = 0.4
@@ -28,8 +28,8 @@ def make_shared_latent(
     n_classes: int = 5,
     flip: float = 0.1,
     total_correlation: float | None = None,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make modalities that each show a noisy copy of one hidden class.
 
@@ -64,12 +64,8 @@ def make_shared_latent(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------
@@ -122,7 +118,7 @@ def make_partial_information(
     n_synergistic: int = 1,
     n_parity: int = 0,
     noise: float = 0.5,
-    random_state: Any = None,
+    random_state: RandomState = None,
 ) -> tuple[ModalityDict, np.ndarray, dict[str, float]]:
     r"""Make modalities that know different things about a target.
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from sklearn.utils import check_random_state
 
-from ._common import as_result, check_between, check_counts, check_total_correlation
+from ..utils._typing import RandomState
+from ._closed_forms import draw_gaussians, gaussian_log_ratio, gaussian_truth, squared_length
+from ._common import ReturnLogRatio, as_result, check_between, check_counts, check_total_correlation
 
 # The correlation that total correlations are solved for stays below this: densities further up lose their digits.
-HIGHEST_RHO = 1 - 1e-9
+MAX_RHO = 1 - 1e-9
 
+Map: TypeAlias = Callable[[np.ndarray], np.ndarray]
 # Name of the warp to the warp and its inverse.
-WARPS: dict[str, tuple[Callable, Callable]] = {
+WARPS: dict[str, tuple[Map, Map]] = {
     "cube": (lambda x: x**3, np.cbrt),
     "cdf": (ndtr, ndtri),
     "asinh": (np.arcsinh, np.sinh),
@@ -31,8 +34,8 @@ def make_correlated_gaussians(
     n_features: int = 1,
     rho: float = 0.5,
     total_correlation: float | None = None,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make Gaussian modalities that are correlated feature by feature.
 
@@ -66,7 +69,7 @@ def make_correlated_gaussians(
         Total correlation in nats.
     log_ratio : array of shape (n_samples,) or callable
         :math:`\log p(x_1, \dots, x_m) / \prod_j p(x_j)` in nats. Only if ``return_log_ratio``; if that is
-        "callable", a function that takes any X of the same modalities, such as re-paired samples.
+        "callable", a function that takes any X of the same modalities, such as negatives.
 
     References
     ----------
@@ -86,10 +89,8 @@ def make_correlated_gaussians(
     2.0
     """
     check_counts(n_samples=(n_samples, 1), n_modalities=(n_modalities, 2), n_features=(n_features, 1))
-    rho = _check_rho(rho, n_modalities, n_features, total_correlation)
-    z = draw_gaussians(n_samples, n_modalities, n_features, rho, check_random_state(random_state))
-    truth = gaussian_truth(n_modalities, n_features, rho)
-    return as_result(z, truth, lambda xs: gaussian_log_ratio(xs, rho), return_log_ratio)
+    shape = (n_samples, n_modalities, n_features)
+    return _mapped(shape, rho, total_correlation, _unchanged, _unchanged, return_log_ratio, random_state)
 
 
 def make_warped_gaussians(
@@ -99,9 +100,9 @@ def make_warped_gaussians(
     n_features: int = 1,
     rho: float = 0.5,
     total_correlation: float | None = None,
-    warp: str = "cube",
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    warp: Literal["cube", "cdf", "asinh"] = "cube",
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make correlated Gaussians whose features have gone through an increasing function.
 
@@ -130,12 +131,8 @@ def make_warped_gaussians(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------
@@ -152,16 +149,8 @@ def make_warped_gaussians(
     check_counts(n_samples=(n_samples, 1), n_modalities=(n_modalities, 2), n_features=(n_features, 1))
     if warp not in WARPS:
         raise ValueError(f"warp must be one of {sorted(WARPS)}, got {warp!r}.")
-    rho = _check_rho(rho, n_modalities, n_features, total_correlation)
-    forward, inverse = WARPS[warp]
-    z = draw_gaussians(n_samples, n_modalities, n_features, rho, check_random_state(random_state))
-    truth = gaussian_truth(n_modalities, n_features, rho)
-    return as_result(
-        [forward(x) for x in z],
-        truth,
-        lambda xs: gaussian_log_ratio([inverse(x) for x in xs], rho),
-        return_log_ratio,
-    )
+    shape = (n_samples, n_modalities, n_features)
+    return _mapped(shape, rho, total_correlation, *WARPS[warp], return_log_ratio, random_state)
 
 
 def make_spirals(
@@ -172,8 +161,8 @@ def make_spirals(
     rho: float = 0.8,
     total_correlation: float | None = None,
     speed: float = 1 / 3,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make correlated Gaussians whose modalities are each wound into a spiral.
 
@@ -201,12 +190,8 @@ def make_spirals(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------
@@ -222,15 +207,9 @@ def make_spirals(
     """
     check_counts(n_samples=(n_samples, 1), n_modalities=(n_modalities, 2), n_features=(n_features, 2))
     speed = check_between("speed", speed, -1e6, 1e6, closed="both")
-    rho = _check_rho(rho, n_modalities, n_features, total_correlation)
-    z = draw_gaussians(n_samples, n_modalities, n_features, rho, check_random_state(random_state))
-    truth = gaussian_truth(n_modalities, n_features, rho)
-    return as_result(
-        [_spiral(x, speed) for x in z],
-        truth,
-        lambda xs: gaussian_log_ratio([_spiral(x, -speed) for x in xs], rho),
-        return_log_ratio,
-    )
+    shape = (n_samples, n_modalities, n_features)
+    wind, unwind = partial(_spiral, speed=speed), partial(_spiral, speed=-speed)
+    return _mapped(shape, rho, total_correlation, wind, unwind, return_log_ratio, random_state)
 
 
 def make_paired_gaussians(
@@ -239,8 +218,8 @@ def make_paired_gaussians(
     n_pairs: int = 2,
     n_features: int = 20,
     total_correlation: float = 2.0,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make Gaussian modalities that depend in pairs, the pairs being independent of each other.
 
@@ -265,12 +244,8 @@ def make_paired_gaussians(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------
@@ -296,50 +271,37 @@ def make_paired_gaussians(
     return as_result(z, gaussian_truth(2, n_pairs * n_features, rho), log_ratio, return_log_ratio)
 
 
-# -- closed forms ------------------------------------------------------------------------------------------------------
-
-
-def draw_gaussians(n: int, m: int, d: int, rho: float, random: np.random.RandomState) -> list[np.ndarray]:
-    """Draw m arrays (n, d) of standard normals, of correlation rho between arrays, feature by feature."""
-    noise = random.normal(size=(m, n, d))
-    # The symmetric root of the covariance: it has one value on differences between modalities, one on their mean.
-    on_differences, on_mean = math.sqrt(1 - rho), math.sqrt(1 + (m - 1) * rho)
-    return list(on_differences * noise + (on_mean - on_differences) * noise.mean(axis=0))
-
-
-def gaussian_truth(m: int, d: int, rho: float) -> float:
-    """Total correlation of equicorrelated Gaussians, in nats."""
-    return 0.5 * d * (-(m - 1) * math.log1p(-rho) - math.log1p((m - 1) * rho))
-
-
-def quadratic_form(xs: list[np.ndarray], rho: float) -> np.ndarray:
-    """Squared Mahalanobis length of rows under equicorrelated Gaussians."""
-    m, mean = len(xs), np.mean(xs, axis=0)
-    differences = squared_length(np.hstack([x - mean for x in xs]))
-    return differences / (1 - rho) + m * squared_length(mean) / (1 + (m - 1) * rho)
-
-
-def squared_length(x: np.ndarray) -> np.ndarray:
-    """Squared length of rows."""
-    return np.square(x).sum(axis=1)
-
-
-def gaussian_log_ratio(xs: list[np.ndarray], rho: float) -> np.ndarray:
-    """Log density ratio of joint and product for rows of equicorrelated Gaussians, in nats."""
-    truth = gaussian_truth(len(xs), xs[0].shape[1], rho)
-    return truth + 0.5 * (squared_length(np.hstack(xs)) - quadratic_form(xs, rho))
-
-
 def _solve_rho(m: int, d: int, truth: float) -> float:
-    highest = gaussian_truth(m, d, HIGHEST_RHO)
+    highest = gaussian_truth(m, d, MAX_RHO)
     truth = check_total_correlation(truth, highest)
-    return brentq(lambda rho: gaussian_truth(m, d, rho) - truth, 0.0, HIGHEST_RHO, xtol=1e-15, rtol=1e-14)
+    return brentq(lambda rho: gaussian_truth(m, d, rho) - truth, 0.0, MAX_RHO, xtol=1e-15, rtol=1e-14)
 
 
-def _check_rho(rho: float, m: int, d: int, total_correlation: float | None) -> float:
+def _mapped(
+    shape: tuple[int, int, int],
+    rho: float,
+    total_correlation: float | None,
+    forward: Map,
+    inverse: Map,
+    return_log_ratio: ReturnLogRatio,
+    random_state: RandomState,
+) -> tuple:
+    """Equicorrelated Gaussians of shape (n, m, d), each modality through an invertible map, which leaves the truth."""
+    n, m, d = shape
     if total_correlation is not None:
-        return _solve_rho(m, d, total_correlation)
-    return check_between("rho", rho, -1 / (m - 1), 1.0)
+        rho = _solve_rho(m, d, total_correlation)
+    else:
+        rho = check_between("rho", rho, -1 / (m - 1), 1.0)
+    z = draw_gaussians(n, m, d, rho, check_random_state(random_state))
+
+    def log_ratio(xs: list[np.ndarray]) -> np.ndarray:
+        return gaussian_log_ratio([inverse(x) for x in xs], rho)
+
+    return as_result([forward(x) for x in z], gaussian_truth(m, d, rho), log_ratio, return_log_ratio)
+
+
+def _unchanged(x: np.ndarray) -> np.ndarray:
+    return x
 
 
 def _spiral(x: np.ndarray, speed: float) -> np.ndarray:

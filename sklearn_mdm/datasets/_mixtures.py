@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from scipy.special import digamma, gammaln
 from sklearn.utils import check_random_state
 
-from ._common import as_result, check_between, check_counts
-from ._gaussian import draw_gaussians, gaussian_truth, quadratic_form, squared_length
+from ..utils._typing import RandomState
+from ._closed_forms import draw_gaussians, gaussian_truth, quadratic_form, squared_length, t_entropy, t_log_density
+from ._common import ReturnLogRatio, as_result, check_between, check_counts
 
-# Of the Monte Carlo truth: draws in one go, the least and the most of them, and the standard error to reach.
-CHUNK, LEAST_DRAWS, MOST_DRAWS = 20_000, 200_000, 2_000_000
-STANDARD_ERROR, RELATIVE_STANDARD_ERROR = 0.002, 0.001
+# Of the Monte Carlo truth: draws at once, the fewest and the most in all, and the standard error to reach.
+DRAWS_AT_ONCE, MIN_DRAWS, MAX_DRAWS = 20_000, 200_000, 2_000_000
+MAX_ERROR, MAX_RELATIVE_ERROR = 0.002, 0.001
 
 
 def make_multivariate_t(
@@ -25,8 +24,8 @@ def make_multivariate_t(
     n_features: int = 1,
     rho: float = 0.5,
     df: float = 3.0,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make heavy-tailed modalities that jointly follow a multivariate t distribution.
 
@@ -58,12 +57,8 @@ def make_multivariate_t(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`.
 
     References
     ----------
@@ -85,11 +80,11 @@ def make_multivariate_t(
     z = draw_gaussians(n_samples, m, d, rho, random)
     scale = np.sqrt(df / random.chisquare(df, size=(n_samples, 1)))
     gaussian = gaussian_truth(m, d, rho)
-    truth = gaussian + m * _t_entropy(d, df) - _t_entropy(m * d, df)
+    truth = gaussian + m * t_entropy(d, df) - t_entropy(m * d, df)
 
     def log_ratio(xs: list[np.ndarray]) -> np.ndarray:
-        joint = gaussian + _t_log_density(quadratic_form(xs, rho), m * d, df)
-        return joint - sum(_t_log_density(squared_length(x), d, df) for x in xs)
+        joint = gaussian + t_log_density(quadratic_form(xs, rho), m * d, df)
+        return joint - sum(t_log_density(squared_length(x), d, df) for x in xs)
 
     return as_result([x * scale for x in z], truth, log_ratio, return_log_ratio)
 
@@ -101,8 +96,8 @@ def make_gaussian_mixture(
     n_features: int = 1,
     rho: float = 0.8,
     shift: float = 0.0,
-    return_log_ratio: bool | str = False,
-    random_state: Any = None,
+    return_log_ratio: ReturnLogRatio = False,
+    random_state: RandomState = None,
 ) -> tuple:
     r"""Make modalities from two equally likely Gaussian populations whose correlations differ in sign.
 
@@ -163,22 +158,6 @@ def make_gaussian_mixture(
     return as_result(xs, _mixture_truth(*parameters), lambda xs: _mixture_log_ratio(xs, rho, shift), return_log_ratio)
 
 
-# -- densities ---------------------------------------------------------------------------------------------------------
-
-
-def _t_constant(d: int, df: float) -> float:
-    return float(gammaln((df + d) / 2) - gammaln(df / 2) - d / 2 * math.log(df * math.pi))
-
-
-def _t_entropy(d: int, df: float) -> float:
-    return float((df + d) / 2 * (digamma((df + d) / 2) - digamma(df / 2)) - _t_constant(d, df))
-
-
-def _t_log_density(squared_length: np.ndarray, d: int, df: float) -> np.ndarray:
-    """Log density of a t distribution up to its scale matrix's determinant."""
-    return _t_constant(d, df) - (df + d) / 2 * np.log1p(squared_length / df)
-
-
 def _draw_mixture(n: int, m: int, d: int, rho: float, shift: float, random: np.random.RandomState) -> list[np.ndarray]:
     first, *others = draw_gaussians(n, m, d, rho, random)
     sign = np.where(random.uniform(size=(n, 1)) < 0.5, 1.0, -1.0)
@@ -203,10 +182,10 @@ def _mixture_truth(m: int, d: int, rho: float, shift: float) -> float:
     random = np.random.RandomState(20_230)
     n, total, squares = 0, 0.0, 0.0
     while True:
-        values = _mixture_log_ratio(_draw_mixture(CHUNK, m, d, rho, shift, random), rho, shift)
-        n, total, squares = n + CHUNK, total + values.sum(), squares + (values**2).sum()
+        values = _mixture_log_ratio(_draw_mixture(DRAWS_AT_ONCE, m, d, rho, shift, random), rho, shift)
+        n, total, squares = n + DRAWS_AT_ONCE, total + values.sum(), squares + (values**2).sum()
         mean = total / n
         error = math.sqrt(max(squares / n - mean**2, 0.0) / n)
-        precise = error <= max(STANDARD_ERROR, RELATIVE_STANDARD_ERROR * mean)
-        if n >= MOST_DRAWS or (n >= LEAST_DRAWS and precise):
+        precise = error <= max(MAX_ERROR, MAX_RELATIVE_ERROR * mean)
+        if n >= MAX_DRAWS or (n >= MIN_DRAWS and precise):
             return float(mean)

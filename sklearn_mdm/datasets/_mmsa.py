@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -21,6 +21,8 @@ MODALITIES = ("text", "audio", "vision")
 TARGETS = ("regression_labels", "classification_labels", "labels", "y")
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
+# Which steps of zeros are padding.
+Padding: TypeAlias = Literal["end", "anywhere"]
 
 
 def load_mmsa(
@@ -28,7 +30,7 @@ def load_mmsa(
     *,
     modalities: Sequence[str] | None = None,
     target: str | None = None,
-    zero_padding: str | None = None,
+    zero_padding: Padding | None = None,
     infinite: float | None = None,
 ) -> Bunch:
     """Load multimodal sentiment data in the layout of the package MMSA, or the same as npz.
@@ -170,7 +172,7 @@ def _as_bunch(
     content: dict,
     modalities: Sequence[str],
     target: str | None,
-    zero_padding: str | None,
+    zero_padding: Padding | None,
     infinite: float | None,
 ) -> Bunch:
     absent = [name for name in modalities if name not in content]
@@ -190,7 +192,7 @@ def _has_features(value: np.ndarray) -> bool:
     return value.ndim in (2, 3) and value.dtype.kind in "fiu"
 
 
-def _read_modality(label: str, value: Any, lengths: Any, zero_padding: str | None, infinite: float | None) -> Any:
+def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding | None, infinite: float | None) -> Any:
     value = as_samples(value)
     if value.dtype.kind not in "fiub":  # texts, or sequences of unequal length
         return value

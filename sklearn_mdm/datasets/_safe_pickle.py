@@ -17,8 +17,8 @@ PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes, bytearray)
 def load_plain_pickle(file: BinaryIO) -> Any:
     """Load a pickle that holds nothing but NumPy arrays and scalars, dicts, lists, tuples, numbers and strings.
 
-    What a pickle names is never imported. NumPy's names stand for classes of this module that keep the raw content;
-    arrays are made of it afterwards, since NumPy's own unpickling trusts what a pickle says about memory.
+    What a pickle names is never imported. In place of NumPy's names there are classes of this module that keep the raw
+    content; arrays are made of it afterwards, since NumPy's own unpickling trusts what a pickle says about memory.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def load_plain_pickle(file: BinaryIO) -> Any:
 
 
 class _DType:
-    """Stands for numpy.dtype: its name now, its byte order from the state that follows."""
+    """In place of numpy.dtype: its name now, its byte order from the state that follows."""
 
     __slots__ = ("dtype",)
 
@@ -69,7 +69,7 @@ class _DType:
 
 
 class _Array:
-    """Stands for numpy.ndarray: shape, type and content as they were pickled."""
+    """In place of numpy.ndarray: shape, type and content as they were pickled."""
 
     __slots__ = ("axes", "content", "dtype", "order", "shape")
     order: Any
@@ -148,7 +148,7 @@ class _NoBytes(_Callable):
         return b""
 
 
-STAND_INS: dict[tuple[str, str], Any] = {
+REPLACEMENTS: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _Latin1(),
@@ -162,7 +162,7 @@ STAND_INS: dict[tuple[str, str], Any] = {
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return STAND_INS[module, name]
+            return REPLACEMENTS[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not looked up.") from None
 
@@ -184,7 +184,7 @@ def _as_bytes(content: Any) -> bytes:
 
 
 def _materialize(value: Any, done: dict[int, Any]) -> Any:
-    """Replace stand-ins by arrays, in containers too; what occurs twice is made once."""
+    """Make arrays of what came in their place, in containers too; what occurs twice is made once."""
     if not isinstance(value, (dict, list, tuple, _Array)):
         if type(value) in PLAIN_TYPES or isinstance(value, np.generic):
             return value

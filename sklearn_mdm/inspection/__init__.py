@@ -1,8 +1,7 @@
 """How much each modality matters, to a score and to single samples, and pictures of it."""
 
 from ._dependency_display import DependencyDisplay
-from ._drop import modality_drop
-from ._drop_display import ModalityDropDisplay
+from ._drop import ModalityDropDisplay, modality_drop
 from ._fusion_map_display import FusionMapDisplay
 from ._importance import modality_importance, modality_shapley
 from ._lam_path_display import LamPathDisplay

@@ -1,26 +1,28 @@
-"""Picture of the dependency of single samples beside that of re-paired ones."""
+"""Picture of the dependency of single samples beside that of negatives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from ._pointwise import PointwiseRatio
-from ._style import DARK, GREY, MARKERS, axes_for
+from ..utils._typing import RandomState
+from ._display import DARK, GREY, MARKERS, Artist, Axes, Display
+from ._pointwise_ratio import PointwiseRatio
 
 
-class DependencyDisplay:
-    """Distribution of the pointwise dependency of samples, beside that of samples whose modalities were re-paired.
+class DependencyDisplay(Display):
+    """Distribution of the pointwise dependency of samples, beside that of negatives.
 
     Parameters
     ----------
     values : array of shape (n_samples,)
         Log density ratio of each sample in nats; NaN is left out.
     null : array
-        Those of re-paired samples, in any shape.
+        Those of negatives, in any shape.
     samples : sequence of int or mapping of int to str, default=()
         Positions of samples to mark, with names if they have any.
 
@@ -51,13 +53,13 @@ class DependencyDisplay:
     'pointwise dependency (nats)'
     """
 
-    ax_: Any
-    figure_: Any
-    values_: Any
-    null_: Any
-    marks_: list[Any]
+    values_: Artist
+    null_: Artist
+    marks_: list[Artist]
 
-    def __init__(self, values: np.ndarray, null: np.ndarray, *, samples: Any = ()) -> None:
+    def __init__(
+        self, values: np.ndarray, null: np.ndarray, *, samples: Sequence[int] | Mapping[int, str] = ()
+    ) -> None:
         self.values = values
         self.null = null
         self.samples = samples
@@ -65,29 +67,25 @@ class DependencyDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         *,
-        samples: Any = (),
-        n_repairings: int = 32,
-        random_state: Any = None,
-        ax: Any = None,
+        samples: Sequence[int] | Mapping[int, str] = (),
+        n_negatives: int = 32,
+        random_state: RandomState = None,
+        ax: Axes | None = None,
         **kwargs: Any,
     ) -> DependencyDisplay:
         """Compute the values and draw them.
 
         Parameters
         ----------
-        estimator : object
-            Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
-        X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on.
+        estimator, X : object
+            As in :func:`rank_samples`.
         samples : sequence of int or mapping of int to str, default=()
             Positions of samples to mark, with names if they have any.
-        n_repairings : int, default=32
-            Times that all samples are re-paired for the null.
-        random_state : int, RandomState instance or None, default=None
-            Source of the re-pairings.
+        n_negatives, random_state : object
+            As in :func:`rank_samples`.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict
@@ -98,10 +96,10 @@ class DependencyDisplay:
         display : DependencyDisplay
         """
         ratio = PointwiseRatio(estimator, X)
-        null = ratio.null(n_repairings, check_random_state(random_state))
+        null = ratio.null(n_negatives, check_random_state(random_state))
         return cls(ratio.spread(ratio.joint()), null, samples=samples).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
+    def plot(self, ax: Axes | None = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
         """Draw the histograms and the marks.
 
         Parameters
@@ -118,35 +116,24 @@ class DependencyDisplay:
         display : DependencyDisplay
         """
         values = np.asarray(self.values, dtype=float)
-        marked = self.samples if hasattr(self.samples, "items") else {i: f"sample {i}" for i in self.samples}
+        marked = self.samples if isinstance(self.samples, Mapping) else {i: f"sample {i}" for i in self.samples}
         for i in marked:
             if not -len(values) <= i < len(values) or np.isnan(values[i]):
                 raise ValueError(f"sample {i} cannot be marked: it is not among the {len(values)}, or has no value.")
         known, null = values[~np.isnan(values)], np.ravel(self.null)
-        self.ax_ = axes_for(self, ax)
+        ax = self._draw_on(ax)
         edges = np.histogram_bin_edges(np.concatenate([known, null]), bins)
-        _, _, self.null_ = self.ax_.hist(
-            null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="re-paired"
+        _, _, self.null_ = ax.hist(
+            null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="negatives"
         )
         style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": "samples"}
-        _, _, self.values_ = self.ax_.hist(known, edges, density=True, **{**style, **kwargs})
+        _, _, self.values_ = ax.hist(known, edges, density=True, **{**style, **kwargs})
         self.marks_ = []
         for position, (i, name) in enumerate(marked.items()):
             marker = MARKERS[position % len(MARKERS)]
             label = f"{name}: {values[i]:.1f}"
-            (mark,) = self.ax_.plot(
-                values[i],
-                0,
-                marker,
-                color="black",
-                markersize=9,
-                markeredgecolor="white",
-                clip_on=False,
-                zorder=5,
-                label=label,
-            )
-            self.marks_.append(mark)
-        self.ax_.set(xlabel="pointwise dependency (nats)", ylabel="density")
-        self.ax_.legend(frameon=False)
-        self.figure_ = self.ax_.figure
+            style = {"color": "black", "markersize": 9, "markeredgecolor": "white", "clip_on": False, "zorder": 5}
+            self.marks_ += ax.plot(values[i], 0, marker, label=label, **style)
+        ax.set(xlabel="pointwise dependency (nats)", ylabel="density")
+        ax.legend(frameon=False)
         return self

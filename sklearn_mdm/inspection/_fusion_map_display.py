@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from ._style import MARKERS, axes_for, graded_colors, styled
+from ._display import MARKERS, Artist, Axes, Display, graded_colors, styled
 
 # Classes with a marker of their own. More are drawn as numbers if they are, else by repeated markers and by colour.
-MOST_CLASSES = len(MARKERS)
+MAX_CLASSES = len(MARKERS)
 
 
-class FusionMapDisplay:
+class FusionMapDisplay(Display):
     """Two-dimensional view of the fused representation: its first two principal components.
 
     Parameters
@@ -54,19 +56,19 @@ class FusionMapDisplay:
     ['left', 'right']
     """
 
-    ax_: Any
-    figure_: Any
-    points_: list[Any]
+    points_: list[Artist]
     colorbar_: Any
 
-    def __init__(self, coordinates: np.ndarray, target: Any = None, *, explained: Any = None) -> None:
+    def __init__(
+        self, coordinates: np.ndarray, target: Any = None, *, explained: Sequence[float] | None = None
+    ) -> None:
         self.coordinates = coordinates
         self.target = target
         self.explained = explained
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, X: Any, y: Any = None, *, ax: Any = None, **kwargs: Any
+        cls, estimator: BaseEstimator, X: Any, y: Any = None, *, ax: Axes | None = None, **kwargs: Any
     ) -> FusionMapDisplay:
         """Project the fused representation of samples and draw it.
 
@@ -98,7 +100,7 @@ class FusionMapDisplay:
         pca = PCA(2, svd_solver="full").fit(fused)
         return cls(pca.transform(fused), y, explained=pca.explained_variance_ratio_).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> FusionMapDisplay:
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> FusionMapDisplay:
         """Draw the map.
 
         Parameters
@@ -112,35 +114,34 @@ class FusionMapDisplay:
         -------
         display : FusionMapDisplay
         """
-        self.ax_ = axes_for(self, ax)
-        self.figure_ = self.ax_.figure
+        ax = self._draw_on(ax)
         self.colorbar_ = None
         x, y = np.asarray(self.coordinates).T
         target = None if self.target is None else column_or_1d(self.target)
 
-        def scatter(rows: Any, **own: Any) -> Any:
+        def scatter(rows: slice | np.ndarray, **own: Any) -> Artist:
             own = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **own}
             if kwargs.keys() & {"c", "color"}:  # either takes the place of both
                 own = {name: value for name, value in own.items() if name not in ("c", "color", "cmap")}
-            return self.ax_.scatter(x[rows], y[rows], **styled("collections.PathCollection", own, kwargs))
+            return ax.scatter(x[rows], y[rows], **styled("collections.PathCollection", own, kwargs))
 
         if target is None:
             self.points_ = [scatter(slice(None))]
         elif type_of_target(target).startswith("continuous") or (
-            target.dtype.kind in "iuf" and len(np.unique(target)) > MOST_CLASSES
+            target.dtype.kind in "iuf" and len(np.unique(target)) > MAX_CLASSES
         ):
             self.points_ = [scatter(slice(None), c=target.astype(float), cmap="viridis")]
             if self.points_[0].get_array() is not None:
-                self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=self.ax_, label="target")
+                self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=ax, label="target")
         else:
             classes = np.unique(target)
             self.points_ = [
                 scatter(target == label, color=color, marker=marker, label=str(label))
                 for label, color, marker in zip(classes, graded_colors(len(classes)), cycle(MARKERS), strict=False)
             ]
-            self.ax_.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         names = ["first component", "second component"]
         if self.explained is not None:
             names = [f"{name} ({share:.0%} of variance)" for name, share in zip(names, self.explained, strict=True)]
-        self.ax_.set(xlabel=names[0], ylabel=names[1])
+        ax.set(xlabel=names[0], ylabel=names[1])
         return self

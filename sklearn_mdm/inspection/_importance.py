@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ._scores import SubsetScores
+from ..utils._typing import RandomState
+from ._scores import PARAMETER_CHECKS, SubsetScores
+from ._views import ModalityColumns
+
+# What subsets of the names are worth, each a tuple in the order of the names: a number, or several at once.
+Game: TypeAlias = Callable[[tuple], np.ndarray]
 
 
-@validate_params(
-    {
-        "n_repeats": [Interval(Integral, 2, None, closed="left")],
-        "modalities": [Mapping, None],
-        "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
-)
+@validate_params(PARAMETER_CHECKS, prefer_skip_nested_validation=True)
 def modality_importance(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: Any,
     *,
-    scoring: Any = None,
+    scoring: str | Callable | None = None,
     n_repeats: int = 10,
-    modalities: Mapping[Hashable, Any] | None = None,
-    random_state: Any = None,
+    modalities: ModalityColumns | None = None,
+    random_state: RandomState = None,
 ) -> pd.DataFrame:
     """Permutation importance of whole modalities.
 
@@ -92,16 +91,7 @@ def modality_importance(
     unused           0.0  0.0
     used             2.0  0.1
     """
-    scores = SubsetScores(
-        estimator,
-        X,
-        y,
-        scoring=scoring,
-        removal="redraw",
-        n_repeats=n_repeats,
-        modalities=modalities,
-        random_state=random_state,
-    )
+    scores = SubsetScores(estimator, X, y, scoring, "redraw", n_repeats, modalities, random_state)
     names = tuple(scores.names)
     falls = [scores(names) - scores(tuple(other for other in names if other != name)) for name in names]
     return _table(names, falls, "importance")
@@ -110,24 +100,22 @@ def modality_importance(
 @validate_params(
     {
         "removal": [StrOptions({"redraw", "missing"})],
-        "n_repeats": [Interval(Integral, 2, None, closed="left")],
+        **PARAMETER_CHECKS,
         "max_subsets": [Interval(Integral, 4, None, closed="left")],
-        "modalities": [Mapping, None],
-        "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
 )
 def modality_shapley(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: Any,
     *,
-    scoring: Any = None,
-    removal: str = "redraw",
+    scoring: str | Callable | None = None,
+    removal: Literal["redraw", "missing"] = "redraw",
     n_repeats: int = 10,
     max_subsets: int = 256,
-    modalities: Mapping[Hashable, Any] | None = None,
-    random_state: Any = None,
+    modalities: ModalityColumns | None = None,
+    random_state: RandomState = None,
 ) -> pd.DataFrame:
     r"""Shapley values of the modalities: a score shared out among them.
 
@@ -191,16 +179,7 @@ def modality_shapley(
     >>> bool(np.isclose(table["value"].sum(), table.attrs["full"] - table.attrs["empty"]))
     True
     """
-    scores = SubsetScores(
-        estimator,
-        X,
-        y,
-        scoring=scoring,
-        removal=removal,
-        n_repeats=n_repeats,
-        modalities=modalities,
-        random_state=random_state,
-    )
+    scores = SubsetScores(estimator, X, y, scoring, removal, n_repeats, modalities, random_state)
     names = tuple(scores.names)
     if 2 ** len(names) <= max_subsets:
         values = exact_shapley(scores, names)
@@ -211,8 +190,8 @@ def modality_shapley(
     return table
 
 
-def exact_shapley(v: Any, names: tuple) -> list[Any]:
-    """Shapley value of each name in the game v, which maps tuples in the order of names to numbers or arrays."""
+def exact_shapley(v: Game, names: tuple) -> list[np.ndarray]:
+    """Shapley value of each name in a game."""
     m = len(names)
     values: list[Any] = [0.0] * m
     for bits in range(2**m):
@@ -225,7 +204,7 @@ def exact_shapley(v: Any, names: tuple) -> list[Any]:
     return values
 
 
-def sampled_shapley(v: Any, names: tuple, n_orders: int, random: np.random.RandomState) -> list[Any]:
+def sampled_shapley(v: Game, names: tuple, n_orders: int, random: np.random.RandomState) -> list[np.ndarray]:
     """Average of what each name adds to those before it, over random orders and their reverse."""
     m, n_pairs = len(names), max(1, n_orders // 2)
     values: list[Any] = [0.0] * m

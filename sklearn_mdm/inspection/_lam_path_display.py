@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ._style import DARK, LIGHT, axes_for, joint_legend
+from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend
 
 
-class LamPathDisplay:
+class LamPathDisplay(Display):
     """Score and dependency over the weight ``lam`` of the dependency term.
 
     Values of ``lam`` stand at equal distances: they are usually searched on a logarithmic scale, which has no place
@@ -57,11 +57,9 @@ class LamPathDisplay:
     ['0', '0.03', '0.1']
     """
 
-    ax_: Any
-    dependency_ax_: Any
-    figure_: Any
-    score_line_: Any
-    dependency_line_: Any
+    dependency_ax_: Axes | None
+    score_line_: Artist
+    dependency_line_: Artist | None
 
     def __init__(
         self,
@@ -88,7 +86,7 @@ class LamPathDisplay:
         score: str = "score",
         dependency: str | None = None,
         param: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         **kwargs: Any,
     ) -> LamPathDisplay:
         """Draw the results of a search.
@@ -113,15 +111,13 @@ class LamPathDisplay:
         -------
         display : LamPathDisplay
         """
-        keys = (
-            ["param_" + param]
-            if param is not None
-            else [
-                key for key in cv_results if key == "param_lam" or (key.startswith("param_") and key.endswith("__lam"))
-            ]
-        )
+        searched = [key for key in cv_results if key.startswith("param_")]
+        if param is None:
+            keys = [key for key in searched if key == "param_lam" or key.endswith("__lam")]
+        else:
+            keys = ["param_" + param]
         if len(keys) != 1 or keys[0] not in cv_results:
-            found = sorted(key.removeprefix("param_") for key in cv_results if key.startswith("param_"))
+            found = sorted(key.removeprefix("param_") for key in searched)
             raise ValueError(f"expected one parameter lam in cv_results, found {found}. Pass param= to name it.")
         for name in (score, dependency):
             if name is not None and f"mean_test_{name}" not in cv_results:
@@ -136,10 +132,8 @@ class LamPathDisplay:
         lams[there] = np.asarray(column[there], dtype=float)
         means = np.asarray(cv_results[f"mean_test_{score}"], dtype=float)
         values = np.unique(lams[there])
-        best = []
-        for lam in values:
-            rows = np.flatnonzero(lams == lam)
-            best.append(rows[np.argmax(np.nan_to_num(means[rows], nan=-np.inf))])
+        rows_of = [np.flatnonzero(lams == lam) for lam in values]
+        best = [rows[np.argmax(np.nan_to_num(means[rows], nan=-np.inf))] for rows in rows_of]
         columns = [
             np.asarray(cv_results[f"{kind}_test_{name}"], dtype=float)[best]
             for name in (score, dependency)
@@ -148,7 +142,7 @@ class LamPathDisplay:
         ]
         return cls(values, *columns, score_name=score.replace("_", " ")).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> LamPathDisplay:
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> LamPathDisplay:
         """Draw the path.
 
         Parameters
@@ -162,26 +156,18 @@ class LamPathDisplay:
         -------
         display : LamPathDisplay
         """
-        self.ax_ = axes_for(self, ax)
-        self.figure_ = self.ax_.figure
+        ax = self._draw_on(ax)
         positions = np.arange(len(self.lam))
         style = {"color": DARK, "marker": "o", "linestyle": "-", "capsize": 3, "label": self.score_name}
-        self.score_line_ = self.ax_.errorbar(positions, self.score, self.score_std, **{**style, **kwargs})
-        self.ax_.set(xlabel="lam", ylabel=self.score_name, xticks=positions)
-        self.ax_.set_xticklabels([f"{lam:g}" for lam in self.lam])
+        self.score_line_ = ax.errorbar(positions, self.score, self.score_std, **{**style, **kwargs})
+        ax.set(xlabel="lam", ylabel=self.score_name, xticks=positions)
+        ax.set_xticklabels([f"{lam:g}" for lam in self.lam])
         self.dependency_ax_ = self.dependency_line_ = None
         if self.dependency is not None:
-            self.dependency_ax_ = self.ax_.twinx()
-            self.dependency_line_ = self.dependency_ax_.errorbar(
-                positions + 0.06,  # beside the score, not on it
-                self.dependency,
-                self.dependency_std,
-                color=LIGHT,
-                marker="s",
-                linestyle="--",
-                capsize=3,
-                label="dependency",
-            )
+            self.dependency_ax_ = ax.twinx()
+            style = {"color": LIGHT, "marker": "s", "linestyle": "--", "capsize": 3, "label": "dependency"}
+            beside = positions + 0.06  # not on the score
+            self.dependency_line_ = self.dependency_ax_.errorbar(beside, self.dependency, self.dependency_std, **style)
             self.dependency_ax_.set_ylabel("dependency (nats)")
-            joint_legend(self.ax_, self.dependency_ax_)
+            joint_legend(ax, self.dependency_ax_)
         return self

@@ -2,159 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from ..dependency._decomposition import SummedCritic
-from ..dependency._density_ratio import TrainedCritic
-from ..dependency._estimator import DependencyEstimator
-from ..estimators._dependency_mixin import DependencyMixin
-from ..exceptions import SeenSamplesWarning
-from ._unwrap import final_estimator
-from ._views import partners
-from ._warn import warn_caller
-
-# Samples that a critic puts together at once.
-CHUNK = 65_536
-
-
-class PointwiseRatio:
-    """Estimated log density ratio of samples and of their re-pairings, as a fitted estimator sees it.
-
-    Parameters
-    ----------
-    estimator : object
-        Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
-    X : dict, ModalityDict, data frame or array
-        Samples.
-    background : dict, ModalityDict, data frame or array, default=None
-        Further samples, whose modalities may be put into those of X.
-
-    Attributes
-    ----------
-    names : list
-        Modality names.
-    complete : array of bool of shape (n_samples,)
-        Samples of X with every modality observed, which are those that have a value.
-    n : int
-        Their number.
-    n_background : int
-        Number of complete background samples, which are numbered from n on.
-    """
-
-    def __init__(self, estimator: Any, X: Any, background: Any = None) -> None:
-        final, read, critics = _find_critics(estimator)
-        codes, self.complete = read(X)
-        self.names: list[Hashable] = list(final.modalities_)
-        self.n, self.n_background = int(self.complete.sum()), 0
-        if isinstance(final, DependencyEstimator) and (seen := int(final._seen.among(codes).sum())):
-            warn_caller(
-                f"{seen} of {self.n} samples were trained on in fit, and look more dependent than new ones. pointwise_ "
-                "holds values of those that were not; with cv, of all.",
-                SeenSamplesWarning,
-            )
-        if background is not None:
-            more, complete = read(background)
-            codes, self.n_background = (
-                [np.concatenate(pair) for pair in zip(codes, more, strict=True)],
-                int(complete.sum()),
-            )
-        self._critics = [_on_codes(critic, codes) for critic in critics]
-
-    def __call__(self, index: np.ndarray) -> np.ndarray:
-        """Return the log density ratio in nats of samples that have modality j from row ``index[j, i]``: (n,)."""
-        if not index.shape[1]:
-            return np.empty(0)
-        return np.mean([_pointwise(critic, codes, index) for critic, codes in self._critics], axis=0)
-
-    def joint(self) -> np.ndarray:
-        """Return the values of the complete samples of X: (n,)."""
-        return self(np.tile(np.arange(self.n), (len(self.names), 1)))
-
-    def each(self, pairings: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the values of each of several pairings (n_modalities, n): several at once, as encoding costs most."""
-        pairings = iter(pairings)
-        while group := list(itertools.islice(pairings, max(1, CHUNK // max(self.n, 1)))):
-            yield from self(np.hstack(group)).reshape(len(group), -1)
-
-    def redrawings(self, j: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
-        """Yield pairings with modality j from other samples, of the background if there is one: (n_modalities, n)."""
-        if self.n_background:
-            draws = _background_rows(self.n, self.n_background, n_draws, random)
-        else:
-            self.check_enough(2)
-            draws = partners(self.n, n_draws, random)
-        own = np.arange(self.n)
-        return (np.stack([rows if i == j else own for i in range(len(self.names))]) for rows in draws)
-
-    def repairings(self, n_repairings: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
-        """Yield pairings in which no two modalities belong together: (n_modalities, n)."""
-        m = len(self.names)
-        self.check_enough(m)
-        return (np.stack([np.arange(self.n), *partners(self.n, m - 1, random)]) for _ in range(n_repairings))
-
-    def null(self, n_repairings: int, random: np.random.RandomState) -> np.ndarray:
-        """Return values of re-paired samples, in which no two modalities belong together: (n_repairings, n)."""
-        return np.array(list(self.each(self.repairings(n_repairings, random))))
-
-    def check_enough(self, fewest: int) -> None:
-        """Reject X if it has fewer complete samples than these, from which others can be drawn."""
-        if self.n < fewest:
-            raise ValueError(
-                f"X has {self.n} samples with every modality observed, and at least {fewest} are needed to re-pair "
-                "them. Pass more samples."
-            )
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Put rows of complete samples where they are in X, with NaN for the others."""
-        full = np.full((len(self.complete), *values.shape[1:]), np.nan)
-        full[self.complete] = values
-        return full
-
-
-def _find_critics(estimator: Any) -> tuple[Any, Callable, list]:
-    """Return the estimator that has critics, a function that reads X into codes for them, and the critics."""
-    final, _ = final_estimator(estimator)
-    if isinstance(final, DependencyMixin):
-        critics: list = [final._critic()]
-        return final, lambda X: final._represent_complete(final_estimator(estimator, X)[1]), critics
-    if isinstance(final, DependencyEstimator):
-        final._check_pointwise()
-        return final, lambda X: final._read(final_estimator(estimator, X)[1]), final.critics_
-    raise TypeError(
-        f"{type(final).__name__} says nothing about the dependency of samples. Pass a fitted MDMFusionClassifier, "
-        "MDMFusionRegressor or DependencyEstimator, or a pipeline or search around one."
-    )
-
-
-def _on_codes(critic: Any, codes: list[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
-    """Return what is inside a sum of a single critic that reads the modalities one by one, with its codes."""
-    if isinstance(critic, SummedCritic) and len(critic.critics) == 1:
-        ((inner, inner_codes),) = critic.each(codes)
-        if isinstance(inner, TrainedCritic):
-            return inner, inner_codes
-    return critic, codes
-
-
-def _pointwise(critic: Any, codes: list[np.ndarray], index: np.ndarray) -> np.ndarray:
-    if isinstance(critic, TrainedCritic):  # which encodes each row once
-        return critic.log_ratio(codes, index) - critic.log_normalizer_
-    return critic.pointwise([code[rows] for code, rows in zip(codes, index, strict=True)])
-
-
-def _background_rows(n: int, n_background: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
-    """Yield a background row for each of n samples, none of which gets the same one twice."""
-    order, start = n + random.permutation(n_background), random.randint(n_background, size=n)
-    for offset in random.permutation(n_background)[:n_draws]:
-        yield order[(start + offset) % n_background]
+from ..utils._typing import RandomState
+from ._pointwise_ratio import PointwiseRatio
 
 
 @validate_params(
@@ -162,7 +22,7 @@ def _background_rows(n: int, n_background: int, n_draws: int, random: np.random.
     prefer_skip_nested_validation=True,
 )
 def pointwise_attribution(
-    estimator: Any, X: Any, *, background: Any = None, n_draws: int = 64, random_state: Any = None
+    estimator: BaseEstimator, X: Any, *, background: Any = None, n_draws: int = 64, random_state: RandomState = None
 ) -> pd.DataFrame:
     r"""Share of each modality in the dependency of each sample.
 
@@ -229,14 +89,16 @@ def pointwise_attribution(
 
 
 @validate_params(
-    {"n_repairings": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
+    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state: Any = None) -> pd.DataFrame:
+def rank_samples(
+    estimator: BaseEstimator, X: Any, *, n_negatives: int = 32, random_state: RandomState = None
+) -> pd.DataFrame:
     """Order samples by how well their modalities go together, the most incongruent ones first.
 
     Incongruent samples may be mismatched (a wrong pairing, a shifted recording) or simply unusual (irony). The null
-    percentile tells how unusual: it compares a sample with ones whose modalities were re-paired.
+    percentile tells how unusual: it compares a sample with negatives, whose modalities are from different samples.
 
     Parameters
     ----------
@@ -244,17 +106,17 @@ def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state
         Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
     X : dict, ModalityDict, data frame or array
         Samples, best ones that the estimator was not fitted on.
-    n_repairings : int, default=32
-        Times that all samples are re-paired for the null.
+    n_negatives : int, default=32
+        Negatives made of each sample for the null: ones in which no two modalities belong together.
     random_state : int, RandomState instance or None, default=None
-        Source of the re-pairings.
+        Source of the negatives.
 
     Returns
     -------
     table : DataFrame
         Sorted; ``table.head()`` holds the most incongruent samples. The index is that of X if X is a frame, else
         positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log density
-        ratio in nats; ``null_percentile``: percentage of re-paired samples with a lower value, ties by half. A sample
+        ratio in nats; ``null_percentile``: percentage of negatives with a lower value, ties by half. A sample
         whose modalities have nothing to do with each other has any percentile with the same probability. Samples with a
         missing modality are last, with NaN.
 
@@ -281,7 +143,7 @@ def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state
     200
     """
     ratio = PointwiseRatio(estimator, X)
-    values, null = ratio.joint(), np.sort(ratio.null(n_repairings, check_random_state(random_state)), axis=None)
+    values, null = ratio.joint(), np.sort(ratio.null(n_negatives, check_random_state(random_state)), axis=None)
     below = (np.searchsorted(null, values, "left") + np.searchsorted(null, values, "right")) / 2
     table = pd.DataFrame(
         {
@@ -295,10 +157,12 @@ def rank_samples(estimator: Any, X: Any, *, n_repairings: int = 32, random_state
 
 
 @validate_params(
-    {"n_repairings": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
+    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state: Any = None) -> pd.DataFrame:
+def mismatch_test(
+    estimator: BaseEstimator, X: Any, *, n_negatives: int = 8, random_state: RandomState = None
+) -> pd.DataFrame:
     """How well true samples can be told from mismatched ones by their dependency.
 
     Parameters
@@ -308,10 +172,10 @@ def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state
     X : dict, ModalityDict, data frame or array
         Samples whose modalities belong together, and that the estimator was not fitted on. Those with a missing
         modality are left out.
-    n_repairings : int, default=8
-        Mismatched samples made of each true one.
+    n_negatives : int, default=8
+        Negatives made of each sample.
     random_state : int, RandomState instance or None, default=None
-        Source of the mismatches.
+        Source of the negatives.
 
     Returns
     -------
@@ -331,8 +195,8 @@ def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state
     It needs no truth, has no unit and cannot be inflated by a critic that overstates itself, which makes it a measure
     of the critic's quality too. The standard error is that of the mean influence of independent samples: what each does
     as a true one, and as a part of mismatched ones in each role that it has there. These are few, whose noise makes it
-    too large: by 5 to 31 % on 200 Gaussian samples of 1 to 4 nats with the default ``n_repairings``, and by 21 to 60 %
-    with one re-pairing.
+    too large: by 5 to 31 % on 200 Gaussian samples of 1 to 4 nats with the default ``n_negatives``, and by 21 to 60 %
+    with one.
 
     Examples
     --------
@@ -357,20 +221,20 @@ def mismatch_test(estimator: Any, X: Any, *, n_repairings: int = 8, random_state
             "another name before fit."
         )
     values = ratio.joint()
-    pairings = np.array(list(ratio.repairings(n_repairings, random)))
-    found: dict[Any, tuple[float, float]] = {"all": auroc(values, np.array(list(ratio.each(pairings))), pairings)}
+    index = np.array(list(ratio.negatives(n_negatives, random)))
+    found: dict[Hashable, tuple[float, float]] = {"all": auroc(values, np.array(list(ratio.each(index))), index)}
     for j, name in enumerate(ratio.names):
-        pairings = np.array(list(ratio.redrawings(j, n_repairings, random)))
-        roles = pairings[:, [j, j - 1]]  # all modalities but j are from one row
-        found[name] = auroc(values, np.array(list(ratio.each(pairings))), roles)
-    index = pd.Index(found, name="redrawn", dtype=object)
-    return pd.DataFrame(list(found.values()), index=index, columns=["auroc", "std"])
+        index = np.array(list(ratio.redrawings(j, n_negatives, random)))
+        roles = index[:, [j, j - 1]]  # all modalities but j are from one row
+        found[name] = auroc(values, np.array(list(ratio.each(index))), roles)
+    redrawn = pd.Index(found, name="redrawn", dtype=object)
+    return pd.DataFrame(list(found.values()), index=redrawn, columns=["auroc", "std"])
 
 
 def auroc(values: np.ndarray, null: np.ndarray, roles: np.ndarray) -> tuple[float, float]:
-    """Probability that one of values (n,) exceeds one of null (n_repairings, n), and its standard error.
+    """Probability that one of values (n,) exceeds one of null (n_negatives, n), and its standard error.
 
-    ``roles`` (n_repairings, n_roles, n) holds the rows that each mismatched sample was put together from. In each role,
+    ``roles`` (n_negatives, n_roles, n) holds the rows that each mismatched sample was put together from. In each role,
     a row is part of mismatched samples, as it is a true one itself: its influence is the sum of what it does as each.
     """
     n, pooled = len(values), null.ravel()
@@ -379,7 +243,7 @@ def auroc(values: np.ndarray, null: np.ndarray, roles: np.ndarray) -> tuple[floa
     below = 1 - (ranks[n:] - rankdata(pooled)) / n  # of each mismatched one: share of true samples above it
     influence = above.copy()
     for rows in np.swapaxes(roles, 0, 1):
-        # Every row is there once in each re-pairing.
+        # Every row is there once in each set of negatives.
         influence += np.bincount(rows.ravel(), weights=below, minlength=n) / len(null)
     return float(above.mean()), float(np.sqrt(influence.var(ddof=1) / n))
 

@@ -4,54 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from inspect import signature
-from typing import Any
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from ._unwrap import fitted_estimator
-from ._views import ModalityViews, complete_views, partners
+from ..utils._typing import RandomState
+from ..utils._unwrap import fitted_estimator
+from ._views import ModalityColumns, ModalityViews, complete_views, partners
+
+# What validate_params checks in all functions that score subsets.
+PARAMETER_CHECKS = {
+    "n_repeats": [Interval(Integral, 2, None, closed="left")],
+    "modalities": [Mapping, None],
+    "random_state": ["random_state"],
+}
 
 
 class SubsetScores:
-    """Score from each subset of modalities, and how much it varies.
-
-    Parameters
-    ----------
-    estimator : object
-        Fitted estimator.
-    X : dict, ModalityDict, data frame or array
-        Samples. Those with a missing modality are left out, with a warning.
-    y : array-like
-        Their targets.
-    scoring : str, callable or None
-        As for :func:`sklearn.metrics.check_scoring`; one metric.
-    removal : {"missing", "redraw"}
-        What becomes of the other modalities: not observed at all, or those of other samples.
-    n_repeats : int
-        Bootstrap samples ("missing"), those of a classifier within its classes, or draws ("redraw").
-    modalities : dict or None
-        Columns of each modality of a flat X.
-    random_state : int, RandomState instance or None
-        Source of randomness.
-    """
+    """Score from each subset of modalities, and how much it varies, by the parameters of :func:`modality_shapley`."""
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         y: Any,
-        *,
-        scoring: Any,
-        removal: str,
+        scoring: str | Callable | None,
+        removal: Literal["missing", "redraw"],
         n_repeats: int,
-        modalities: Mapping[Hashable, Any] | None,
-        random_state: Any,
+        modalities: ModalityColumns | None,
+        random_state: RandomState,
     ) -> None:
         check_is_fitted(fitted_estimator(estimator))
         views = ModalityViews(X, modalities, estimator)
@@ -136,7 +125,7 @@ class SubsetScores:
 
         return score
 
-    def _score(self, estimator: Any, X: Any, y: Any) -> float:
+    def _score(self, estimator: BaseEstimator, X: Any, y: Any) -> float:
         score = self.scorer(estimator, X) if y is None else self.scorer(estimator, X, y)
         if np.ndim(score) != 0 or isinstance(score, Mapping):
             raise ValueError(f"scoring must return one number, got {score!r}.")
@@ -163,7 +152,7 @@ def _bootstrap(n: int, classes: np.ndarray | None, random: np.random.RandomState
 class Predicted:
     """A fitted estimator whose X are rows of samples that it predicts once: a bootstrap then costs no predictions."""
 
-    def __init__(self, estimator: Any, X: Any) -> None:
+    def __init__(self, estimator: BaseEstimator, X: Any) -> None:
         self._estimator, self._X, self._outputs = estimator, X, {}  # type: ignore[var-annotated]
 
     def __getattr__(self, name: str) -> Any:
@@ -181,7 +170,7 @@ class Predicted:
         return rows_of_output
 
 
-def default_scoring(estimator: Any) -> str | None:
+def default_scoring(estimator: BaseEstimator) -> str | None:
     """Name what ``estimator.score`` measures, where that is known, so that it can be read off predictions."""
     while True:
         if hasattr(estimator, "best_estimator_") and getattr(estimator, "scoring", "") is None:

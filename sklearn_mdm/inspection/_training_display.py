@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
-from ._style import DARK, LIGHT, axes_for, joint_legend, styled
-from ._unwrap import final_estimator
+from ..utils._unwrap import final_estimator
+from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend, styled
 
 
-class TrainingDisplay:
+class TrainingDisplay(Display):
     """Both terms of the loss over the epochs: the task loss, and the estimate of dependency that is maximised.
 
     Parameters
@@ -53,12 +54,10 @@ class TrainingDisplay:
     [1, 2, 3]
     """
 
-    ax_: Any
-    dependency_ax_: Any
-    figure_: Any
-    task_line_: Any
-    validation_line_: Any
-    dependency_line_: Any
+    dependency_ax_: Axes | None
+    task_line_: Artist
+    validation_line_: Artist | None
+    dependency_line_: Artist | None
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class TrainingDisplay:
         self.lam = lam
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> TrainingDisplay:
+    def from_estimator(cls, estimator: BaseEstimator, *, ax: Axes | None = None, **kwargs: Any) -> TrainingDisplay:
         """Draw the training of a fitted estimator.
 
         Parameters
@@ -99,7 +98,7 @@ class TrainingDisplay:
         curves = (final.loss_curve_, final.validation_loss_curve_, final.dependency_curve_)
         return cls(*(np.asarray(curve) for curve in curves), lam=final.lam).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> TrainingDisplay:
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> TrainingDisplay:
         """Draw the curves.
 
         Parameters
@@ -113,26 +112,25 @@ class TrainingDisplay:
         -------
         display : TrainingDisplay
         """
-        self.ax_ = axes_for(self, ax)
-        self.figure_ = self.ax_.figure
+        ax = self._draw_on(ax)
         epochs = np.arange(1, len(self.task_loss) + 1)
         style = {"color": DARK, "linestyle": "-", "label": "task loss, training"}
-        (self.task_line_,) = self.ax_.plot(epochs, self.task_loss, **styled("lines.Line2D", style, kwargs))
+        (self.task_line_,) = ax.plot(epochs, self.task_loss, **styled("lines.Line2D", style, kwargs))
         self.validation_line_ = self.dependency_line_ = self.dependency_ax_ = None
         if _is_there(self.validation_loss):
-            (self.validation_line_,) = self.ax_.plot(
+            (self.validation_line_,) = ax.plot(
                 epochs, self.validation_loss, color="black", linestyle=":", linewidth=2, label="task loss, held out"
             )
-        self.ax_.set(xlabel="epoch", ylabel="task loss")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch", ylabel="task loss")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         if _is_there(self.dependency):
-            self.dependency_ax_ = self.ax_.twinx()
+            self.dependency_ax_ = ax.twinx()
             label = "dependency term" if self.lam is None else f"dependency term, weight {self.lam:g}"
             (self.dependency_line_,) = self.dependency_ax_.plot(
                 epochs, self.dependency, color=LIGHT, linestyle="--", linewidth=2, label=label
             )
             self.dependency_ax_.set_ylabel("dependency term (unit of the measure)")
-        joint_legend(*(axes for axes in (self.ax_, self.dependency_ax_) if axes is not None))
+        joint_legend(*(axes for axes in (ax, self.dependency_ax_) if axes is not None))
         return self
 
 

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
 from ..inputs._columns import resolve_columns, sorted_names
 from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
 from ..inputs._modality_dict import ModalityDict
-from ._unwrap import first_step
-from ._warn import warn_caller
+from ..utils._unwrap import first_step
+
+# Columns of each modality of a flat X, by names, positions, masks, slices or callables.
+ModalityColumns: TypeAlias = Mapping[Hashable, Any]
 
 
 class ModalityViews:
     """The modalities of X, and X without some of them.
 
-    Parameters
-    ----------
-    X : dict, ModalityDict, data frame or array
-        Samples, as an estimator takes them.
-    modalities : dict, default=None
-        Columns of each modality of a flat X. None takes those that the estimator was fitted with.
-    estimator : object, default=None
-        Fitted estimator; of a pipeline, its first step says which columns belong to which modality.
-
-    Attributes
-    ----------
-    names : list
-        Modalities that X holds, sorted.
-    n_samples : int
-        Number of samples.
+    ``names`` are the modalities that X holds, sorted. The columns of each in a flat X are given, or are those that the
+    estimator (the first step of a pipeline) was fitted with.
     """
 
-    def __init__(self, X: Any, modalities: Mapping[Hashable, Any] | None = None, estimator: Any = None) -> None:
+    def __init__(
+        self, X: Any, modalities: ModalityColumns | None = None, estimator: BaseEstimator | None = None
+    ) -> None:
         if sparse.issparse(X):
             raise TypeError(f"X is sparse ({type(X).__name__}); expected a dict of arrays, a data frame or an array.")
         values = split_container(X)
@@ -104,7 +98,9 @@ class ModalityViews:
         return pd.concat(pieces, axis=1).iloc[:, order]
 
 
-def complete_views(views: ModalityViews, y: Any, modalities: Any, estimator: Any) -> tuple[ModalityViews, Any]:
+def complete_views(
+    views: ModalityViews, y: Any, modalities: ModalityColumns | None, estimator: BaseEstimator
+) -> tuple[ModalityViews, Any]:
     """Leave out the samples that lack a modality, as nothing can be compared on them, and say how many."""
     complete = views.complete()
     left_out = int((~complete).sum())
@@ -117,19 +113,18 @@ def complete_views(views: ModalityViews, y: Any, modalities: Any, estimator: Any
     return ModalityViews(views.take(rows), modalities, estimator), None if y is None else _safe_indexing(y, rows)
 
 
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn where this package was called: outside it, and outside scikit-learn, whose validate_params lies between."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("sklearn.", "sklearn_mdm.")):
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
 def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:
     """Yield for each sample the row of another one, never twice the same and every row once in each draw.
 
-    Two draws give no sample the same partner, so draws for several modalities re-pair all of them.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of samples n.
-    n_draws : int
-        Number of draws, at most n - 1.
-    random : RandomState
-        Source of randomness.
+    Two draws give no sample the same partner: with one for each modality, no two modalities stay together.
     """
     order = random.permutation(n_samples)
     position = np.argsort(order)
@@ -137,7 +132,7 @@ def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Ite
         yield order[(position + offset) % n_samples]
 
 
-def _columns_of(X: Any, modalities: Mapping[Hashable, Any] | None, estimator: Any) -> dict[Hashable, np.ndarray]:
+def _columns_of(X: Any, modalities: ModalityColumns | None, estimator: BaseEstimator) -> dict[Hashable, np.ndarray]:
     if is_multiindex_frame(X):
         first = X.columns.get_level_values(0)
         return {name: np.flatnonzero(first == name) for name in first.unique()}

@@ -21,7 +21,7 @@ from sklearn_mdm.inspection import (
     modality_drop,
     rank_samples,
 )
-from sklearn_mdm.inspection._style import graded_colors
+from sklearn_mdm.inspection._display import graded_colors
 from sklearn_mdm.metrics import dependency_scorer
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -206,7 +206,7 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
     X, _ = data
     test = X[120:].copy()
     test["text"] = np.where(np.arange(40)[:, None] == 5, np.nan, test["text"])
-    display = DependencyDisplay.from_estimator(model, test, samples=[3, -1], n_repairings=4, random_state=0)
+    display = DependencyDisplay.from_estimator(model, test, samples=[3, -1], n_negatives=4, random_state=0)
     values = model.pointwise_dependency(test)
     np.testing.assert_allclose(display.values, values)
     assert display.null.shape == (4, 39)
@@ -216,7 +216,7 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
     np.testing.assert_allclose(heights, np.histogram(display.null, edges, density=True)[0])
     assert [mark.get_xdata()[0] for mark in display.marks_] == [values[3], values[-1]]
     assert f"sample 3: {values[3]:.1f}" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    ranked = rank_samples(model, test, n_repairings=4, random_state=0).set_index("sample")
+    ranked = rank_samples(model, test, n_negatives=4, random_state=0).set_index("sample")
     below = np.mean(display.null < values[3]) * 100
     assert ranked.loc[3, "null_percentile"] == pytest.approx(below)
     for bad in (5, 40):

@@ -16,7 +16,8 @@ from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict, M
 from sklearn_mdm.datasets import make_correlated_gaussians
 from sklearn_mdm.exceptions import SeenSamplesWarning
 from sklearn_mdm.inspection import mismatch_test, pointwise_attribution, rank_samples
-from sklearn_mdm.inspection._pointwise import PointwiseRatio, auroc
+from sklearn_mdm.inspection._pointwise import auroc
+from sklearn_mdm.inspection._pointwise_ratio import PointwiseRatio
 from sklearn_mdm.inspection._views import partners
 
 FIT, TEST = 2000, 3000
@@ -72,7 +73,7 @@ def values_of(estimator, X):
 
 
 def contaminated(X, redrawn, seed=1):
-    """X with half of its samples re-paired, all modalities or one of them, and which samples these are."""
+    """X with half of its samples mismatched, in all modalities or one of them, and which samples these are."""
     n, random = len(X), np.random.RandomState(seed)
     bad = np.arange(n) < n // 2
     rows = dict.fromkeys(X, np.arange(n))
@@ -91,7 +92,7 @@ def test_rank_samples__injected_mismatches__are_found_as_well_as_by_the_true_log
     """The critic has not seen the contaminated samples."""
     estimator, X, log_ratio, truth = gaussians
     X, bad = contaminated(X, redrawn)
-    table = rank_samples(estimator, X, n_repairings=2, random_state=0).sort_values("sample")
+    table = rank_samples(estimator, X, n_negatives=2, random_state=0).sort_values("sample")
     found, best = roc_auc_score(~bad, table["value"]), roc_auc_score(~bad, log_ratio(X))
     assert found > best - 0.02
     if truth < 1.5:
@@ -109,7 +110,7 @@ def test_rank_samples__fit_on_contaminated_samples__out_of_fold_values_find_them
 
 def test_mismatch_test__gaussians__is_that_of_the_true_log_ratio(gaussians):
     estimator, X, log_ratio, _ = gaussians
-    table = mismatch_test(estimator, X, n_repairings=2, random_state=0)
+    table = mismatch_test(estimator, X, n_negatives=2, random_state=0)
     assert table.index.tolist() == ["all", "audio", "text", "visual"]
     for redrawn in table.index:
         n = len(X)
@@ -225,7 +226,7 @@ def test_pointwise_attribution__sample_with_background__does_not_depend_on_the_o
 @pytest.mark.parametrize("form", FORMS)
 def test_rank_samples__table__holds_values_and_percentiles_of_the_null(small, form):
     estimator, X = small[0][form], small[1]
-    table = rank_samples(estimator, X, n_repairings=3, random_state=0)
+    table = rank_samples(estimator, X, n_negatives=3, random_state=0)
     assert table["value"].is_monotonic_increasing and table["null_percentile"].is_monotonic_increasing
     np.testing.assert_allclose(table["value"], values_of(estimator, X)[table["sample"]], atol=1e-6)
     random = np.random.RandomState(0)
@@ -347,5 +348,5 @@ def test_inspection__what_has_no_pointwise_values__is_an_error_that_says_what_to
 def test_pointwise_ratio__many_samples__are_put_together_in_parts(small, monkeypatch):
     estimator, X = small[0]["plain"], small[1]
     whole = PointwiseRatio(estimator, X).null(5, np.random.RandomState(0))
-    monkeypatch.setattr("sklearn_mdm.inspection._pointwise.CHUNK", 70)
+    monkeypatch.setattr("sklearn_mdm.inspection._pointwise_ratio.MAX_ROWS", 70)
     np.testing.assert_allclose(PointwiseRatio(estimator, X).null(5, np.random.RandomState(0)), whole, atol=1e-12)

@@ -82,7 +82,7 @@ def test_modality_drop__redundant_pair_and_unique__recovers_the_construction(kno
     scores = by_kept(modality_drop(*known, random_state=0))
     expected = {
         ("left", "right", "unique"): 1.0,
-        ("right", "unique"): 1.0,  # its twin stands in for it
+        ("right", "unique"): 1.0,  # its twin says the same
         ("left", "unique"): 1.0,
         ("left", "right"): 0.5,
         ("left",): 0.5,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+if TYPE_CHECKING:
+    import matplotlib
+
+Axes: TypeAlias = "matplotlib.axes.Axes"
+Artist: TypeAlias = "matplotlib.artist.Artist | matplotlib.container.Container"
 
 # From the palette of Okabe and Ito, which people with any colour vision can tell apart. They differ in luminance, too.
 DARK, LIGHT, GREY = "#0072B2", "#E69F00", "#BBBBBB"
@@ -12,14 +19,21 @@ HATCHES = ("", "//", "..", "xx", "--", "\\\\")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
-def axes_for(display: Any, ax: Any, figsize: tuple[float, float] = (6.4, 4.8)) -> Any:
-    """Return the axes to draw on, new ones if there are none, after a check that matplotlib is installed."""
-    check_matplotlib_support(f"{type(display).__name__}.plot")
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
+class Display:
+    """Base of the displays: ``ax_``, on which a picture was drawn, and its figure."""
 
-    return plt.subplots(figsize=figsize, layout="constrained")[1]
+    ax_: Axes
+    figure_: matplotlib.figure.Figure
+
+    def _draw_on(self, ax: Axes | None, figsize: tuple[float, float] = (6.4, 4.8)) -> Axes:
+        """Return the axes to draw on, new ones if there are none, after a check that matplotlib is installed."""
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots(figsize=figsize, layout="constrained")[1]
+        self.ax_, self.figure_ = ax, ax.figure
+        return ax
 
 
 def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -27,8 +41,6 @@ def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str,
 
     ``artist`` is the name of a module and a class, as in ``"lines.Line2D"``.
     """
-    from importlib import import_module
-
     from matplotlib.cbook import normalize_kwargs
 
     module, name = artist.split(".")
@@ -36,7 +48,7 @@ def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str,
     return {**normalize_kwargs(own, artist_class), **normalize_kwargs(given, artist_class)}
 
 
-def graded_colors(n: int) -> list[Any]:
+def graded_colors(n: int) -> list[tuple[float, ...]]:
     """Return n colours from dark to light, evenly in luminance."""
     import matplotlib
 
@@ -44,7 +56,7 @@ def graded_colors(n: int) -> list[Any]:
     return [colormap(0.92 * i / max(n - 1, 1)) for i in range(n)]
 
 
-def joint_legend(*axes: Any) -> None:
+def joint_legend(*axes: Axes) -> None:
     """Put one legend for all of these axes, which share their place, above them: inside it would hide lines."""
     handles = [handle for ax in axes for handle in ax.get_legend_handles_labels()[0]]
     axes[-1].legend(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 
-def fitted_estimator(estimator: Any) -> Any:
+def fitted_estimator(estimator: BaseEstimator) -> BaseEstimator:
     """Return the refitted estimator of a search, however nested, or the estimator itself."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
@@ -17,7 +18,7 @@ def fitted_estimator(estimator: Any) -> Any:
     return estimator
 
 
-def final_estimator(estimator: Any, X: Any = None) -> tuple[Any, Any]:
+def final_estimator(estimator: BaseEstimator, X: Any = None) -> tuple[BaseEstimator, Any]:
     """Return the last step of what may be a search or a pipeline, and X after the steps before it."""
     estimator = fitted_estimator(estimator)
     check_is_fitted(estimator)
@@ -28,7 +29,7 @@ def final_estimator(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     return estimator, X
 
 
-def first_step(estimator: Any) -> Any:
+def first_step(estimator: BaseEstimator) -> BaseEstimator:
     """Return what reads X as it was passed: the first step of what may be a search or a pipeline."""
     estimator = fitted_estimator(estimator)
     while isinstance(estimator, Pipeline):
