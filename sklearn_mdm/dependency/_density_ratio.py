@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -13,16 +12,18 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from ..critic import PairedCritic
+from ..critic import Critic, PairedCritic
 from ..critic._base import gather
 from ..critic._negatives import offset_indices
 from ..exceptions import TooFewSamplesError
 from ..measures import Measure
 from ..measures._base import CriticKind
 from ..measures._contract import build_checked_critic
+from ..utils._isolation import isolated
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
-from ..utils._threads import one_thread_if_small
+from ..utils._threads import threads_for
 from ._calibration import best_cap, log_normalizer, logistic_weights
 from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
 from ._permutation import MAX_TEST_ROWS, draw_permutations
@@ -132,6 +133,10 @@ class TrainedCritic:
                 f"{sizes[0]} samples are there to train and {sizes[1]} to calibrate the critic on; each part needs at "
                 f"least {fewest}. Pass more samples or smaller groups."
             )
+        with isolated():
+            return self._fit(representations, validation)
+
+    def _fit(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> TrainedCritic:
         rows = np.flatnonzero(~validation)
         # In random order: data often come sorted.
         held = np.random.default_rng(self.seed).permutation(np.flatnonzero(validation))[:MAX_VALIDATION_ROWS]
@@ -139,12 +144,13 @@ class TrainedCritic:
         tensors = self._standardized(representations)
         train, rest = ([z[torch.from_numpy(part)] for z in tensors] for part in (rows, held))
         dims = [z.shape[1] for z in tensors]
-        with torch.random.fork_rng(devices=[]), ExitStack() as threads:
-            torch.default_generator.manual_seed(self.seed)  # initial weights and noise
+        draws = RandomStream(self.seed)
+        with drawing_from(draws):
             self.network_ = build_checked_critic(self.measure, dims, self.hidden_dims, kind=self.kind, raw=True)
             if isinstance(self.network_, PairedCritic) and self.measure.density_ratio:
                 self.network_.silence()
-            threads.enter_context(one_thread_if_small([self.network_], self.batch_size * (1 + self.n_negatives)))
+            self.network_.float()
+        with threads_for([self.network_], self._rows_per_update()):
             self.n_updates_, self.curve_ = train_critic(
                 self.network_,
                 self.measure,
@@ -156,16 +162,22 @@ class TrainedCritic:
                 lr=self.lr,
                 weight_decay=self.weight_decay,
                 seed=self.seed,
+                draws=draws,
             )
-            self.network_.requires_grad_(False).double().eval()
-            mixture = self._choose_mixture(train, rest, dims)
-            self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
-            self._calibrate([z.double() for z in rest])
-            if self.refit and mixture is not None and self.weights_[-1]:
-                # Weighted as on rows that are new to it, the mixture may learn from them too.
-                columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
-                self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
+        self.network_.requires_grad_(False).double().eval()
+        mixture = self._choose_mixture(train, rest, dims)
+        self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
+        self._calibrate([z.double() for z in rest])
+        if self.refit and mixture is not None and self.weights_[-1]:
+            # Weighted as on rows that are new to it, the mixture may learn from them too.
+            columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
+            self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
         return self
+
+    def _rows_per_update(self) -> int:
+        """Rows that all layers of the critic are applied to."""
+        encodes = isinstance(self.network_, PairedCritic) and not isinstance(self.network_, Critic)
+        return self.batch_size * (1 if encodes else 1 + self.n_negatives)
 
     def _standardized(self, representations: Sequence[np.ndarray]) -> list[Tensor]:
         z = (np.concatenate(representations, axis=1) - self.mean_) / self.scale_

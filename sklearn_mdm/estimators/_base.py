@@ -6,8 +6,7 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
@@ -34,9 +33,10 @@ from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
 from ..net._state import NetState
+from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
-from ..utils._threads import one_thread_if_small
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._samples import Samples, read_weight
@@ -142,18 +142,20 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
         reset = not (self.warm_start and hasattr(self, "net_"))
-        samples = self._read(X, y, sample_weight, groups, reset=reset)
-        train, valid = self._split(samples, X_val, y_val)
-        train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
-        self._report(train, valid)
+        with isolated():
+            samples = self._read(X, y, sample_weight, groups, reset=reset)
+            train, valid = self._split(samples, X_val, y_val)
+            train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+            self._report(train, valid)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
         reset = not hasattr(self, "net_")
         if reset:
             self._validate_params()
-        samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
-        self._train(samples, None, reset=reset, max_epochs=None)
+        with isolated():
+            samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
+            self._train(samples, None, reset=reset, max_epochs=None)
         return self
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
@@ -221,7 +223,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """
         if reset:
             self._fit_scaling(train)
-            with self._seeded(0):
+            with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
                 self.net_ = self._build_net(train.X)
         before = None if reset else NetState(self.net_)
         try:
@@ -417,8 +419,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         done = len(net.history)
         net.train_split = None if valid is None else predefined_split(valid)
         try:
-            with self._seeded(1 + done), self._threads(train):
-                net.partial_fit(train)
+            net.partial_fit(train)
         except BaseException:
             net.end_training()
             net.callbacks = []  # a progress bar is still open in them, for one
@@ -458,23 +459,6 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             curve = getattr(self, name, [])[: self.n_iter_ - self._epochs_run]
             setattr(self, name, curve + [float(row.get(key, math.nan)) for row in net.history[len(curve) :]])
 
-    def _threads(self, train: MaskedDataset) -> AbstractContextManager:
-        n_steps = max(x.shape[1] if x.dim() == 3 else 1 for x in train.X.values())
-        return one_thread_if_small([self.net_.fusion_module_], self.batch_size * n_steps)
-
-    @contextmanager
-    def _seeded(self, stream: int) -> Iterator[None]:
-        """Seed torch's global generators inside, and leave them as they were outside."""
-        device = torch.device(self._resolve_device())
-        cuda = [device if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
-        seed = int(np.random.SeedSequence([self._seed, stream]).generate_state(1)[0])
-        with torch.random.fork_rng(devices=cuda):
-            torch.default_generator.manual_seed(seed)
-            if cuda:
-                with torch.cuda.device(cuda[0]):
-                    torch.cuda.manual_seed(seed)
-            yield
-
     # -- applying ----------------------------------------------------------------------------------------------------
 
     def _apply(self, X: Any) -> tuple[np.ndarray, np.dtype]:
@@ -485,13 +469,14 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self, X: Any, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
     ) -> tuple[np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
-        observed = self._read_later(X)
-        if self.missing == "critic" and not observed.complete.all():
-            imputer = self._imputer(observed.complete)
-            evaluate_part = functools.partial(self._evaluate, output=output)
-            values = imputer.evaluate(evaluate_part, self._represent, observed, average)
-        else:
-            values = self._evaluate(observed, output)
+        with isolated():
+            observed = self._read_later(X)
+            if self.missing == "critic" and not observed.complete.all():
+                imputer = self._imputer(observed.complete)
+                evaluate_part = functools.partial(self._evaluate, output=output)
+                values = imputer.evaluate(evaluate_part, self._represent, observed, average)
+            else:
+                values = self._evaluate(observed, output)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(

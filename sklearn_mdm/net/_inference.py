@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs._observed import Observed
-from ..utils._threads import one_thread_if_small
+from ..utils._threads import threads_for
 from ._data import Batch
 
 __all__: list[str] = []
@@ -58,7 +58,7 @@ def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) 
         module.eval()
     size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(X.n_steps, 1)))
     n_rows = min(len(X) if rows is None else len(rows), size) * X.n_steps
-    with torch.no_grad(), one_thread_if_small([module], n_rows):
+    with torch.no_grad(), threads_for([module], n_rows):
         for part in X.batches(size, rows):
             batch = to_batch(part, dtype)
             yield module, batch if on_cpu else batch.to(net.device)
