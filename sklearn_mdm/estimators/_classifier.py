@@ -30,12 +30,12 @@ _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
 class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     r"""Classification on several modalities, by maximising their mutual dependency.
 
-    Encodes each modality, fuses the codes :math:`z_1, \dots, z_m`, and trains with
+    Encodes each modality, fuses the representations :math:`z_1, \dots, z_m`, and trains with
 
     .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
 
-    where :math:`L_{down}` is the cross-entropy and :math:`L_{MDM}` the dependency between the codes, estimated by a
-    critic that is trained alongside (Algorithm 1 of [1]_).
+    where :math:`L_{down}` is the cross-entropy and :math:`L_{MDM}` the dependency between the representations,
+    estimated by a critic that is trained alongside (Algorithm 1 of [1]_).
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         as ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
         see :mod:`sklearn_mdm.fusion`. ``MAGFusion(backbone=...)`` reads texts.
     encoder : str, encoder object, or dict of modality name to either, default="auto"
-        What turns each modality into its code: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
+        What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
         :mod:`sklearn_mdm.encoders`.
     measure : str or Measure, default="kl"
         Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
@@ -58,10 +58,11 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         For a 2-D X: which columns belong to which modality. Selectors are those of
         :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
     missing : {"mean", "token", "skip", "critic"}, default="mean"
-        What stands in for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
-        ``standardize=False``). ``"token"``: a learned code, which takes missing modalities or ``modality_dropout`` in
-        training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction, training samples that
-        the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in training, the mean.
+        What replaces a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
+        ``standardize=False``). ``"token"``: a learned representation, which takes missing modalities or
+        ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction,
+        training samples that the critic behind ``dependency_score`` finds likely, over which predictions are averaged;
+        in training, the mean.
         Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
     modality_dropout : float, default=0.0
         Probability that a training prediction is made without a modality, per sample and modality; at least one is
@@ -71,7 +72,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     critic_lr : float, default=1e-3
         Learning rate of the critic.
     n_negatives : int, default=1
-        Re-paired rows per row of a batch.
+        Negatives per row of a batch.
     standardize : bool, default=True
         Whether to scale each feature to zero mean and unit variance over the observed training rows and steps.
         Without it ``lam`` and ``lr`` depend on the units of the data.

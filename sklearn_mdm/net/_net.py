@@ -56,7 +56,7 @@ class MDMNet(NeuralNet):
     unroll : int, default=1
         Critic updates before each model update.
     n_negatives : int, default=1
-        Re-paired rows per row of a batch; "knife", and "infonce" with its own critic, do without.
+        Negatives per row of a batch; "knife", and "infonce" with its own critic, do without.
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
@@ -72,10 +72,9 @@ class MDMNet(NeuralNet):
         weights follow torch's global generator.
     dtype : torch.dtype, default=torch.float32
         Floating type of parameters and data.
-    dataset : type, default=MaskedDataset
-        Dataset class that X and y are wrapped in.
     iterator_train, iterator_valid : type, default=BatchIterator
-        Iterators over its batches.
+        Iterators over batches: :class:`~sklearn_mdm.net.BatchIterator`, or torch's ``DataLoader`` for its workers
+        (``iterator_train__num_workers=2``).
     train_split : callable or None, default=None
         skorch's split into training and validation data; None validates on nothing.
     **kwargs : dict
@@ -130,7 +129,6 @@ class MDMNet(NeuralNet):
         lr: float = 1e-3,
         random_state: int | None = 0,
         dtype: torch.dtype = torch.float32,
-        dataset: Any = MaskedDataset,
         iterator_train: Any = BatchIterator,
         iterator_valid: Any = BatchIterator,
         train_split: Any = None,
@@ -141,7 +139,7 @@ class MDMNet(NeuralNet):
             criterion,
             optimizer=optimizer,
             lr=lr,
-            dataset=dataset,
+            dataset=kwargs.pop("dataset", MaskedDataset),  # clone passes it on
             iterator_train=iterator_train,
             iterator_valid=iterator_valid,
             train_split=train_split,
@@ -186,16 +184,29 @@ class MDMNet(NeuralNet):
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Wrap X in a MaskedDataset of the net's dtype."""
-        if not isinstance(X, torch.utils.data.Dataset) and self.dataset is MaskedDataset:
+        if self.dataset is not MaskedDataset:
+            raise TypeError(f"MDMNet wraps X in a MaskedDataset, got dataset={self.dataset!r}. Leave it out.")
+        if not isinstance(X, torch.utils.data.Dataset):
             return MaskedDataset(X, y, dtype=self.dtype)
-        return super().get_dataset(X, y)
+        if not isinstance(_rows_of(X)[0], MaskedDataset):
+            raise TypeError(f"MDMNet reads a mapping of arrays, a MaskedDataset or a Subset of one, got {type(X)!r}.")
+        return X
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return the batches of a dataset, shuffled in training by the net's own generator."""
-        iterator = super().get_iterator(dataset, training=training)
-        if training and isinstance(iterator, BatchIterator):
-            iterator.shuffle, iterator.generator = True, self.generators_["batches"]
-        return iterator
+        name = "iterator_train" if training else "iterator_valid"
+        cls, options = getattr(self, name), self.get_params_for(name)
+        size = options.pop("batch_size", self.batch_size)
+        batches = BatchIterator(
+            dataset,
+            len(dataset) if size == -1 else size,
+            shuffle=options.pop("shuffle", training),
+            generator=self.generators_["batches"] if training else None,
+        )
+        if cls is BatchIterator:
+            return batches
+        # A DataLoader, for its workers: it asks for whole batches of rows, and has nothing to collate.
+        return cls(dataset, batch_size=None, sampler=batches.rows, **options)
 
     @property
     def fusion_module_(self) -> Any:
@@ -292,7 +303,7 @@ class MDMNet(NeuralNet):
 
     @property
     def _fewest_rows(self) -> int:
-        """Fewest rows on which re-pairing says anything."""
+        """Fewest rows that make negatives which say anything."""
         return fewest_rows(len(self.fusion_module_.code_dims))
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> MDMNet:
@@ -324,7 +335,19 @@ class MDMNet(NeuralNet):
             for _ in range(self.unroll):
                 self._critic_step(next(self.critic_batches_))
             self._learn_critic(False)  # the model step passes gradients through T, not to it
-        return self._model_step(batch)
+        if not self.pending_:
+            self._zero_grad_optimizer(set_to_none=True)
+        step = self.train_step_single(batch, **fit_params)
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
+        return step
+
+    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
+        self.optimizer_.zero_grad(set_to_none=bool(set_to_none))  # the critic's is for _critic_step
+
+    def _step_optimizer(self, step_fn: Any) -> None:
+        self.optimizer_.step(step_fn)
 
     def _learn_critic(self, learn: bool) -> None:
         for parameter in getattr(self, "critic_parameters_", ()):
@@ -335,16 +358,15 @@ class MDMNet(NeuralNet):
         self.optimizer_critic_.zero_grad(set_to_none=True)
         with drawing_from(self.draws_["critic"]):
             with torch.no_grad():
-                codes = self.fusion_module_.represent(batch.X, batch.mask)
-            objective = self._critic_objective(list(codes.values()))
+                z = self.fusion_module_.represent(batch.X, batch.mask)
+            objective = self._critic_objective(list(z.values()))
         (-objective).backward()
         self.optimizer_critic_.step()
 
-    def _model_step(self, batch: Any) -> dict[str, Any]:
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Task loss minus ``lam`` times dependency of a batch, and its gradient."""
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
-        if not self.pending_:
-            self.optimizer_.zero_grad(set_to_none=True)
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
         with drawing_from(self.draws_["module"]):
             output = self.module_(Xi.X, mask)
@@ -359,9 +381,6 @@ class MDMNet(NeuralNet):
                 loss = loss - self.lam * dependency
         loss.backward()
         self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
-        self.pending_ += 1
-        if self.pending_ >= self.accumulate:
-            self._update_module(batch)
         return {"loss": loss, "y_pred": output.prediction}
 
     def _update_module(self, batch: Any) -> None:
@@ -377,19 +396,19 @@ class MDMNet(NeuralNet):
             batch=batch,
             training=True,
         )
-        self.optimizer_.step()
+        self._step_optimizer(None)
         self.n_updates_ += 1
 
-    def _pairing(self, n: int) -> Tensor:
-        """Rows of each modality in the re-paired samples of n rows."""
+    def _negatives(self, n: int) -> Tensor:
+        """Row of each modality in the negatives of n rows."""
         index = offset_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, self.generators_["negatives"])
         return index.to(self.device)
 
-    def _critic_objective(self, codes: list[Tensor]) -> Tensor:
-        return self.measure_.critic_objective(self.critic_, codes, self._pairing(len(codes[0])))
+    def _critic_objective(self, z: list[Tensor]) -> Tensor:
+        return self.measure_.critic_objective(self.critic_, z, self._negatives(len(z[0])))
 
-    def _value(self, codes: list[Tensor]) -> Tensor:
-        return self.measure_.value(self.critic_, codes, self._pairing(len(codes[0])))
+    def _value(self, z: list[Tensor]) -> Tensor:
+        return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
     def _dependency(self, batch: Batch, y: Tensor, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
         """The dependency term of a batch that was predicted with this mask; None with too few complete rows."""
@@ -401,17 +420,17 @@ class MDMNet(NeuralNet):
         dropped = mask is not batch.mask
         if self.measure_.needs_y:
             return self._value_of_logits(batch, y, None if dropped else output.prediction)
-        codes = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
+        z = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
         if batch.complete is None:
-            return self._value(list(codes.values()))
-        return self._value([code[batch.complete] for code in codes.values()])
+            return self._value(list(z.values()))
+        return self._value([part[batch.complete] for part in z.values()])
 
     def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
         """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
         rows = torch.arange(len(batch), device=self.device)
         if batch.complete is not None:
             rows = rows[batch.complete]
-        pairing = rows[self._pairing(len(rows))]
+        pairing = rows[self._negatives(len(rows))]
         joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
         return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
 
