@@ -105,6 +105,7 @@ class TrainedCritic:
 
     # -- training ----------------------------------------------------------------------------------------------------
 
+    @isolated()
     def fit(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> TrainedCritic:
         """Train, stop and calibrate.
 
@@ -133,10 +134,6 @@ class TrainedCritic:
                 f"{sizes[0]} samples are there to train and {sizes[1]} to calibrate the critic on; each part needs at "
                 f"least {fewest}. Pass more samples or smaller groups."
             )
-        with isolated():
-            return self._fit(representations, validation)
-
-    def _fit(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> TrainedCritic:
         rows = np.flatnonzero(~validation)
         # In random order: data often come sorted.
         held = np.random.default_rng(self.seed).permutation(np.flatnonzero(validation))[:MAX_VALIDATION_ROWS]
@@ -224,6 +221,7 @@ class TrainedCritic:
         generator = torch.Generator().manual_seed(self.seed + 1)
         return [offset_indices(len(z[0]), len(z), 1, generator) for _ in range(EVALUATION_SETS)]
 
+    @isolated()
     def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:
         """Return s, the calibrated log ratio before it is normalised, of each row, (n_samples,).
 
@@ -238,6 +236,7 @@ class TrainedCritic:
     def _calibrated(self, parts: np.ndarray) -> np.ndarray:
         return np.minimum(self.weights_ @ parts, self.cap_)
 
+    @isolated()
     def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> TrainedCritic:
         """Take the normaliser from these rows, whose groups are independent units."""
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
@@ -265,6 +264,7 @@ class TrainedCritic:
         """
         return self.log_ratio(representations) - self.log_normalizer_
 
+    @isolated()
     def score(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> tuple[float, float]:
         """Value of the measure on these rows, and its standard error, for which groups are independent units.
 
@@ -299,6 +299,7 @@ class TrainedCritic:
                 values.append(self.measure.value(self.network_, [z_j[rows] for z_j in z], index).item())
         return np.asarray(values)
 
+    @isolated()
     def permutation_means(self, representations: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
         """Mean log ratio of (at most 2,000 of) the rows, then of those with modalities permuted independently.
 
@@ -317,6 +318,7 @@ class TrainedCritic:
                 return np.array([network(gather(single, index)).mean().item() for index in indices])
         return self._evidence(self._parts(z, indices)).reshape(1 + n_permutations, len(rows)).mean(1)
 
+    @isolated()
     def evidence(self, representations: Sequence[np.ndarray]) -> np.ndarray:
         """Log ratio of each row for a test of independence, before it is normalised, (n_samples,)."""
         return self._evidence(self._parts(self._double(representations)))

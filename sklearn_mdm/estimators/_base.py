@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
@@ -145,8 +146,19 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         with isolated():
             samples = self._read(X, y, sample_weight, groups, reset=reset)
             train, valid = self._split(samples, X_val, y_val)
-            train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
-            self._report(train, valid)
+            train, valid, finished = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+            try:
+                if finished:
+                    self._report(train, valid)
+            except KeyboardInterrupt:
+                finished = False
+        if not finished:
+            warnings.warn(
+                f"fit was interrupted in epoch {self.n_iter_} or after it. The estimator keeps what was learned until "
+                "then, without a critic that reports dependency: fit_dependency(X) trains one.",
+                UserWarning,
+                stacklevel=3,
+            )
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
@@ -155,7 +167,9 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             self._validate_params()
         with isolated():
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
-            self._train(samples, None, reset=reset, max_epochs=None)
+            *_, finished = self._train(samples, None, reset=reset, max_epochs=None)
+        if not finished:
+            raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
         return self
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
@@ -216,10 +230,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     def _train(
         self, train: Samples, valid: Samples | None, *, reset: bool, max_epochs: int | None
-    ) -> tuple[Samples, Samples | None]:
+    ) -> tuple[Samples, Samples | None, bool]:
         """Train the net, a new one on reset, for at most so many epochs; None makes the one epoch of a partial_fit.
 
-        Returns the samples as the module prepared them.
+        Returns the samples as the module prepared them, and whether training came to its end before a Ctrl-C.
         """
         if reset:
             self._fit_scaling(train)
@@ -228,20 +242,20 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         before = None if reset else NetState(self.net_)
         try:
             train, valid = self._prepared_samples(train, valid)
-            self._run_net(*self._datasets(train, valid), max_epochs)
+            finished = self._run_net(*self._datasets(train, valid), max_epochs)
             self._summarize(train.X, whole=reset or max_epochs is not None)
-        except BaseException as error:
+        except BaseException:
             if before is None:
                 del self.net_
-            elif not isinstance(error, KeyboardInterrupt):
+            else:
                 before.restore()  # one bad batch must not cost what was learned before
             raise
         # The critic of an earlier net reads representations that are no longer made.
         self.__dict__.pop("reporting_critic_", None)
         self.__dict__.pop("imputer_", None)
-        if reset or max_epochs is not None:  # once for a stream of small batches
+        if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(train)
-        return train, valid
+        return train, valid, finished
 
     def _report(self, train: Samples, valid: Samples | None) -> None:
         """Train the critic that reports dependency on what the net was trained on, if that is enough."""
@@ -290,6 +304,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """What the net reads of X."""
         return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
 
+    @isolated()
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
         prepare = getattr(self.net_.fusion_module_, "prepare", None)
@@ -384,8 +399,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         )
         return net.initialize()
 
-    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> None:
-        """Run the epochs of the net."""
+    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> bool:
+        """Run the epochs of the net; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
@@ -428,9 +443,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         finally:
             net.train_split = None  # it holds the validation data
         self._epochs_run = len(net.history) - done
-        finished = self._epochs_run == epochs and "train_task_loss" in net.history[-1]
-        if not finished and not net.stopped_:
-            raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
+        finished = net.stopped_ or (self._epochs_run == epochs and "train_task_loss" in net.history[-1])
+        if not finished and not net.n_updates_:
+            raise KeyboardInterrupt("training was interrupted before its first update")  # skorch swallows it
+        return finished
 
     def _summarize(self, X: Observed, *, whole: bool) -> None:
         """Set the attributes that describe the training, and see that its last update left a usable net."""
@@ -469,14 +485,13 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self, X: Any, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
     ) -> tuple[np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
-        with isolated():
-            observed = self._read_later(X)
-            if self.missing == "critic" and not observed.complete.all():
-                imputer = self._imputer(observed.complete)
-                evaluate_part = functools.partial(self._evaluate, output=output)
-                values = imputer.evaluate(evaluate_part, self._represent, observed, average)
-            else:
-                values = self._evaluate(observed, output)
+        observed = self._read_later(X)
+        if self.missing == "critic" and not observed.complete.all():
+            imputer = self._imputer(observed.complete)
+            evaluate_part = functools.partial(self._evaluate, output=output)
+            values = imputer.evaluate(evaluate_part, self._represent, observed, average)
+        else:
+            values = self._evaluate(observed, output)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(

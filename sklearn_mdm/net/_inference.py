@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs._observed import Observed
+from ..utils._isolation import isolated
 from ..utils._threads import threads_for
 from ._data import Batch
 
@@ -29,12 +30,14 @@ ToBatch = Callable[[Observed, torch.dtype], Batch]
 _copies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
+@isolated()
 def evaluate(net: Any, X: Observed, to_batch: ToBatch, output: Literal["prediction", "fused"]) -> np.ndarray:
     """Outputs of the module for X, (n, n_outputs), or its fused representations, (n, k)."""
     values = (getattr(module(batch.X, batch.mask), output) for module, batch in _batches(net, X, None, to_batch))
     return _joined(values, len(X))
 
 
+@isolated()
 def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Representation (n, k_m) of each modality of X, or of some rows of it."""
     batches = _batches(net, X, rows, to_batch)

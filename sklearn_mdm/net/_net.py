@@ -370,7 +370,7 @@ class MDMNet(NeuralNet):
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
         with drawing_from(self.draws_["module"]):
             output = self.module_(Xi.X, mask)
-        loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
+            loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
