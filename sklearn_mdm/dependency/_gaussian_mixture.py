@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -22,6 +23,9 @@ MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 MAX_FEATURES = 256
+
+# Filters of warnings belong to all threads: two that change and restore them side by side would leave them changed.
+_filters = threading.Lock()
 
 
 class MixtureRatio(nn.Module):
@@ -120,7 +124,7 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 
 
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
-    with warnings.catch_warnings():
+    with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
         return mixture.fit(rows)
 
