@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..critic._negatives import offset_indices
 from ..measures import Measure
 from ..measures._base import log_mean_exp
-from ..utils._rng import RandomStream, drawing_from
+from ..utils._rng import RandomStream, drawing_from, may_draw
 
 __all__: list[str] = []
 
@@ -59,7 +59,7 @@ def train_critic(
         If the objective becomes non-finite.
     """
     n, m = len(train[0]), len(train)
-    generator = torch.Generator().manual_seed(seed)
+    generator, intercept = torch.Generator().manual_seed(seed), may_draw(network, measure)
     size = min(batch_size, n)
     n_updates = min(n_updates, math.ceil(MAX_PASSES * n / size))
     optimizer, schedule = _optimizer(network, n_updates, lr, weight_decay)
@@ -77,7 +77,7 @@ def train_critic(
         batch = [z.index_select(0, rows) for z in train]
         optimizer.zero_grad(set_to_none=True)
         index = offset_indices(size, m, n_negatives, generator)
-        with drawing_from(draws):
+        with drawing_from(draws, intercept=intercept):
             objective = measure.critic_objective(network, batch, index)
         (-objective).backward()
         optimizer.step()
