@@ -48,6 +48,8 @@ def train_critic(
     weight_decay: float,
     seed: int,
     draws: RandomStream,
+    n_checks: int = CHECKS,
+    n_validation_sets: int = VALIDATION_SETS,
 ) -> Course:
     """Train a critic in place; it ends with the averaged weights of the smallest validation loss.
 
@@ -63,8 +65,9 @@ def train_critic(
     size = min(batch_size, n)
     n_updates = min(n_updates, math.ceil(MAX_PASSES * n / size))
     optimizer, schedule = _optimizer(network, n_updates, lr, weight_decay)
-    check_every = max(1, n_updates // CHECKS)
-    held_index = offset_indices(len(validation[0]), m, VALIDATION_SETS, generator)
+    check_every = max(1, n_updates // n_checks)
+    patience = PATIENCE * n_checks // CHECKS * check_every
+    held_index = offset_indices(len(validation[0]), m, n_validation_sets, generator)
     average = copy.deepcopy(network).eval()
     best, best_update = copy.deepcopy(average.state_dict()), 0
     curve = [_validation_loss(average, measure, validation, held_index, draws)]
@@ -93,7 +96,7 @@ def train_critic(
             curve.append(_validation_loss(average, measure, validation, held_index, draws))
             if curve[-1] < best_loss:
                 best, best_update = copy.deepcopy(average.state_dict()), update
-            elif update - best_update >= PATIENCE * check_every:
+            elif update - best_update >= patience:
                 break
     network.load_state_dict(best)
     return Course(best_update, curve)

@@ -39,7 +39,7 @@ from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
 from ._critic_imputer import CriticImputer, weighted_means
-from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
+from ._dependency_mixin import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._samples import Samples, read_weight
 from ._scaling import fit_scalers, scale
 
@@ -50,7 +50,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCOD
 # With fewer samples, early_stopping="auto" keeps them all for training.
 MIN_SAMPLES_TO_SPLIT = 100
 # Samples that the reporting critic is trained and calibrated on, beyond which its values hardly move.
-MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 10_000
+MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
 
 class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -275,7 +275,12 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
             # fits of a few epochs the fixed cost of calibration brings that near a quarter.
             self.reporting_critic_ = train_reporting_critic(
-                z, groups=groups, held_out=held_out, n_updates=max(1, updates // 5), seed=self._seed
+                z,
+                groups=groups,
+                held_out=held_out,
+                n_updates=min(max(1, updates // 5), DEPENDENCY_UPDATES),
+                thrifty=True,
+                seed=self._seed,
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples

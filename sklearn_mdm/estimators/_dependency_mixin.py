@@ -37,6 +37,7 @@ def train_reporting_critic(
     groups: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     n_updates: int,
+    thrifty: bool = False,
     seed: int,
 ) -> TrainedCritic:
     """Train a critic on one part of the rows, and calibrate it on the other.
@@ -51,6 +52,8 @@ def train_reporting_critic(
         Rows to calibrate on, instead of a random third.
     n_updates : int
         Most updates.
+    thrifty : bool, default=False
+        Whether to spend less where there is much data.
     seed : int
         Seed of the split, of the critic and of its batches.
 
@@ -74,6 +77,7 @@ def train_reporting_critic(
         n_negatives=4,
         n_components=4,
         refit=False,
+        thrifty=thrifty,
         seed=seed,
     ).fit(z, held_out)
     rest = [part[held_out] for part in z]
