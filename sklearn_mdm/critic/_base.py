@@ -9,8 +9,6 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PairedCritic"]
-
 # One tensor (n_samples, k_j) per modality.
 Representations: TypeAlias = Sequence[Tensor]
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ..utils._layers import mlp
 from ._base import PairedCritic, Representations, split, zero_
 
-__all__ = ["Critic"]
-
 
 class Critic(PairedCritic):
     r"""Multilayer perceptron on the concatenated representations.

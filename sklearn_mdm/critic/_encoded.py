@@ -13,8 +13,6 @@ from torch.nn.functional import gelu, layer_norm
 
 from ._base import PairedCritic, Representations, zero_
 
-__all__ = ["EncodedCritic"]
-
 
 class EncodedCritic(PairedCritic):
     r"""Encodes each modality on its own; modalities only meet in the last layer.

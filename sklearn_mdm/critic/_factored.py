@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from ..utils._layers import mlp
 from ._base import PairedCritic, Representations, zero_
 
-__all__ = ["MultilinearCritic", "SeparableCritic"]
-
 
 class SeparableCritic(PairedCritic):
     r"""Sum of inner products between the encoded modalities, over pairs of modalities.

@@ -11,8 +11,6 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from ._base import Inputs, Representations, split
 
-__all__ = ["LipschitzCritic"]
-
 
 class _MaxMin(nn.Module):
     """Sorts pairs of units: 1-Lipschitz, and keeps the norm of the gradient, unlike ReLU."""

@@ -27,8 +27,6 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-__all__ = ["DependencyEstimator"]
-
 FITTED = (
     "critics_",
     "dependency_",

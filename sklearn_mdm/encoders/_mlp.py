@@ -12,8 +12,6 @@ from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Encoder
 
-__all__ = ["MLPEncoder"]
-
 
 class MLPEncoder(Encoder):
     """Multilayer perceptron on one modality.

@@ -17,8 +17,6 @@ from sklearn.utils.validation import column_or_1d
 from ._base import BaseMDMFusion
 from ._target import check_target
 
-__all__ = ["MDMFusionClassifier"]
-
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
     # With the power of the target's scale by which the loss grows.
     "squared_error": (torch.nn.MSELoss, 2),

@@ -16,8 +16,6 @@ from ._classifier import _LOSSES
 from ._scaling import standardize
 from ._target import check_target
 
-__all__ = ["MDMFusionRegressor"]
-
 
 class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     r"""Regression on several modalities, by maximising their mutual dependency.

@@ -13,8 +13,6 @@ from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import mean_over_steps
 from ._base import FusionModule
 
-__all__: list[str] = []
-
 
 def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: Missing) -> None:
     """Reject modalities without a common time axis, and options that the fusion class ``owner`` would not use.

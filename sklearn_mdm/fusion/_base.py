@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._modality_encoders import ModalityEncoders
 
-__all__ = ["Fusion", "FusionModule", "FusionOutput"]
-
 
 class FusionOutput(NamedTuple):
     """Output of a fusion module for a batch of B samples.

@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import observed
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["LateFusion"]
 
 
 class LateFusion(Fusion):

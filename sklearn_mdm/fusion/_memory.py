@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._steps import observed
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._aligned import align, any_observed, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
@@ -20,8 +20,6 @@ from ._packed import GatedMemory, LSTMStates, Packing, shift
 
 if TYPE_CHECKING:
     from ._multi_attention import MultiAttentionFusion
-
-__all__ = ["MemoryFusion"]
 
 
 class MemoryFusion(Fusion):

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._aligned import EmbeddedSteps, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
 from ._memory import widths_per_modality
 from ._packed import Packing
-
-__all__ = ["MultiAttentionFusion"]
 
 
 class MultiAttentionFusion(Fusion):

@@ -11,8 +11,6 @@ from torch.autograd.function import once_differentiable
 
 from ..encoders._steps import order_of_steps
 
-__all__: list[str] = []
-
 # Gradient of the input from that of the output and the output itself, in one pass over memory.
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from ..critic import CRITICS
 from ..critic._base import Representations
 
-__all__ = ["Measure"]
-
 # Forms of T.
 CriticKind = Literal["concatenated", "encoded", "separable", "multilinear"]
 

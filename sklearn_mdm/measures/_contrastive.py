@@ -12,8 +12,6 @@ from ..critic import LipschitzCritic, MultilinearCritic
 from ..critic._base import Representations
 from ._base import CriticKind, Measure
 
-__all__ = ["InfoNCE", "WassersteinPredictiveCoding"]
-
 # Most combinations of rows whose T is held at a time.
 MAX_TUPLES = 2**18
 

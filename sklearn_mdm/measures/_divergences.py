@@ -14,8 +14,6 @@ from torch.nn.functional import softplus
 from ..critic._base import Representations
 from ._base import CriticKind, Measure, donsker_varadhan, log_mean_exp
 
-__all__ = ["KL", "SMILE", "FDivergence", "JensenShannon"]
-
 Divergence = Literal["kl", "reverse_kl", "jensen_shannon", "squared_hellinger"]
 
 

@@ -13,8 +13,6 @@ from ..critic import PairedCritic
 from ..critic._base import Representations
 from ._base import CriticKind, Measure
 
-__all__ = ["KNIFE", "MixtureCritic"]
-
 # Log scales of a kernel lie within this of zero: a kernel neither shrinks onto single rows nor covers everything.
 MAX_LOG_SCALE = 3.0
 # Spread of the initial modes. All kernels start near the standard normal, so that T starts near zero.

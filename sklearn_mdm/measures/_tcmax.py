@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from ._base import CriticKind, Measure, donsker_varadhan
 
-__all__ = ["TCMax"]
-
 
 class TCMax(Measure):
     r"""Total correlation of the modalities *and the label*, with the logits of the classifier as critic.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from ..critic import LipschitzCritic
 from ._base import CriticKind, Measure
 
-__all__ = ["Wasserstein"]
-
 
 class Wasserstein(Measure):
     r"""Wasserstein-1 distance between joint and product, by the Kantorovich-Rubinstein dual.

@@ -13,8 +13,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__: list[str] = []
-
 # Larger numbers of tokens mean "no limit" in configurations and tokenizers.
 MAX_POSITIONS = 10**6
 

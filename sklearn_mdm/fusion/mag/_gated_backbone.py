@@ -20,8 +20,6 @@ from ._cache import cached_states
 from ._gate import AdaptationGate, Gated
 from ._text import N_COLUMNS, TOKEN, TYPE, WORD
 
-__all__: list[str] = []
-
 # Rows of a pass in evaluation, where texts are brought together by their length.
 MAX_ROWS_PER_PASS = 32
 

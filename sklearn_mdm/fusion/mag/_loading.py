@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-__all__: list[str] = []
-
 # Seconds after which a hub that does not answer counts as out of reach.
 HUB_TIMEOUT = 5.0
 

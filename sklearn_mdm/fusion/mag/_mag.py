@@ -23,8 +23,6 @@ from ._gated_embeddings import GatedEmbeddings
 from ._loading import load_model, load_outline, load_tokenizer
 from ._text import TextSchema
 
-__all__ = ["MAGFusion"]
-
 
 class MAGFusion(Fusion):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).

@@ -15,8 +15,6 @@ from ...inputs._observed import Observed
 from ...inputs._padding import ends
 from ...inputs._schema import ModalitySchema
 
-__all__: list[str] = []
-
 # Columns of the array that a text becomes, one row per token. Single precision holds such integers exactly.
 TOKEN, WORD, TYPE = range(3)
 N_COLUMNS = 3
