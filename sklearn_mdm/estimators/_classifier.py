@@ -138,14 +138,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     }
 
     def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        groups: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
     ) -> MDMFusionClassifier:
         """Fit the encoders, the fusion and the critic.
 

@@ -144,12 +144,7 @@ class Fusion(BaseEstimator):
     """
 
     def build(
-        self,
-        shapes: Shapes,
-        n_outputs: int,
-        *,
-        encoder: EncoderChoice = "auto",
-        missing: Missing = "mean",
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
         """Return the fusion module.
 

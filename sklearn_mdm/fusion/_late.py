@@ -60,10 +60,7 @@ class LateFusion(Fusion):
     """
 
     def __init__(
-        self,
-        hidden_dims: Sequence[int] = (64,),
-        weights: Literal["learned", "even"] = "learned",
-        dropout: float = 0.0,
+        self, hidden_dims: Sequence[int] = (64,), weights: Literal["learned", "even"] = "learned", dropout: float = 0.0
     ) -> None:
         self.hidden_dims = hidden_dims
         self.weights = weights

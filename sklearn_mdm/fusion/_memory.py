@@ -116,12 +116,7 @@ class MemoryFusion(Fusion):
 
 class _MemoryFusion(FusionModule):
     def __init__(
-        self,
-        fusion: MemoryFusion,
-        shapes: Shapes,
-        code_dims: dict[str, int],
-        n_outputs: int,
-        missing: Missing,
+        self, fusion: MemoryFusion, shapes: Shapes, code_dims: dict[str, int], n_outputs: int, missing: Missing
     ) -> None:
         super().__init__()
         self.code_dims = code_dims

@@ -69,12 +69,7 @@ class Measure(BaseEstimator):
     needs_y = False
 
     def build_critic(
-        self,
-        code_dims: Widths,
-        hidden_dims: Widths = (64, 64),
-        *,
-        kind: CriticKind | None = None,
-        raw: bool = False,
+        self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, kind: CriticKind | None = None, raw: bool = False
     ) -> nn.Module:
         """Return the critic that this measure trains.
 

@@ -177,8 +177,8 @@ class FDivergence(Measure):
         return self.objective(*(1 + torch.as_tensor(ratio) for ratio in (log_ratio_joint, log_ratio_product))).item()
 
 
-# Of T on rows of the data, p, and on negatives, q; written out, as exponents that cancel would overflow. With s = T - 1,
-# the log density ratio, and u = e^s:
+# Of T on rows of the data, p, and on negatives, q; written out, as exponents that cancel would overflow. With s = T - 1
+# (the log density ratio) and u = e^s:
 #   divergence         f(u)                                      f'(u)                       f*(f'(u))
 #   kl                 u log u                                   1 + s                       e^s
 #   reverse_kl         -log u                                    -e^-s                       s - 1

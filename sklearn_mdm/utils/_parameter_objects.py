@@ -12,19 +12,7 @@ __all__: list[str] = []
 
 
 def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
-    """Return a fresh parameter object for a name, or a clone of the object that was passed.
-
-    Parameters
-    ----------
-    parameter : str
-        Name of the estimator's parameter, for the error message.
-    value : str or object
-        What the user passed.
-    registry : mapping of str to type
-        The names that are understood.
-    method : str
-        The method that an object must have to be accepted.
-    """
+    """Return a fresh parameter object for a name in the registry, or a clone of an object that has the method."""
     if isinstance(value, str):
         if value not in registry:
             raise ValueError(
@@ -41,17 +29,7 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
 
 
 def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]) -> None:
-    """Raise if ``parameter__...`` is to be set while the parameter is a name and not an object.
-
-    Parameters
-    ----------
-    estimator : object
-        Holds the current values.
-    params : mapping of str to object
-        What ``set_params`` was given.
-    registries : mapping of str to mapping
-        For each parameter that takes a name or an object, the names that are understood.
-    """
+    """Raise if one of ``params``, passed to ``set_params``, is ``parameter__...`` and the parameter is no object."""
     for parent, registry in registries.items():
         value = params.get(parent, getattr(estimator, parent))
         nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}

@@ -30,28 +30,11 @@ class _StopPassError(Exception):
 
 
 class Backbone(nn.Module):
-    """A transformer whose states can be changed in front of one of its layers.
+    """A transformer, changed in place, whose states can be changed in front of one of its layers.
 
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-        An encoder with ``config.num_hidden_layers`` layers; it is changed in place.
-    layer : int
-        How many layers come before the change: 0 means the embeddings, -1 all layers.
-    frozen_layers : int or "all"
-        How many layers are fixed, the embeddings with them; 0 fixes nothing.
-    bf16 : bool
-        Whether matrix products are computed in bfloat16 in training.
-
-    Attributes
-    ----------
-    hidden_size : int
-        Width of the states.
-    n_positions : int or None
-        Most tokens that it has positions for.
-    precomputed : bool
-        Whether the states in front of the layer never change, and are to be computed once. Not in models whose layers
-        depend on their number, such as DeBERTa with a convolution behind the first.
+    ``layer``, ``frozen_layers`` and ``bf16`` are those of :class:`MAGFusion`. If ``precomputed``, the states in front
+    of the layer never change, and are to be computed once. Not in models whose layers depend on their number, such as
+    DeBERTa with a convolution behind the first.
     """
 
     def __init__(self, model: Any, layer: int, frozen_layers: int | Literal["all"], bf16: bool) -> None:
