@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-__all__: list[str] = []
-
 
 def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
     """Return a fresh parameter object for a name in the registry, or a clone of an object that has the method."""
