@@ -83,7 +83,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    # GridSearchCV.fit(..., groups=g) reaches the stopping split without a set_fit_request.
+    # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
     # -- what subclasses fill in -------------------------------------------------------------------------------------

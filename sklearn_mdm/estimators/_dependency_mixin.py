@@ -241,7 +241,7 @@ class DependencyMixin:
             )
         n, m = len(z[0]), len(z)
         if n < m:
-            raise ValueError(f"{n} complete samples cannot re-pair {m} modalities; pass at least {m}.")
+            raise ValueError(f"{n} complete samples make no negatives of {m} modalities; pass at least {m}.")
         generator = torch.Generator().manual_seed(0)
         tensors = [torch.as_tensor(part, dtype=net.dtype, device=net.device) for part in z]
         with torch.no_grad():

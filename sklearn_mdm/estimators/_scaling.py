@@ -12,7 +12,7 @@ from ..inputs._observed import Observed
 __all__: list[str] = []
 
 # Numbers that are looked at at a time. Smaller data are standardised in one go, as StandardScaler itself would.
-NUMBERS_AT_ONCE = 2**22
+MAX_NUMBERS_AT_ONCE = 2**22
 
 
 def fit_scalers(
@@ -44,7 +44,7 @@ def fit_scalers(
         # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
         scaler = StandardScaler().set_output(transform="default")
         mask, n_steps = X.masks[name], array.shape[1] if array.ndim == 3 else 1
-        size = max(1, NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
+        size = max(1, MAX_NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             chosen = part if everything else rows[part]

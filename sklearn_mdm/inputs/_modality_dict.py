@@ -54,7 +54,7 @@ class ModalityDict(SliceDict):
     (4, 2, ['good', None])
     """
 
-    def __init__(self, data: Mapping[Hashable, Any] | None = None, /, **modalities: Any) -> None:
+    def __init__(self, data: Mapping[Any, Any] | None = None, /, **modalities: Any) -> None:
         values = _as_values(data, modalities)
         self._len = common_length(values)
         dict.__init__(self, values)
@@ -124,7 +124,7 @@ class ModalityDict(SliceDict):
         """
         return type(self)(self)
 
-    def update(self, other: Mapping[Hashable, Any] | None = None, /, **modalities: Any) -> None:
+    def update(self, other: Mapping[Any, Any] | None = None, /, **modalities: Any) -> None:
         """Set the modalities of another mapping in this one: all of them, or none if they do not fit.
 
         Parameters

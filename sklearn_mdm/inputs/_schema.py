@@ -40,7 +40,7 @@ class ModalitySchema:
     columns : dict or None
         Column positions of each modality when X is flat.
     unscaled : frozenset
-        Modalities whose numbers are not to be standardised: codes, such as those of tokens.
+        Modalities whose numbers are not to be standardised, such as those of tokens.
     """
 
     unscaled: frozenset = frozenset()

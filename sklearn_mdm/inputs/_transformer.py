@@ -226,7 +226,7 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
     (3, 1)
     """
 
-    def __init__(self, transformers: Any = PASSTHROUGH, *, modalities: Mapping[Hashable, Any] | None = None) -> None:
+    def __init__(self, transformers: Any = PASSTHROUGH, *, modalities: Mapping[Any, Any] | None = None) -> None:
         self.transformers = transformers
         self.modalities = modalities
 

@@ -18,7 +18,7 @@ __all__ = ["BatchIterator", "MaskedDataset"]
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
 MIN_BATCH = 4
 # Numbers that are scaled and copied at a time: the copy of X is then all the memory that it takes.
-NUMBERS_AT_ONCE = 2**20
+MAX_NUMBERS_COPIED = 2**20
 
 Scale = Callable[[Hashable, np.ndarray], np.ndarray]
 
@@ -85,7 +85,7 @@ def _copied(
 ) -> Tensor:
     copied = torch.empty(array.shape, dtype=dtype)
     out = copied.numpy()
-    size = max(1, NUMBERS_AT_ONCE // max(1, array[:1].size))
+    size = max(1, MAX_NUMBERS_COPIED // max(1, array[:1].size))
     for start in range(0, len(array), size):
         rows = slice(start, start + size)
         part = array[rows]
@@ -170,7 +170,7 @@ class MaskedDataset(torch.utils.data.Dataset):
 
 
 class BatchIterator:
-    """Iterates over whole batches of a dataset with ``__getitems__``; stands in for torch's DataLoader.
+    """Iterates over whole batches of a dataset with ``__getitems__``; takes the place of torch's DataLoader.
 
     Parameters
     ----------

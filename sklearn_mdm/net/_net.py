@@ -54,7 +54,7 @@ class MDMNet(NeuralNet):
     unroll : int, default=1
         Critic updates before each model update.
     n_negatives : int, default=1
-        Re-paired rows per row of a batch; "knife", and "infonce" with its own critic, do without.
+        Negatives per row of a batch; "knife", and "infonce" with its own critic, do without.
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
@@ -289,7 +289,7 @@ class MDMNet(NeuralNet):
 
     @property
     def _fewest_rows(self) -> int:
-        """Fewest rows on which re-pairing says anything."""
+        """Fewest rows that make negatives which say anything."""
         return fewest_rows(len(self.fusion_module_.code_dims))
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
@@ -343,9 +343,9 @@ class MDMNet(NeuralNet):
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
         with torch.no_grad():
-            codes = self.fusion_module_.represent(batch.X, batch.mask)
+            z = self.fusion_module_.represent(batch.X, batch.mask)
         self.optimizer_critic_.zero_grad(set_to_none=True)
-        (-self._critic_objective(list(codes.values()))).backward()
+        (-self._critic_objective(list(z.values()))).backward()
         self.optimizer_critic_.step()
 
     def _model_step(self, batch: Any) -> dict[str, Any]:
@@ -386,16 +386,16 @@ class MDMNet(NeuralNet):
         )
         self.optimizer_.step()
 
-    def _pairing(self, n: int) -> Tensor:
-        """Rows of each modality in the re-paired samples of n rows."""
+    def _negatives(self, n: int) -> Tensor:
+        """Row of each modality in the negatives of n rows."""
         index = offset_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, self.generators_["negatives"])
         return index.to(self.device)
 
-    def _critic_objective(self, codes: list[Tensor]) -> Tensor:
-        return self.measure_.critic_objective(self.critic_, codes, self._pairing(len(codes[0])))
+    def _critic_objective(self, z: list[Tensor]) -> Tensor:
+        return self.measure_.critic_objective(self.critic_, z, self._negatives(len(z[0])))
 
-    def _value(self, codes: list[Tensor]) -> Tensor:
-        return self.measure_.value(self.critic_, codes, self._pairing(len(codes[0])))
+    def _value(self, z: list[Tensor]) -> Tensor:
+        return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
     def _dependency(self, batch: Batch, y: Tensor, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
         """The dependency term of a batch that was predicted with this mask; None with too few complete rows."""
@@ -407,17 +407,17 @@ class MDMNet(NeuralNet):
         dropped = mask is not batch.mask
         if self.measure_.needs_y:
             return self._value_of_logits(batch, y, None if dropped else output.prediction)
-        codes = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
+        z = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
         if batch.complete is None:
-            return self._value(list(codes.values()))
-        return self._value([code[batch.complete] for code in codes.values()])
+            return self._value(list(z.values()))
+        return self._value([part[batch.complete] for part in z.values()])
 
     def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
         """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
         rows = torch.arange(len(batch), device=self.device)
         if batch.complete is not None:
             rows = rows[batch.complete]
-        pairing = rows[self._pairing(len(rows))]
+        pairing = rows[self._negatives(len(rows))]
         joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
         return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
 

@@ -112,7 +112,7 @@ def test_a_single_row__has_a_value_but_no_spread(fitted, X):
     score, std = fitted.dependency_score(one, return_std=True)
     assert score == pytest.approx(fitted.pointwise_dependency(X)[0], abs=1e-6)
     assert np.isnan(std)
-    with pytest.raises(ValueError, match="1 complete samples cannot re-pair 2 modalities"):
+    with pytest.raises(ValueError, match="1 complete samples make no negatives of 2 modalities"):
         fitted.dependency_score(one, measure="training")
 
 

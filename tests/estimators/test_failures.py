@@ -162,7 +162,7 @@ def test_finite_values_without_a_finite_prediction__are_an_error(estimator, X, y
             parameter.mul_(100)
     X["text"][7] = [1e308, -1e308]
     for method in (fitted.predict, fitted.transform):
-        with pytest.raises(ValueError, match=r"predictions of 1 samples are not finite \(first: sample 7\)"):
+        with pytest.raises(ValueError, match=r"of 1 samples are not finite \(first: sample 7\)"):
             method(X)
 
 

@@ -148,9 +148,9 @@ def test_last_layer__special_tokens_and_words_without_anything__are_the_plain_ba
     gated, plain = built(model, X), built(model.set_params(fusion__beta=0), X)
     module, other = gated.net_.module_.eval(), plain.net_.module_.eval()
     other.load_state_dict(module.state_dict())
-    arrays = gated._schema.read(gated, {"text": ["a bad film", "the plot is new"], "audio": [np.ones((2, 3)), None]})
-    scaled = {name: torch.as_tensor(np.nan_to_num(a), dtype=torch.float32) for name, a in gated._scaled(arrays).items()}
-    mask = {name: torch.as_tensor(~np.isnan(a[..., 0])) for name, a in gated._scaled(arrays).items()}
+    new = {"text": ["a bad film", "the plot is new"], "audio": [np.ones((2, 3)), None]}
+    batch = gated._to_batch(gated._schema.read(gated, new), torch.float32)
+    scaled, mask = batch.X, batch.mask
     last = []
     for net in (module, other):
         net.gate.register_forward_hook(lambda gate, given, out: last.append(out))
@@ -203,7 +203,7 @@ def test_representations__depend_on_their_own_modality_alone(directories):
     model = built(regressor(directories["bert"]), X)
 
     def representations(**changed):
-        return dict(zip(model.modalities_, model._codes({**X, **changed})[0], strict=True))
+        return dict(zip(model.modalities_, model._represent_complete({**X, **changed})[0], strict=True))
 
     before = representations()
     after = representations(audio=[3 * a for a in X["audio"]], visual=X["visual"] + 1)
@@ -336,8 +336,8 @@ def test_states_of_frozen_layers__computed_once__are_those_of_every_pass(layer, 
     once = regressor(directories["bert"], lam=0.1, layer=layer, frozen_layers=frozen)
     module = built(once, X).net_.module_
     assert module.backbone.precomputed
-    arrays = once.fit(X, y)._prepared(once._schema.read(once, X))
-    assert arrays["text"].shape[2] == 3 + 16
+    read = once.fit(X, y)._read_later(X)
+    assert read.arrays["text"].shape[2] == 3 + 16
     expected = once.predict(X)
     monkeypatch.setattr(GatedBackbone, "prepare", lambda self, X: X)
     assert_allclose(once.predict(X), expected, rtol=0, atol=1e-5)
@@ -401,7 +401,7 @@ def test_states_computed_once__do_not_depend_on_the_texts_beside(kind, directori
     model = regressor(directories[kind], layer=2, frozen_layers=2).fit(X, y)
     module = model.net_.module_
     assert module.backbone.precomputed
-    texts = model._schema.read(model, X)["text"]
+    texts = model._schema.read(model, X).arrays["text"]
     together = module.prepare({"m1": texts, "m0": None, "m2": None})["m1"]
     for i in range(6):
         alone = module.prepare({"m1": texts[[i]], "m0": None, "m2": None})["m1"]

@@ -122,7 +122,10 @@ BROKEN = {
     "a class": (lambda *_: SumModule, "an object of type type, and no torch module"),
     "no widths": (lambda *_: nn.Linear(2, 1), rf"code_dims must give the width .* of \[{NAMES}\].* got None"),
     "widths as a list": (with_widths(lambda dims: list(dims.values())), r"code_dims must .*got \[6, 32\]"),
-    "widths without text": (with_widths(lambda dims: {"m0": 6}), r"code_dims must .*got \{'audio': 6\}"),
+    "widths without text": (
+        with_widths(lambda dims: dict([*dims.items()][:1])),
+        r"code_dims must .*got \{'audio': 6\}",
+    ),
     "widths in another order": (with_widths(lambda dims: dict(reversed(dims.items()))), "in this order; got"),
     "a width and a half": (with_widths(lambda dims: {**dims, "m0": 1.5}), r"got \{'audio': 1.5, 'text': 32\}"),
     "another width": (

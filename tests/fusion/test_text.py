@@ -141,15 +141,15 @@ def test_steps_beyond_the_words__error_names_sample_and_counts():
     with pytest.raises(ValueError, match=r"'audio' is not aligned with the words of 'text': sample 1 has 3 steps"):
         schema().fit_read(Owner(), {"text": texts, "audio": audio}, None)
     audio[1] = audio[1][:2]
-    arrays = schema().fit_read(Owner(), {"text": texts, "audio": audio, "visual": np.ones((3, 4))}, None)
-    assert arrays["audio"].shape == (3, 9, 3)
+    read = schema().fit_read(Owner(), {"text": texts, "audio": audio, "visual": np.ones((3, 4))}, None)
+    assert read.arrays["audio"].shape == (3, 9, 3)
 
 
 def test_repaired_samples__may_have_more_steps_than_words_after_the_fit():
     texts, audio = ["a film", "bad", None], [np.ones((2, 3)), np.ones((1, 3)), np.ones((9, 3))]
     reader = schema()
     reader.fit_read(Owner(), {"text": texts, "audio": audio}, None)
-    assert reader.read(Owner(), {"text": texts, "audio": audio[::-1]})["audio"].shape == (3, 9, 3)
+    assert reader.read(Owner(), {"text": texts, "audio": audio[::-1]}).arrays["audio"].shape == (3, 9, 3)
     for steps in (audio[:1], audio[2:]):  # no other text has as many words
         with pytest.raises(ValueError, match=r"'audio' is not aligned .*sample 0 has [29] steps and 1 words"):
             reader.read(Owner(), {"text": ["bad"], "audio": steps})
@@ -165,11 +165,13 @@ def test_a_text__counts_as_one_feature():
 def test_later_data__may_lack_texts_or_all_else():
     reader, X = schema(), {"text": pd.Series(["a film", "bad"]), "audio": np.ones((2, 3))}
     reader.fit_read(Owner(), X, None)
-    assert np.isnan(reader.read(Owner(), {"audio": X["audio"]})["text"]).all()
-    assert np.isnan(reader.read(Owner(), {"audio": X["audio"], "text": [None, None]})["text"]).all()
-    assert np.isnan(reader.read(Owner(), {"text": ["bad"]})["audio"]).all()
+    assert np.isnan(reader.read(Owner(), {"audio": X["audio"]}).arrays["text"]).all()
+    assert np.isnan(reader.read(Owner(), {"audio": X["audio"], "text": [None, None]}).arrays["text"]).all()
+    assert np.isnan(reader.read(Owner(), {"text": ["bad"]}).arrays["audio"]).all()
     frame = pd.DataFrame({"text": ["a film", "bad"]})
-    np.testing.assert_array_equal(reader.read(Owner(), {"text": frame})["text"], reader.read(Owner(), X)["text"])
+    np.testing.assert_array_equal(
+        reader.read(Owner(), {"text": frame}).arrays["text"], reader.read(Owner(), X).arrays["text"]
+    )
 
 
 def test_no_texts_at_fit__error_names_modalities():
