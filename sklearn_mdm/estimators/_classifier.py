@@ -137,40 +137,6 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
-    ) -> MDMFusionClassifier:
-        """Fit the encoders, the fusion and the critic.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            Training samples; see Notes of the class for what is accepted.
-        y : array-like of shape (n_samples,)
-            Class labels: numbers or strings.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
-        groups : array-like of shape (n_samples,), default=None
-            Samples of one group (speaker, patient) are never split between training and validation.
-        X_val : dict, ModalityDict, data frame or array, default=None
-            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
-            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
-        y_val : array-like, default=None
-            Their targets.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X, y or a parameter is not as described; the message names the modality and the remedy.
-        FloatingPointError
-            If a loss is not finite; the message names the term and the epoch.
-        """
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
-
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
