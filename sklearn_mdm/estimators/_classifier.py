@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from ..encoders import Encoder
+from ..fusion import Fusion
+from ..measures import Measure
+from ..utils._typing import RandomState
 from ._base import BaseMDMFusion
 from ._docs import with_shared_parts
 from ._target import check_target
@@ -76,33 +80,33 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     def __init__(
         self,
         *,
-        fusion: Any = "concat",
-        encoder: Any = "auto",
-        measure: Any = "kl",
+        fusion: str | Fusion = "concat",
+        encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto",
+        measure: str | Measure = "kl",
         lam: float = 0.03,
         unroll: int = 1,
         modalities: Mapping[Any, Any] | None = None,
-        missing: str = "mean",
+        missing: Literal["mean", "token", "skip", "critic"] = "mean",
         modality_dropout: float = 0.0,
         critic_hidden_dims: Sequence[int] = (64, 64),
         critic_lr: float = 1e-3,
         n_negatives: int = 1,
         standardize: bool = True,
-        optimizer: Any = "adamw",
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
         batch_size: int = 64,
         max_epochs: int = 100,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
         validation_fraction: float = 0.15,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: list | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: RandomState = None,
         verbose: int = 0,
-        class_weight: Any = None,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
     ) -> None:
         self.fusion = fusion
         self.encoder = encoder
@@ -256,7 +260,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         per_sample = compute_sample_weight(class_weight, labels)
         return per_sample if sample_weight is None else per_sample * sample_weight
 
-    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return y.astype(np.int64)
 
     def _criterion(self) -> torch.nn.Module:

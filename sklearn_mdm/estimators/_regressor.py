@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,10 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
+from ..encoders import Encoder
+from ..fusion import Fusion
+from ..measures import Measure
+from ..utils._typing import RandomState
 from ._base import BaseMDMFusion
 from ._classifier import _LOSSES
 from ._docs import with_shared_parts
@@ -75,33 +79,33 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def __init__(
         self,
         *,
-        fusion: Any = "concat",
-        encoder: Any = "auto",
-        measure: Any = "kl",
+        fusion: str | Fusion = "concat",
+        encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto",
+        measure: str | Measure = "kl",
         lam: float = 0.03,
         unroll: int = 1,
         modalities: Mapping[Any, Any] | None = None,
-        missing: str = "mean",
+        missing: Literal["mean", "token", "skip", "critic"] = "mean",
         modality_dropout: float = 0.0,
         critic_hidden_dims: Sequence[int] = (64, 64),
         critic_lr: float = 1e-3,
         n_negatives: int = 1,
         standardize: bool = True,
-        optimizer: Any = "adamw",
+        optimizer: str | type[torch.optim.Optimizer] = "adamw",
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
         batch_size: int = 64,
         max_epochs: int = 100,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
         validation_fraction: float = 0.15,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         callbacks: list | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: RandomState = None,
         verbose: int = 0,
-        loss: str = "squared_error",
+        loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error",
     ) -> None:
         self.fusion = fusion
         self.encoder = encoder
@@ -199,7 +203,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
                 raise ValueError("y has values too large to standardise. Rescale it.")
             self.target_scaler_ = scaler
 
-    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return (y if self.target_scaler_ is None else standardize(self.target_scaler_, y)).astype(dtype)
 
     def _criterion(self) -> torch.nn.Module:
