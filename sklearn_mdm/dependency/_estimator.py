@@ -28,17 +28,7 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-FITTED = (
-    "critics_",
-    "dependency_",
-    "dependency_std_",
-    "pointwise_",
-    "held_out_",
-    "warnings_",
-    "modalities_",
-    "_reader",
-    "_seen",
-)
+FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
 
 
 class DependencyEstimator(BaseEstimator):

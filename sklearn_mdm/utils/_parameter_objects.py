@@ -30,22 +30,13 @@ def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[
     """Raise if one of ``params``, passed to ``set_params``, is ``parameter__...`` and the parameter is no object."""
     for parent, registry in registries.items():
         value = params.get(parent, getattr(estimator, parent))
-        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
+        nested = [key.partition("__")[2] for key in params if key.startswith(parent + "__")]
         if nested and not hasattr(value, "set_params"):
-            raise ValueError(_nested_name_error(parent, value, nested, registry))
-
-
-def _nested_name_error(
-    parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
-) -> str:
-    """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
-    cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
-    arguments = ", ".join(f"{key}=..." for key in sub_parameters)
-    keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
-    return (
-        f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
-        f"{parameter}={cls.__name__}({arguments})."
-    )
+            cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
+            raise ValueError(
+                f"{', '.join(f'{parent}__{key}' for key in nested)} cannot be set while {parent}={value!r} is not a "
+                f"parameter object. Pass one instead: {parent}={cls.__name__}({', '.join(f'{k}=...' for k in nested)})."
+            )
 
 
 def check_sizes(owner: Any, *parameters: str) -> None:

@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         def stop(states: Tensor) -> Tensor:
             raise _StopPassError(states)
 
-        if not self._has_layer_above:
+        if not self._upper_prefixes:
             return self._run(self.model, tokens, types, attended, None).float()
         try:
             return self._run(self.model, tokens, types, attended, stop)
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         ``tokens``, their ``types`` and ``attended``, which are read, are (B, T). Where the states in front of the layer
         are known, ``states`` (B, T, d), the layers below do not run.
         """
-        if not self._has_layer_above:
+        if not self._upper_prefixes:
             return step(self.below(tokens, types, attended) if states is None else states)
         if states is None:
             return self._run(self.model, tokens, types, attended, step).float()
@@ -106,10 +106,6 @@ class Backbone(nn.Module):
         self.train()
         self.model.train(training)
         return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
-
-    @property
-    def _has_layer_above(self) -> bool:
-        return bool(self._upper_prefixes)
 
     def _run(self, model: Any, tokens: Tensor, types: Tensor, attended: Tensor, step: Step | None) -> Tensor:
         options = {"token_type_ids": types} if self.takes_types else {}
