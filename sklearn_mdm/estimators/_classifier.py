@@ -1,4 +1,4 @@
-"""MDMFusionRegressor and MDMFusionClassifier."""
+"""MDMFusionClassifier."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ from sklearn.utils.validation import column_or_1d
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._target import check_target
-
-_LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
-    # With the power of the target's scale by which the loss grows.
-    "squared_error": (torch.nn.MSELoss, 2),
-    "absolute_error": (torch.nn.L1Loss, 1),
-    "huber": (torch.nn.HuberLoss, 2),
-}
 
 
 @with_shared_parts

@@ -12,10 +12,16 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
 from ._base import BaseMDMFusion
-from ._classifier import _LOSSES
 from ._parameters import with_shared_parts
 from ._scaling import standardize
 from ._target import check_target
+
+_LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
+    # With the power of the target's scale by which the loss grows.
+    "squared_error": (torch.nn.MSELoss, 2),
+    "absolute_error": (torch.nn.L1Loss, 1),
+    "huber": (torch.nn.HuberLoss, 2),
+}
 
 
 @with_shared_parts
