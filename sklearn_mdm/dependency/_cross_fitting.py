@@ -17,8 +17,6 @@ from ._decomposition import SummedCritic
 from ._density_ratio import EVALUATION_SETS, TrainedCritic
 from ._reliability import find_warnings
 
-__all__: list[str] = []
-
 # Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
 VALIDATION_FRACTION = 0.2
 # Training rows that are looked at for the gap between them and held-out ones.

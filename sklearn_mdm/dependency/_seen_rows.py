@@ -7,19 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-__all__: list[str] = []
-
 
 class SeenRows:
-    """Remembers samples by hashes of their columns.
-
-    Parameters
-    ----------
-    arrays : sequence of arrays of shape (n_samples, d_j)
-        Samples passed to fit.
-    trained : array of int
-        Those of them that a critic was trained on.
-    """
+    """Remembers samples (n_samples, d_j) by hashes of their columns, and which of them a critic was trained on."""
 
     def __init__(self, arrays: Sequence[np.ndarray], trained: np.ndarray) -> None:
         self.hashes = _hashes(arrays)

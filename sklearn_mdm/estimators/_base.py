@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._samples import Samples, read_weight
 from ._scaling import fit_scalers, scale
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__: list[str] = []
 
@@ -138,6 +141,40 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         return tags
 
     # -- fitting: read, split, train, report -------------------------------------------------------------------------
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Fit the encoders, the fusion and the critic.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Training samples; see Notes of the class for what is accepted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of a regressor; class labels, (n_samples,), of a classifier: numbers or strings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group (speaker, patient) are never split between training and validation.
+        X_val : dict, ModalityDict, data frame or array, default=None
+            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
+        y_val : array-like, default=None
+            Their targets.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y or a parameter is not as described; the message names the modality and the remedy.
+        FloatingPointError
+            If a loss is not finite; the message names the term and the epoch.
+        """
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()

@@ -16,8 +16,6 @@ from ..encoders._modality_encoders import described
 from ..utils._threads import one_thread_if_small
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__: list[str] = []
-
 # Rows of the batch that a module is tried on: all there, without the first modality, only that, a step less, all there.
 N_TRIAL_ROWS = 5
 

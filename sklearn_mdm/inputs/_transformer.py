@@ -20,8 +20,6 @@ from ._containers import as_samples, is_multiindex_frame, is_text, split_contain
 from ._modality_dict import ModalityDict
 from ._schema import ModalitySchema
 
-__all__ = ["ModalityTransformer"]
-
 PASSTHROUGH = "passthrough"
 
 

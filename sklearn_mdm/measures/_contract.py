@@ -13,8 +13,6 @@ from ..critic._negatives import offset_indices
 from ..utils._splits import fewest_rows
 from ._base import Measure
 
-__all__: list[str] = []
-
 
 def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any, **parameters: Any) -> nn.Module:
     """Build the critic of a measure, and try both on a few rows; see :meth:`Measure.build_critic`.
