@@ -169,26 +169,6 @@ class MaskedDataset(torch.utils.data.Dataset):
         return self.__getitems__(torch.atleast_1d(torch.as_tensor(rows)))
 
 
-class RowBatches:
-    """Rows of each batch: a sampler for torch's DataLoader, and what :class:`BatchIterator` goes through."""
-
-    def __init__(self, n: int, batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
-        self.n = n
-        self.shuffle = shuffle
-        self.generator = generator
-        self.starts = list(range(0, n, batch_size))
-        if len(self.starts) > 1 and n - self.starts[-1] < min(MIN_BATCH, batch_size):
-            self.starts.pop()
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(self.n, generator=self.generator) if self.shuffle else torch.arange(self.n)
-        for start, end in zip(self.starts, [*self.starts[1:], self.n], strict=True):
-            yield order[start:end]
-
-
 class BatchIterator:
     """Iterates over whole batches of a dataset with ``__getitems__``; takes the place of torch's DataLoader.
 
@@ -220,11 +200,23 @@ class BatchIterator:
         generator: torch.Generator | None = None,
     ) -> None:
         self.dataset = dataset
-        self.rows = RowBatches(len(dataset), batch_size, shuffle, generator)  # type: ignore[arg-type]
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.generator = generator
+
+    def _starts(self) -> list[int]:
+        n = len(self.dataset)  # type: ignore[arg-type]
+        starts = list(range(0, n, self.batch_size))
+        if len(starts) > 1 and n - starts[-1] < min(MIN_BATCH, self.batch_size):
+            starts.pop()
+        return starts
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
-        for rows in self.rows:
-            yield self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
+        n = len(self.dataset)  # type: ignore[arg-type]
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        starts = self._starts()
+        for start, end in zip(starts, [*starts[1:], n], strict=True):
+            yield self.dataset.__getitems__(order[start:end])  # type: ignore[attr-defined]

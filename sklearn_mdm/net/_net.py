@@ -70,9 +70,10 @@ class MDMNet(NeuralNet):
         dropout layers follow torch's global generator.
     dtype : torch.dtype, default=torch.float32
         Floating type of parameters and data.
+    dataset : type, default=MaskedDataset
+        Dataset class that X and y are wrapped in.
     iterator_train, iterator_valid : type, default=BatchIterator
-        Iterators over batches: :class:`~sklearn_mdm.net.BatchIterator`, or torch's ``DataLoader`` for its workers
-        (``iterator_train__num_workers=2``).
+        Iterators over its batches.
     train_split : callable or None, default=None
         skorch's split into training and validation data; None validates on nothing.
     **kwargs : dict
@@ -127,6 +128,7 @@ class MDMNet(NeuralNet):
         lr: float = 1e-3,
         random_state: int | None = 0,
         dtype: torch.dtype = torch.float32,
+        dataset: Any = MaskedDataset,
         iterator_train: Any = BatchIterator,
         iterator_valid: Any = BatchIterator,
         train_split: Any = None,
@@ -137,7 +139,7 @@ class MDMNet(NeuralNet):
             criterion,
             optimizer=optimizer,
             lr=lr,
-            dataset=kwargs.pop("dataset", MaskedDataset),  # clone passes it on
+            dataset=dataset,
             iterator_train=iterator_train,
             iterator_valid=iterator_valid,
             train_split=train_split,
@@ -182,29 +184,16 @@ class MDMNet(NeuralNet):
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Wrap X in a MaskedDataset of the net's dtype."""
-        if self.dataset is not MaskedDataset:
-            raise TypeError(f"MDMNet wraps X in a MaskedDataset, got dataset={self.dataset!r}. Leave it out.")
-        if not isinstance(X, torch.utils.data.Dataset):
+        if not isinstance(X, torch.utils.data.Dataset) and self.dataset is MaskedDataset:
             return MaskedDataset(X, y, dtype=self.dtype)
-        if not isinstance(_rows_of(X)[0], MaskedDataset):
-            raise TypeError(f"MDMNet reads a mapping of arrays, a MaskedDataset or a Subset of one, got {type(X)!r}.")
-        return X
+        return super().get_dataset(X, y)
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return the batches of a dataset, shuffled in training by the net's own generator."""
-        name = "iterator_train" if training else "iterator_valid"
-        cls, options = getattr(self, name), self.get_params_for(name)
-        size = options.pop("batch_size", self.batch_size)
-        batches = BatchIterator(
-            dataset,
-            len(dataset) if size == -1 else size,
-            shuffle=options.pop("shuffle", training),
-            generator=self.generators_["batches"] if training else None,
-        )
-        if cls is BatchIterator:
-            return batches
-        # A DataLoader, for its workers: it asks for whole batches of rows, and has nothing to collate.
-        return cls(dataset, batch_size=None, sampler=batches.rows, **options)
+        iterator = super().get_iterator(dataset, training=training)
+        if training and isinstance(iterator, BatchIterator):
+            iterator.shuffle, iterator.generator = True, self.generators_["batches"]
+        return iterator
 
     @property
     def fusion_module_(self) -> Any:
@@ -320,19 +309,7 @@ class MDMNet(NeuralNet):
                 for _ in range(self.unroll):
                     self._critic_step(next(self.critic_batches_))
             self._learn_critic(False)  # the model step passes gradients through T, not to it
-        if not self.pending_:
-            self._zero_grad_optimizer(set_to_none=True)
-        step = self.train_step_single(batch, **fit_params)
-        self.pending_ += 1
-        if self.pending_ >= self.accumulate:
-            self._update_module(batch)
-        return step
-
-    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
-        self.optimizer_.zero_grad(set_to_none=bool(set_to_none))  # the critic's is for _critic_step
-
-    def _step_optimizer(self, step_fn: Any) -> None:
-        self.optimizer_.step(step_fn)
+        return self._model_step(batch)
 
     def _learn_critic(self, learn: bool) -> None:
         for parameter in getattr(self, "critic_parameters_", ()):
@@ -371,10 +348,11 @@ class MDMNet(NeuralNet):
         (-self._critic_objective(list(z.values()))).backward()
         self.optimizer_critic_.step()
 
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Task loss minus ``lam`` times dependency of a batch, and its gradient."""
+    def _model_step(self, batch: Any) -> dict[str, Any]:
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
+        if not self.pending_:
+            self.optimizer_.zero_grad(set_to_none=True)
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
         output = self.module_(Xi.X, mask)
         loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
@@ -388,6 +366,9 @@ class MDMNet(NeuralNet):
                 loss = loss - self.lam * dependency
         loss.backward()
         self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
         return {"loss": loss, "y_pred": output.prediction}
 
     def _update_module(self, batch: Any) -> None:
@@ -403,7 +384,7 @@ class MDMNet(NeuralNet):
             batch=batch,
             training=True,
         )
-        self._step_optimizer(None)
+        self.optimizer_.step()
 
     def _negatives(self, n: int) -> Tensor:
         """Row of each modality in the negatives of n rows."""

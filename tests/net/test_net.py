@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Checkpoint, EpochScoring, GradientNormClipping
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
-from skorch.dataset import Dataset, ValidSplit
+from skorch.dataset import ValidSplit
 from skorch.helper import SliceDict, predefined_split
 from skorch.history import History
-from torch.utils.data import DataLoader
 
 from sklearn_mdm import MDMNet
 from sklearn_mdm.callbacks import EarlyStopping
@@ -68,14 +66,14 @@ def fit(net, X, y, **parameters):
 @pytest.mark.parametrize("lam", [0, 0.1])
 def test_updates_per_epoch(X, y, monkeypatch, unroll, lam):
     steps = []
-    for name in ("_critic_step", "train_step_single"):
+    for name in ("_critic_step", "_model_step"):
         original = getattr(MDMNet, name)
-        spy = lambda self, batch, name=name, original=original, **_: (steps.append(name), original(self, batch))[1]  # noqa: E731
+        spy = lambda self, batch, name=name, original=original: (steps.append(name), original(self, batch))[1]  # noqa: E731
         monkeypatch.setattr(MDMNet, name, spy)
     fit(make(unroll=unroll, lam=lam, max_epochs=3), X, y)
     n_batches = 3  # 16 + 16 + 18: the two rows left over join the last batch
     critic = ["_critic_step"] * (unroll if lam else 0)
-    assert steps == [*critic, "train_step_single"] * n_batches * 3
+    assert steps == [*critic, "_model_step"] * n_batches * 3
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -102,9 +100,9 @@ def test_each_optimizer__steps_its_own_parameters_only(X, y, measure, monkeypatc
         monkeypatch.setattr(MDMNet, name, spy)
 
     watch("_critic_step")
-    watch("_update_module")
+    watch("_model_step")
     fit(net, X, y)
-    assert {name for name, _ in moved} == {"_critic_step", "_update_module"}
+    assert {name for name, _ in moved} == {"_critic_step", "_model_step"}
     for name, what in moved:
         assert what == ({"critic"} if name == "_critic_step" else {"module"})
 
@@ -544,44 +542,6 @@ def test_random_state_none__draws_one(X, y, same_parameters):
     assert not same_parameters(*nets, of="module")
     assert nets[0].predict(X).shape == (50, 1)
     assert pickle.loads(pickle.dumps(nets[0])).random_state is None
-
-
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_data_loader__gives_the_batches_of_the_iterator(X, y, same_parameters, workers):
-    loader = {"iterator_train": DataLoader, "iterator_train__num_workers": workers, "iterator_valid": DataLoader}
-    nets = [fit(make(lam=0.1, **options), X, y) for options in ({}, loader)]
-    assert same_parameters(*nets)
-    assert np.array_equal(*(net.predict(X) for net in nets))
-    assert clone(nets[1]).iterator_train is DataLoader
-
-
-def test_datasets_that_are_not_masked__error(X, y):
-    with pytest.raises(TypeError, match=r"dataset=<class 'skorch\.dataset\.Dataset'>\. Leave it out"):
-        make(dataset=Dataset).fit(X, y)
-    with pytest.raises(TypeError, match="a mapping of arrays, a MaskedDataset or a Subset of one, got"):
-        make().fit(Dataset(X["audio"], y), None)
-
-
-class Wrapper(torch.nn.Module):
-    """Wraps a module as DistributedDataParallel does: only forward goes through it."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, *args):
-        return self.module(*args)
-
-
-def test_a_wrapped_module__trains_and_predicts_as_the_module(X, y):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        wrapped = MDMNet(
-            Wrapper(module()), batch_size=16, max_epochs=2, verbose=0, critic__hidden_dims=(8,)
-        ).initialize()
-    plain = make()
-    assert np.array_equal(fit(plain, X, y).predict(X), fit(wrapped, X, y).predict(X))
-    assert plain.history[:, "train_dependency"] == wrapped.history[:, "train_dependency"]
 
 
 def test_masked_dataset__takes_mappings_without_nan_beside_numbers(X):
