@@ -13,10 +13,12 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
@@ -27,6 +29,7 @@ from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
 from ..inputs._keys import modality_keys
+from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
@@ -39,7 +42,7 @@ from ..utils._splits import read_groups, validation_split
 from ..utils._threads import one_thread_if_small
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
-from ._samples import Samples, read_weight
+from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
 
 if TYPE_CHECKING:
@@ -113,8 +116,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
         raise NotImplementedError
 
-    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """Combine sample weights with what the target asks for."""
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
+        """Combine sample weights with what the target asks for, learnt from y on reset."""
         return sample_weight
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
@@ -178,6 +181,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
+        check_not_cut_like(X, X_val)
         reset = not (self.warm_start and hasattr(self, "net_"))
         samples = self._read(X, y, sample_weight, groups, reset=reset)
         train, valid = self._split(samples, X_val, y_val)
@@ -207,6 +211,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
             observed = self._schema.read(self, X)
+        check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
         weight = read_weight(sample_weight, len(observed))
         groups = read_groups(groups, len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
@@ -215,7 +220,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         y = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
         if weight is not None and used is not None:
             observed, weight, groups = observed.take(used), weight[used], None if groups is None else groups[used]
-        weight = self._target_weight(y, weight)
+        weight = self._target_weight(y, weight, reset=True)
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
@@ -230,8 +235,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         if X_val is not None:
             observed = self._schema.read(self, X_val)
+            check_validation_size(len(observed), y_val)
+            check_beside(observed.index, "X_val", y_val=y_val)
             y_val = self._read_target(y_val, len(observed), reset=False)
-            weight = self._target_weight(y_val, None)
+            weight = self._target_weight(y_val, None, reset=False)
             return samples, Samples(observed, y_val, weight, None, np.arange(len(observed)))
         if not self._wants_split(len(samples.y)):
             return samples, None
@@ -357,9 +364,16 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return str(torch.device(self.device))
+            device = torch.device(self.device)
         except RuntimeError as error:
             raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
+        n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
+        if n_found is not None and (device.index or 0) >= n_found:
+            raise ValueError(
+                f"device={self.device!r} is not there: torch finds {n_found} such devices. Use "
+                '"auto", which takes what there is.'
+            )
+        return str(device)
 
     def _build_net(self, X: Observed) -> MDMNet:
         device = self._resolve_device()
@@ -583,4 +597,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         fused : array of shape (n_samples, n_fused)
         """
         fused, dtype = self._evaluated(X, "fused", weighted_means)
-        return fused.astype(dtype, copy=False)
+        fused = fused.astype(dtype, copy=False)
+        labels = row_labels(X) if isinstance(X, Mapping) else None  # scikit-learn looks for those of a frame itself
+        if labels is not None and _get_output_config("transform", estimator=self)["dense"] == "pandas":
+            return pd.DataFrame(fused, index=labels)
+        return fused

@@ -24,6 +24,7 @@ from sklearn_mdm.exceptions import (
     BatchLimitWarning,
     DependencyWarning,
     OverfittingWarning,
+    RepeatedSamplesWarning,
     SampleLimitWarning,
     SeenSamplesWarning,
     StillRisingWarning,
@@ -247,7 +248,7 @@ def test_standard_error__of_grouped_samples_is_that_of_groups():
     rows = {name: value[estimator.held_out_] for name, value in X.items()}
     (critic,) = estimator.critics_[0].critics.values()
     assert estimator.dependency_std_ > 2 * critic.score(list(rows.values()))[1]
-    with pytest.warns(UserWarning, match="was given groups"):
+    with pytest.warns(UserWarning, match="was given groups"), pytest.warns(RepeatedSamplesWarning, match="one of each"):
         estimator.permutation_test(X, n_permutations=19)
 
 
