@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..inputs._observed import Observed
-from ..utils._threads import one_thread_if_small
+from ..utils._isolation import isolated
+from ..utils._threads import threads_for
 from ._data import Batch
 
 __all__: list[str] = []
@@ -29,11 +30,13 @@ ToBatch = Callable[[Observed, torch.dtype], Batch]
 _copies: WeakKeyDictionary[nn.Module, _Double] = WeakKeyDictionary()
 
 
+@isolated()
 def evaluate(net: Any, X: Observed, to_batch: ToBatch, output: Literal["prediction", "fused"]) -> np.ndarray:
     """Outputs of the module for X, (n, n_outputs), or its fused representations, (n, k)."""
     return _apply(net, X, None, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
 
 
+@isolated()
 def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Representation (n, k_m) of each modality of X, or of some rows of it."""
 
@@ -61,7 +64,7 @@ def _apply(
     n = len(X) if rows is None else len(rows)
     size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(X.n_steps, 1)))
     results, start = np.empty((n, 0)), 0
-    with torch.no_grad(), one_thread_if_small([module], min(n, size) * X.n_steps):
+    with torch.no_grad(), threads_for([module], min(n, size) * X.n_steps):
         for part in X.batches(size, rows):
             batch = to_batch(part, dtype)
             values = function(module, batch if on_cpu else batch.to(net.device))
