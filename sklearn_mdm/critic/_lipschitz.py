@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
+from ..utils._rng import RandomStream, drawing_from
 from ._base import Inputs, Representations, Widths, split
 
 
@@ -88,7 +89,7 @@ def _rebuild(
     buffers: Mapping[str, Tensor],
     training: bool,
 ) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
+    with drawing_from(RandomStream(0)):  # and from nobody else's: these weights are replaced
         critic = LipschitzCritic(code_dims, hidden_dims, raw=raw)
     for name, parameter in parameters.items():
         owner, _, leaf = name.rpartition(".")

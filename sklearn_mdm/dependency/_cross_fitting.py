@@ -41,6 +41,9 @@ def split_folds(
         if isinstance(cv, Integral):
             cv = KFold(cv, shuffle=True, random_state=seed) if groups is None else GroupKFold(cv)
         splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        splits = [(np.arange(n_samples)[train], np.arange(n_samples)[rest]) for train, rest in splits]  # or masks
+        if not splits or any(len(np.intersect1d(train, rest)) for train, rest in splits):
+            raise ValueError("cv must hold out samples that it does not train on, in one fold or more.")
         if np.bincount(np.concatenate([rest for _, rest in splits]), minlength=n_samples).max() > 1:
             raise ValueError("cv holds out some samples more than once; use a splitter whose folds do not overlap.")
         if groups is not None and any(np.isin(groups[train], groups[rest]).any() for train, rest in splits):

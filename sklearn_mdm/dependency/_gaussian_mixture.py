@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,9 @@ MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 MAX_FEATURES = 256
+
+# Filters of warnings belong to all threads: two that change and restore them side by side would leave them changed.
+_filters = threading.Lock()
 
 
 class MixtureRatio(nn.Module):
@@ -68,7 +72,8 @@ class MixtureRatio(nn.Module):
 
 
 def _linear(weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
+    # Without initial weights, which would be drawn from torch's global generator.
+    layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         if bias is not None:
@@ -96,7 +101,7 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 
 
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
-    with warnings.catch_warnings():
+    with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
         return mixture.fit(rows)
 

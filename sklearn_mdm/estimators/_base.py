@@ -6,15 +6,17 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
@@ -25,6 +27,7 @@ from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
 from ..inputs._keys import modality_keys
+from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
@@ -32,13 +35,14 @@ from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
 from ..net._state import NetState
+from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
-from ..utils._threads import one_thread_if_small
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._parameters import OPTIMIZERS, Parameters
-from ._samples import Samples, read_weight
+from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
 
 if TYPE_CHECKING:
@@ -83,8 +87,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
         raise NotImplementedError
 
-    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """Combine sample weights with what the target asks for."""
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
+        """Combine sample weights with what the target asks for, learnt from y on reset."""
         return sample_weight
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
@@ -148,19 +152,35 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
+        check_not_cut_like(X, X_val)
         reset = not (self.warm_start and hasattr(self, "net_"))
-        samples = self._read(X, y, sample_weight, groups, reset=reset)
-        train, valid = self._split(samples, X_val, y_val)
-        train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
-        self._report(train, valid)
+        with isolated():
+            samples = self._read(X, y, sample_weight, groups, reset=reset)
+            train, valid = self._split(samples, X_val, y_val)
+            train, valid, finished = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+            try:
+                if finished:
+                    self._report(train, valid)
+            except KeyboardInterrupt:
+                finished = False
+        if not finished:
+            warnings.warn(
+                f"fit was interrupted in epoch {self.n_iter_} or after it. The estimator keeps what was learned until "
+                "then, without a critic that reports dependency: fit_dependency(X) trains one.",
+                UserWarning,
+                stacklevel=3,
+            )
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
         reset = not hasattr(self, "net_")
         if reset:
             self._validate_params()
-        samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
-        self._train(samples, None, reset=reset, max_epochs=None)
+        with isolated():
+            samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
+            *_, finished = self._train(samples, None, reset=reset, max_epochs=None)
+        if not finished:
+            raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
         return self
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
@@ -177,6 +197,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
             observed = self._schema.read(self, X)
+        check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
         weight = read_weight(sample_weight, len(observed))
         groups = read_groups(groups, len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
@@ -185,7 +206,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         y = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
         if weight is not None and used is not None:
             observed, weight, groups = observed.take(used), weight[used], None if groups is None else groups[used]
-        weight = self._target_weight(y, weight)
+        weight = self._target_weight(y, weight, reset=True)
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
@@ -200,8 +221,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         if X_val is not None:
             observed = self._schema.read(self, X_val)
+            check_validation_size(len(observed), y_val)
+            check_beside(observed.index, "X_val", y_val=y_val)
             y_val = self._read_target(y_val, len(observed), reset=False)
-            weight = self._target_weight(y_val, None)
+            weight = self._target_weight(y_val, None, reset=False)
             return samples, Samples(observed, y_val, weight, None, np.arange(len(observed)))
         if not self._wants_split(len(samples.y)):
             return samples, None
@@ -221,32 +244,32 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
 
     def _train(
         self, train: Samples, valid: Samples | None, *, reset: bool, max_epochs: int | None
-    ) -> tuple[Samples, Samples | None]:
+    ) -> tuple[Samples, Samples | None, bool]:
         """Train the net, a new one on reset, for at most so many epochs; None makes the one epoch of a partial_fit.
 
-        Returns the samples as the module prepared them.
+        Returns the samples as the module prepared them, and whether training came to its end before a Ctrl-C.
         """
         if reset:
             self._fit_scaling(train)
-            with self._seeded(0):
+            with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
                 self.net_ = self._build_net(train.X)
         before = None if reset else NetState(self.net_)
         try:
             train, valid = self._prepared_samples(train, valid)
-            self._run_net(*self._datasets(train, valid), max_epochs)
+            finished = self._run_net(*self._datasets(train, valid), max_epochs)
             self._summarize(train.X, whole=reset or max_epochs is not None)
-        except BaseException as error:
+        except BaseException:
             if before is None:
                 del self.net_
-            elif not isinstance(error, KeyboardInterrupt):
+            else:
                 before.restore()  # one bad batch must not cost what was learned before
             raise
         # The critic of an earlier net reads representations that are no longer made.
         self.__dict__.pop("reporting_critic_", None)
         self.__dict__.pop("imputer_", None)
-        if reset or max_epochs is not None:  # once for a stream of small batches
+        if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(train)
-        return train, valid
+        return train, valid, finished
 
     def _report(self, train: Samples, valid: Samples | None) -> None:
         """Train the critic that reports dependency on what the net was trained on, if that is enough."""
@@ -295,6 +318,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         """What the net reads of X."""
         return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
 
+    @isolated()
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
         prepare = getattr(self.net_.fusion_module_, "prepare", None)
@@ -327,9 +351,16 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return str(torch.device(self.device))
+            device = torch.device(self.device)
         except RuntimeError as error:
             raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
+        n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
+        if n_found is not None and (device.index or 0) >= n_found:
+            raise ValueError(
+                f"device={self.device!r} is not there: torch finds {n_found} such devices. Use "
+                '"auto", which takes what there is.'
+            )
+        return str(device)
 
     def _build_net(self, X: Observed) -> MDMNet:
         device = self._resolve_device()
@@ -389,8 +420,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         )
         return net.initialize()
 
-    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> None:
-        """Run the epochs of the net."""
+    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> bool:
+        """Run the epochs of the net; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
@@ -424,8 +455,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         done = len(net.history)
         net.train_split = None if valid is None else predefined_split(valid)
         try:
-            with self._seeded(1 + done), self._threads(train):
-                net.partial_fit(train)
+            net.partial_fit(train)
         except BaseException:
             net.end_training()
             net.callbacks = []  # a progress bar is still open in them, for one
@@ -434,9 +464,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         finally:
             net.train_split = None  # it holds the validation data
         self._epochs_run = len(net.history) - done
-        finished = self._epochs_run == epochs and "train_task_loss" in net.history[-1]
-        if not finished and not net.stopped_:
-            raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
+        finished = net.stopped_ or (self._epochs_run == epochs and "train_task_loss" in net.history[-1])
+        if not finished and not net.n_updates_:
+            raise KeyboardInterrupt("training was interrupted before its first update")  # skorch swallows it
+        return finished
 
     def _summarize(self, X: Observed, *, whole: bool) -> None:
         """Set the attributes that describe the training, and see that its last update left a usable net."""
@@ -464,23 +495,6 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         for name, key in curves.items():
             curve = getattr(self, name, [])[: self.n_iter_ - self._epochs_run]
             setattr(self, name, curve + [float(row.get(key, math.nan)) for row in net.history[len(curve) :]])
-
-    def _threads(self, train: MaskedDataset) -> AbstractContextManager:
-        n_steps = max(x.shape[1] if x.dim() == 3 else 1 for x in train.X.values())
-        return one_thread_if_small([self.net_.fusion_module_], self.batch_size * n_steps)
-
-    @contextmanager
-    def _seeded(self, stream: int) -> Iterator[None]:
-        """Seed torch's global generators inside, and leave them as they were outside."""
-        device = torch.device(self._resolve_device())
-        cuda = [device if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
-        seed = int(np.random.SeedSequence([self._seed, stream]).generate_state(1)[0])
-        with torch.random.fork_rng(devices=cuda):
-            torch.default_generator.manual_seed(seed)
-            if cuda:
-                with torch.cuda.device(cuda[0]):
-                    torch.cuda.manual_seed(seed)
-            yield
 
     # -- applying ----------------------------------------------------------------------------------------------------
 
@@ -553,4 +567,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
         fused : array of shape (n_samples, n_fused)
         """
         fused, dtype = self._evaluated(X, "fused", weighted_means)
-        return fused.astype(dtype, copy=False)
+        fused = fused.astype(dtype, copy=False)
+        labels = row_labels(X) if isinstance(X, Mapping) else None  # scikit-learn looks for those of a frame itself
+        if labels is not None and _get_output_config("transform", estimator=self)["dense"] == "pandas":
+            return pd.DataFrame(fused, index=labels)
+        return fused

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -180,19 +180,33 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             )
         return np.searchsorted(self.classes_, y)
 
-    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        class_weight = self.class_weight
-        if isinstance(class_weight, Mapping):
-            unknown = [label for label in class_weight if label not in self.classes_]
-            if unknown:
-                raise ValueError(
-                    f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}."
-                )
-        labels = self.classes_[y]
-        per_sample = compute_sample_weight(class_weight, labels)
-        return per_sample if sample_weight is None else per_sample * sample_weight
+        if reset:
+            self._weight_of_class = self._weights_of_classes(y)
+        per_sample = self._weight_of_class[y]
+        weight = per_sample if sample_weight is None else per_sample * sample_weight
+        if not weight.any():
+            raise ValueError(f"class_weight={self.class_weight!r} gives every sample the weight zero.")
+        return weight
+
+    def _weights_of_classes(self, y: np.ndarray) -> np.ndarray:
+        """Weight of each class, (n_classes,); one for a class that y does not have."""
+        weights = np.ones(len(self.classes_))
+        if not isinstance(self.class_weight, Mapping):  # "balanced"
+            there = np.unique(y)
+            weights[there] = compute_class_weight(self.class_weight, classes=there, y=y)
+            return weights
+        unknown = [label for label in self.class_weight if label not in self.classes_]
+        if unknown:
+            raise ValueError(f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}.")
+        bad = {label: weight for label, weight in self.class_weight.items() if not 0 <= weight < np.inf}
+        if bad:
+            raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
+        for label, weight in self.class_weight.items():
+            weights[self.classes_ == label] = weight
+        return weights
 
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return y.astype(np.int64)

@@ -15,6 +15,7 @@ from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..exceptions import SingleModalityWarning, TooFewSamplesError
 from ..inputs._observed import Observed
 from ..measures import KL
+from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, held_out_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._samples import Samples
@@ -230,6 +231,7 @@ class DependencyMixin:
             )
         return self.reporting_critic_
 
+    @isolated()
     def _training_measure(self, z: list[np.ndarray]) -> float:
         net = self.net_
         if not np.isfinite(self.dependency_curve_).any():

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._scaling import standardize
-from ._target import check_target
+from ._target import check_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
     # With the power of the target's scale by which the loss grows.
@@ -129,14 +129,21 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
-        y = check_target(self, y, n_samples, rows, multi_output=True, y_numeric=True)
+        columns = target_columns(y)
+        y = check_target(self, y, n_samples, rows, numeric=True)
         if reset:
+            self._target_columns = columns
             self._single_target = y.ndim == 1
             self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
         y = y.reshape(len(y), -1).astype(np.float64)
         if y.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"y has {y.shape[1]} outputs, but {type(self).__name__} was fitted with {self.n_outputs_}."
+            )
+        if None not in (columns, self._target_columns) and columns != self._target_columns:
+            raise ValueError(
+                f"the outputs of y are {columns}, but {type(self).__name__} was fitted with {self._target_columns}. "
+                "Select them in that order."
             )
         return y
 
