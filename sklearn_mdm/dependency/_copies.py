@@ -9,6 +9,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..exceptions import DependencyWarning, RepeatedSamplesWarning
+
 __all__: list[str] = []
 
 # Fewer distinct samples than these are the few values that data can take.
@@ -16,6 +18,51 @@ MIN_DISTINCT = 12
 # Share of the distinct samples that have a value of a modality to themselves, from which on it is measured, not chosen
 # from a few.
 MIN_OWN_VALUES = 0.9
+
+
+class Copies:
+    """The copies among samples, and groups that hold them together.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays of shape (n_samples, d_j)
+        Samples.
+    groups : array of shape (n_samples,) or None
+        Groups that were passed.
+
+    Attributes
+    ----------
+    found : bool
+        Whether there is any.
+    groups : array of shape (n_samples,) or None
+        Groups that no copy and no given group connects; those that were passed if no copy connects two.
+    warnings : dict
+        Class and text of the warning that copies deserve, if ``groups`` did not hold them together.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None) -> None:
+        self._copy_of = copy_of = find_copies(arrays)
+        self.found = copy_of is not None
+        self.groups, self.warnings = groups, dict[type[DependencyWarning], str]()
+        if copy_of is None:
+            return
+        self.groups = keep_together(copy_of, groups)
+        if self.groups is not groups:
+            self.warnings[RepeatedSamplesWarning] = (
+                f"{len(copy_of) - copy_of.max() - 1} of {len(copy_of)} samples repeat others in every value. Copies "
+                "are kept together, trained on or read, and count as one in the standard error. Pass groups= if they "
+                "come of one recording, speaker or patient, so that its other samples stay with them; else drop them."
+            )
+
+    def left_out(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Rows to train on, without copies of those held out."""
+        return train if self._copy_of is None else train[~np.isin(self._copy_of[train], self._copy_of[held_out])]
+
+
+def first_of_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Rows that are not copies of earlier ones; None if none is."""
+    copy_of = find_copies(arrays)
+    return None if copy_of is None else np.sort(np.unique(copy_of, return_index=True)[1])
 
 
 def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -33,7 +80,7 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def keep_together(copy_of: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Groups of samples that no copy and no given group connects, (n_samples,); those given if no copy connects them."""
+    """Label what copies or given groups connect, (n_samples,); those given if no copy connects two of them."""
     if groups is None:
         return copy_of
     _, group_of = np.unique(groups, return_inverse=True)
