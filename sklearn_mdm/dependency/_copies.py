@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,10 +60,18 @@ class Copies:
         return train if self._copy_of is None else train[~np.isin(self._copy_of[train], self._copy_of[held_out])]
 
 
-def first_of_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Rows that are not copies of earlier ones; None if none is."""
+def one_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Leave out samples that are copies of earlier ones, and warn a caller's caller of it."""
     copy_of = find_copies(arrays)
-    return None if copy_of is None else np.sort(np.unique(copy_of, return_index=True)[1])
+    if copy_of is None:
+        return arrays
+    first = np.sort(np.unique(copy_of, return_index=True)[1])
+    warnings.warn(
+        f"{len(copy_of) - len(first)} of {len(copy_of)} samples repeat others in every value; one of each is tested.",
+        RepeatedSamplesWarning,
+        stacklevel=3,
+    )
+    return [array[first] for array in arrays]
 
 
 def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:

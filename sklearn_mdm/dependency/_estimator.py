@@ -14,14 +14,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from ..exceptions import RepeatedSamplesWarning, SeenSamplesWarning, TooFewSamplesError
+from ..exceptions import SeenSamplesWarning, TooFewSamplesError
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import fewest_rows, read_groups
 from ._columns import ColumnReader
-from ._copies import Copies, first_of_copies
+from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
 from ._density_ratio import TrainedCritic
@@ -424,7 +424,7 @@ class DependencyEstimator(BaseEstimator):
         The mean log ratio of the samples is compared with those after permuting the modalities independently. The
         critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
         critic, as long as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on
-        are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
+        and copies of others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
 
         Parameters
         ----------
@@ -443,7 +443,7 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
-        arrays, _ = self._new(X, testing=True)
+        arrays = one_of_each(self._new(X, testing=True)[0])
         if self._grouped:
             warnings.warn(
                 "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
@@ -476,13 +476,6 @@ class DependencyEstimator(BaseEstimator):
                 SeenSamplesWarning,
                 stacklevel=3,
             )
-        if testing and (first := first_of_copies(arrays)) is not None:
-            warnings.warn(
-                f"{len(arrays[0]) - len(first)} of {len(arrays[0])} samples repeat others; one of each is tested.",
-                RepeatedSamplesWarning,
-                stacklevel=3,
-            )
-            arrays = [a[first] for a in arrays]
         fewest = fewest_rows(len(arrays))
         if len(arrays[0]) < fewest:
             remedy = " With cv, every sample was trained on in some fold: pass new ones." if seen.all() else ""
