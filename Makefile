@@ -52,6 +52,7 @@ docs: $(VENV)/.done-docs  ## build the documentation into docs/_build/html; any 
 
 bench: $(VENV)/.done-bench  ## run the benchmarks of speed and dependency, and with DATA=dir those on real data; tables and JSON go to results/
 	$(ONE_THREAD) $(PY) benchmarks/speed.py --out results/speed.json
+	$(ONE_THREAD) $(PY) benchmarks/overhead.py --out results/overhead.json
 	$(ONE_THREAD) $(PY) benchmarks/fusion.py --out results/fusion.json
 	$(ONE_THREAD) $(PY) benchmarks/dependency.py --jobs 2 --seeds 1 --out results/dependency.json
 ifdef DATA

@@ -89,7 +89,7 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def keep_together(copy_of: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Label what copies or given groups connect, (n_samples,); those given if no copy connects two of them."""
+    """Groups (n_samples,) that neither a copy nor a given group connects; those given if no copy connects them."""
     if groups is None:
         return copy_of
     _, group_of = np.unique(groups, return_inverse=True)

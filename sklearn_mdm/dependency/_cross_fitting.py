@@ -18,8 +18,6 @@ from ._decomposition import SummedCritic
 from ._density_ratio import EVALUATION_SETS, TrainedCritic
 from ._reliability import find_warnings
 
-__all__: list[str] = []
-
 # Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
 VALIDATION_FRACTION = 0.2
 # Training rows that are looked at for the gap between them and held-out ones.
@@ -53,6 +51,9 @@ def split_folds(
             groups = copies.groups
             cv = KFold(cv, shuffle=True, random_state=seed) if groups is None else GroupKFold(cv)
         splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        splits = [(np.arange(n_samples)[train], np.arange(n_samples)[rest]) for train, rest in splits]  # or masks
+        if not splits or any(len(np.intersect1d(train, rest)) for train, rest in splits):
+            raise ValueError("cv must hold out samples that it does not train on, in one fold or more.")
         if np.bincount(np.concatenate([rest for _, rest in splits]), minlength=n_samples).max() > 1:
             raise ValueError("cv holds out some samples more than once; use a splitter whose folds do not overlap.")
         if groups is not None and any(np.isin(groups[train], groups[rest]).any() for train, rest in splits):

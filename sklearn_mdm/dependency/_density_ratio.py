@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -13,16 +12,18 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from ..critic import PairedCritic
+from ..critic import Critic, PairedCritic
 from ..critic._base import gather
 from ..critic._negatives import offset_indices
 from ..exceptions import TooFewSamplesError
 from ..measures import Measure
 from ..measures._base import CriticKind
 from ..measures._contract import build_checked_critic
+from ..utils._isolation import isolated
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
-from ..utils._threads import one_thread_if_small
+from ..utils._threads import threads_for
 from ._calibration import best_cap, log_normalizer, logistic_weights
 from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
 from ._permutation import MAX_TEST_ROWS, draw_permutations
@@ -104,6 +105,7 @@ class TrainedCritic:
 
     # -- training ----------------------------------------------------------------------------------------------------
 
+    @isolated()
     def fit(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> TrainedCritic:
         """Train, stop and calibrate.
 
@@ -139,12 +141,13 @@ class TrainedCritic:
         tensors = self._standardized(representations)
         train, rest = ([z[torch.from_numpy(part)] for z in tensors] for part in (rows, held))
         dims = [z.shape[1] for z in tensors]
-        with torch.random.fork_rng(devices=[]), ExitStack() as threads:
-            torch.default_generator.manual_seed(self.seed)  # initial weights and noise
+        draws = RandomStream(self.seed)
+        with drawing_from(draws):
             self.network_ = build_checked_critic(self.measure, dims, self.hidden_dims, kind=self.kind, raw=True)
             if isinstance(self.network_, PairedCritic) and self.measure.density_ratio:
                 self.network_.silence()
-            threads.enter_context(one_thread_if_small([self.network_], self.batch_size * (1 + self.n_negatives)))
+            self.network_.float()
+        with threads_for([self.network_], self._rows_per_update()):
             self.n_updates_, self.curve_ = train_critic(
                 self.network_,
                 self.measure,
@@ -156,16 +159,22 @@ class TrainedCritic:
                 lr=self.lr,
                 weight_decay=self.weight_decay,
                 seed=self.seed,
+                draws=draws,
             )
-            self.network_.requires_grad_(False).double().eval()
-            mixture = self._choose_mixture(train, rest, dims)
-            self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
-            self._calibrate([z.double() for z in rest])
-            if self.refit and mixture is not None and self.weights_[-1]:
-                # Weighted as on rows that are new to it, the mixture may learn from them too.
-                columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
-                self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
+        self.network_.requires_grad_(False).double().eval()
+        mixture = self._choose_mixture(train, rest, dims)
+        self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
+        self._calibrate([z.double() for z in rest])
+        if self.refit and mixture is not None and self.weights_[-1]:
+            # Weighted as on rows that are new to it, the mixture may learn from them too.
+            columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
+            self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
         return self
+
+    def _rows_per_update(self) -> int:
+        """Rows that all layers of the critic are applied to."""
+        encodes = isinstance(self.network_, PairedCritic) and not isinstance(self.network_, Critic)
+        return self.batch_size * (1 if encodes else 1 + self.n_negatives)
 
     def _standardized(self, representations: Sequence[np.ndarray]) -> list[Tensor]:
         z = (np.concatenate(representations, axis=1) - self.mean_) / self.scale_
@@ -212,6 +221,7 @@ class TrainedCritic:
         generator = torch.Generator().manual_seed(self.seed + 1)
         return [offset_indices(len(z[0]), len(z), 1, generator) for _ in range(EVALUATION_SETS)]
 
+    @isolated()
     def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:
         """Return s, the calibrated log ratio before it is normalised, of each row, (n_samples,).
 
@@ -226,6 +236,7 @@ class TrainedCritic:
     def _calibrated(self, parts: np.ndarray) -> np.ndarray:
         return np.minimum(self.weights_ @ parts, self.cap_)
 
+    @isolated()
     def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> TrainedCritic:
         """Take the normaliser from these rows, whose groups are independent units."""
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
@@ -253,6 +264,7 @@ class TrainedCritic:
         """
         return self.log_ratio(representations) - self.log_normalizer_
 
+    @isolated()
     def score(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> tuple[float, float]:
         """Value of the measure on these rows, and its standard error, for which groups are independent units.
 
@@ -287,6 +299,7 @@ class TrainedCritic:
                 values.append(self.measure.value(self.network_, [z_j[rows] for z_j in z], index).item())
         return np.asarray(values)
 
+    @isolated()
     def permutation_means(self, representations: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
         """Mean log ratio of (at most 2,000 of) the rows, then of those with modalities permuted independently.
 
@@ -305,6 +318,7 @@ class TrainedCritic:
                 return np.array([network(gather(single, index)).mean().item() for index in indices])
         return self._evidence(self._parts(z, indices)).reshape(1 + n_permutations, len(rows)).mean(1)
 
+    @isolated()
     def evidence(self, representations: Sequence[np.ndarray]) -> np.ndarray:
         """Log ratio of each row for a test of independence, before it is normalised, (n_samples,)."""
         return self._evidence(self._parts(self._double(representations)))

@@ -20,6 +20,7 @@ from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import fewest_rows, read_groups
+from ..utils._typing import RandomState
 from ._columns import ColumnReader
 from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
@@ -29,19 +30,7 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-__all__ = ["DependencyEstimator"]
-
-FITTED = (
-    "critics_",
-    "dependency_",
-    "dependency_std_",
-    "pointwise_",
-    "held_out_",
-    "warnings_",
-    "modalities_",
-    "_reader",
-    "_seen",
-)
+FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
 
 
 class DependencyEstimator(BaseEstimator):
@@ -198,8 +187,8 @@ class DependencyEstimator(BaseEstimator):
         n_negatives: int = 16,
         lr: float = 4e-3,
         weight_decay: float = 0.3,
-        modalities: Any = None,
-        random_state: Any = None,
+        modalities: Mapping[Any, Any] | Literal["columns"] | None = None,
+        random_state: RandomState = None,
     ) -> None:
         self.measure = measure
         self.critic = critic

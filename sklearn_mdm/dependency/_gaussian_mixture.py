@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
 
-__all__: list[str] = []
-
 # Covariances need several rows per column; with fewer the ratio is noise.
 MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
 COMPONENTS = (1, 2, 4, 8, 16, 32)
 MAX_FEATURES = 256
+
+# Filters of warnings belong to all threads: two that change and restore them side by side would leave them changed.
+_filters = threading.Lock()
 
 
 class MixtureRatio(nn.Module):
@@ -32,26 +34,7 @@ class MixtureRatio(nn.Module):
 
     Marginals of a mixture are mixtures, so g is a closed form. With one component its mean is the total correlation
     of Gaussians, :math:`\frac12 (\sum_j \log |\Sigma_{jj}| - \log |\Sigma|)`. More components follow clusters, tails
-    and bends.
-
-    Parameters
-    ----------
-    mixture : sklearn.mixture.GaussianMixture
-        Fitted, with full covariances, to the concatenated representations.
-    code_dims : sequence of int
-        Width of each modality's representation.
-
-    Examples
-    --------
-    >>> import numpy as np, torch
-    >>> from sklearn.mixture import GaussianMixture
-    >>> from sklearn_mdm.dependency._gaussian_mixture import MixtureRatio
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.normal(size=(2000, 1))
-    >>> z = np.hstack([x, x + rng.normal(size=(2000, 1))])  # the truth is 0.5 * log(2) = 0.347
-    >>> ratio = MixtureRatio(GaussianMixture(1).fit(z), [1, 1])
-    >>> bool(abs(ratio([torch.tensor(z[:, :1]), torch.tensor(z[:, 1:])]).mean() - 0.347) < 0.05)
-    True
+    and bends. ``mixture`` has full covariances, of the concatenated representations of widths ``code_dims``.
     """
 
     bias: Tensor
@@ -89,7 +72,8 @@ class MixtureRatio(nn.Module):
 
 
 def _linear(weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
+    # Without initial weights, which would be drawn from torch's global generator.
+    layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         if bias is not None:
@@ -117,7 +101,7 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 
 
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
-    with warnings.catch_warnings():
+    with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
         return mixture.fit(rows)
 

@@ -8,20 +8,11 @@ import numpy as np
 
 from ._copies import hash_rows
 
-__all__: list[str] = []
-
 
 class SeenRows:
-    """Remembers samples by hashes of their columns.
+    """Remembers samples (n_samples, d_j) by hashes of their columns, and which of them a critic was trained on.
 
-    Parameters
-    ----------
-    arrays : sequence of arrays of shape (n_samples, d_j)
-        Samples passed to fit.
-    trained : array of int
-        Those of them that a critic was trained on.
-    copies : bool
-        Whether samples of equal values are one and the same; otherwise such data repeat by nature.
+    With ``copies`` samples of equal values are one and the same; otherwise such data repeat by nature.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], trained: np.ndarray, *, copies: bool) -> None:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..critic._negatives import offset_indices
 from ..measures import Measure
 from ..measures._base import log_mean_exp
+from ..utils._rng import RandomStream, drawing_from
 
 __all__: list[str] = []
 
@@ -46,8 +47,11 @@ def train_critic(
     lr: float,
     weight_decay: float,
     seed: int,
+    draws: RandomStream,
 ) -> Course:
     """Train a critic in place; it ends with the averaged weights of the smallest validation loss.
+
+    ``draws`` is the stream of what the critic itself draws, such as noise.
 
     Raises
     ------
@@ -60,10 +64,10 @@ def train_critic(
     n_updates = min(n_updates, math.ceil(MAX_PASSES * n / size))
     optimizer, schedule = _optimizer(network, n_updates, lr, weight_decay)
     check_every = max(1, n_updates // CHECKS)
-    index = offset_indices(len(validation[0]), m, VALIDATION_SETS, generator)
+    held_index = offset_indices(len(validation[0]), m, VALIDATION_SETS, generator)
     average = copy.deepcopy(network).eval()
     best, best_update = copy.deepcopy(average.state_dict()), 0
-    curve = [_validation_loss(average, measure, validation, index)]
+    curve = [_validation_loss(average, measure, validation, held_index, draws)]
     order = torch.empty(0, dtype=torch.int64)
     network.train()
     for update in range(1, n_updates + 1):
@@ -72,7 +76,9 @@ def train_critic(
         rows, order = order[:size], order[size:]
         batch = [z.index_select(0, rows) for z in train]
         optimizer.zero_grad(set_to_none=True)
-        objective = measure.critic_objective(network, batch, offset_indices(size, m, n_negatives, generator))
+        index = offset_indices(size, m, n_negatives, generator)
+        with drawing_from(draws):
+            objective = measure.critic_objective(network, batch, index)
         (-objective).backward()
         optimizer.step()
         schedule.step()
@@ -84,7 +90,7 @@ def train_critic(
                     "Try a smaller lr, or look for extreme values in X."
                 )
             best_loss = min(curve)
-            curve.append(_validation_loss(average, measure, validation, index))
+            curve.append(_validation_loss(average, measure, validation, held_index, draws))
             if curve[-1] < best_loss:
                 best, best_update = copy.deepcopy(average.state_dict()), update
             elif update - best_update >= PATIENCE * check_every:
@@ -121,8 +127,10 @@ def average_weights(average: nn.Module, network: nn.Module, decay: float) -> Non
         kept.copy_(new)
 
 
-def _validation_loss(network: nn.Module, measure: Measure, validation: list[Tensor], index: Tensor) -> float:
-    with torch.no_grad():
+def _validation_loss(
+    network: nn.Module, measure: Measure, validation: list[Tensor], index: Tensor, draws: RandomStream
+) -> float:
+    with torch.no_grad(), drawing_from(draws):
         if measure.density_ratio:
             return logistic_loss(*network(validation, index))
         return -measure.value(network, validation, index).item()

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Encoder
-
-__all__ = ["MLPEncoder"]
+from ._steps import step_weights
 
 
 class MLPEncoder(Encoder):
@@ -64,9 +63,7 @@ def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
 
     Where no step was observed they are 0 and 1, those of all steps of a standardised feature.
     """
-    weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
-    count = weight.sum(1, keepdim=True)
-    weight = (weight / count.clamp(min=1)).unsqueeze(-1)
+    weight = step_weights(x, mask).unsqueeze(-1)
     mean = (x * weight).sum(1)
-    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (count == 0)
+    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (weight.sum(1) == 0)
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)

@@ -13,9 +13,6 @@ from ..utils._parameter_objects import check_sizes
 from ._base import Encoder
 from ._steps import last_state, mean_over_steps, mean_state, observed_first
 
-__all__ = ["GRUEncoder", "LSTMEncoder", "TransformerEncoder"]
-
-
 _POOLINGS = {"last": last_state, "mean": mean_state}
 
 

@@ -6,11 +6,11 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,17 @@ from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
 from ..net._state import NetState
+from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
-from ..utils._threads import one_thread_if_small
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__: list[str] = []
 
@@ -142,22 +146,71 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     # -- fitting: read, split, train, report -------------------------------------------------------------------------
 
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Fit the encoders, the fusion and the critic.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Training samples; see Notes of the class for what is accepted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of a regressor; class labels, (n_samples,), of a classifier: numbers or strings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group (speaker, patient) are never split between training and validation.
+        X_val : dict, ModalityDict, data frame or array, default=None
+            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
+        y_val : array-like, default=None
+            Their targets.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y or a parameter is not as described; the message names the modality and the remedy.
+        FloatingPointError
+            If a loss is not finite; the message names the term and the epoch.
+        """
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
         check_not_cut_like(X, X_val)
         reset = not (self.warm_start and hasattr(self, "net_"))
-        samples = self._read(X, y, sample_weight, groups, reset=reset)
-        train, valid = self._split(samples, X_val, y_val)
-        train, valid = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
-        self._report(train, valid)
+        with isolated():
+            samples = self._read(X, y, sample_weight, groups, reset=reset)
+            train, valid = self._split(samples, X_val, y_val)
+            train, valid, finished = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+            try:
+                if finished:
+                    self._report(train, valid)
+            except KeyboardInterrupt:
+                finished = False
+        if not finished:
+            warnings.warn(
+                f"fit was interrupted in epoch {self.n_iter_} or after it. The estimator keeps what was learned until "
+                "then, without a critic that reports dependency: fit_dependency(X) trains one.",
+                UserWarning,
+                stacklevel=3,
+            )
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
         reset = not hasattr(self, "net_")
         if reset:
             self._validate_params()
-        samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
-        self._train(samples, None, reset=reset, max_epochs=None)
+        with isolated():
+            samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
+            *_, finished = self._train(samples, None, reset=reset, max_epochs=None)
+        if not finished:
+            raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
         return self
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
@@ -221,32 +274,32 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     def _train(
         self, train: Samples, valid: Samples | None, *, reset: bool, max_epochs: int | None
-    ) -> tuple[Samples, Samples | None]:
+    ) -> tuple[Samples, Samples | None, bool]:
         """Train the net, a new one on reset, for at most so many epochs; None makes the one epoch of a partial_fit.
 
-        Returns the samples as the module prepared them.
+        Returns the samples as the module prepared them, and whether training came to its end before a Ctrl-C.
         """
         if reset:
             self._fit_scaling(train)
-            with self._seeded(0):
+            with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
                 self.net_ = self._build_net(train.X)
         before = None if reset else NetState(self.net_)
         try:
             train, valid = self._prepared_samples(train, valid)
-            self._run_net(*self._datasets(train, valid), max_epochs)
+            finished = self._run_net(*self._datasets(train, valid), max_epochs)
             self._summarize(train.X, whole=reset or max_epochs is not None)
-        except BaseException as error:
+        except BaseException:
             if before is None:
                 del self.net_
-            elif not isinstance(error, KeyboardInterrupt):
+            else:
                 before.restore()  # one bad batch must not cost what was learned before
             raise
         # The critic of an earlier net reads representations that are no longer made.
         self.__dict__.pop("reporting_critic_", None)
         self.__dict__.pop("imputer_", None)
-        if reset or max_epochs is not None:  # once for a stream of small batches
+        if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(train)
-        return train, valid
+        return train, valid, finished
 
     def _report(self, train: Samples, valid: Samples | None) -> None:
         """Train the critic that reports dependency on what the net was trained on, if that is enough."""
@@ -295,6 +348,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """What the net reads of X."""
         return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
 
+    @isolated()
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
         prepare = getattr(self.net_.fusion_module_, "prepare", None)
@@ -396,8 +450,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         )
         return net.initialize()
 
-    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> None:
-        """Run the epochs of the net."""
+    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> bool:
+        """Run the epochs of the net; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
@@ -431,8 +485,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         done = len(net.history)
         net.train_split = None if valid is None else predefined_split(valid)
         try:
-            with self._seeded(1 + done), self._threads(train):
-                net.partial_fit(train)
+            net.partial_fit(train)
         except BaseException:
             net.end_training()
             net.callbacks = []  # a progress bar is still open in them, for one
@@ -441,9 +494,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         finally:
             net.train_split = None  # it holds the validation data
         self._epochs_run = len(net.history) - done
-        finished = self._epochs_run == epochs and "train_task_loss" in net.history[-1]
-        if not finished and not net.stopped_:
-            raise KeyboardInterrupt("training was interrupted")  # skorch swallows it
+        finished = net.stopped_ or (self._epochs_run == epochs and "train_task_loss" in net.history[-1])
+        if not finished and not net.n_updates_:
+            raise KeyboardInterrupt("training was interrupted before its first update")  # skorch swallows it
+        return finished
 
     def _summarize(self, X: Observed, *, whole: bool) -> None:
         """Set the attributes that describe the training, and see that its last update left a usable net."""
@@ -471,23 +525,6 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         for name, key in curves.items():
             curve = getattr(self, name, [])[: self.n_iter_ - self._epochs_run]
             setattr(self, name, curve + [float(row.get(key, math.nan)) for row in net.history[len(curve) :]])
-
-    def _threads(self, train: MaskedDataset) -> AbstractContextManager:
-        n_steps = max(x.shape[1] if x.dim() == 3 else 1 for x in train.X.values())
-        return one_thread_if_small([self.net_.fusion_module_], self.batch_size * n_steps)
-
-    @contextmanager
-    def _seeded(self, stream: int) -> Iterator[None]:
-        """Seed torch's global generators inside, and leave them as they were outside."""
-        device = torch.device(self._resolve_device())
-        cuda = [device if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
-        seed = int(np.random.SeedSequence([self._seed, stream]).generate_state(1)[0])
-        with torch.random.fork_rng(devices=cuda):
-            torch.default_generator.manual_seed(seed)
-            if cuda:
-                with torch.cuda.device(cuda[0]):
-                    torch.cuda.manual_seed(seed)
-            yield
 
     # -- applying ----------------------------------------------------------------------------------------------------
 

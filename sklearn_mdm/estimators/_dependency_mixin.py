@@ -15,12 +15,10 @@ from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..exceptions import SingleModalityWarning, TooFewSamplesError
 from ..inputs._observed import Observed
 from ..measures import KL
+from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, held_out_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._samples import Samples
-
-__all__: list[str] = []
-
 
 # Updates of a critic that fit_dependency trains.
 DEPENDENCY_UPDATES = 2000
@@ -38,25 +36,9 @@ def train_reporting_critic(
     n_updates: int,
     seed: int,
 ) -> TrainedCritic:
-    """Train a critic on one part of the rows, and calibrate it on the other.
+    """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
 
-    Parameters
-    ----------
-    z : sequence of arrays of shape (n_samples, k_j)
-        One representation per modality.
-    groups : array of shape (n_samples,), default=None
-        Rows of one group are all used for training or all held out.
-    held_out : array of bool of shape (n_samples,), default=None
-        Rows to calibrate on, instead of a random third.
-    n_updates : int
-        Most updates.
-    seed : int
-        Seed of the split, of the critic and of its batches.
-
-    Raises
-    ------
-    TooFewSamplesError
-        If either part has too few samples, or there is a single group.
+    The other part is ``held_out``, or a random third, in whole groups where there are any.
     """
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
@@ -249,6 +231,7 @@ class DependencyMixin:
             )
         return self.reporting_critic_
 
+    @isolated()
     def _training_measure(self, z: list[np.ndarray]) -> float:
         net = self.net_
         if not np.isfinite(self.dependency_curve_).any():

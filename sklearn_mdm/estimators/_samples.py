@@ -14,7 +14,7 @@ from ..inputs._observed import Observed
 __all__: list[str] = []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Some rows of X, and what belongs to them.
 

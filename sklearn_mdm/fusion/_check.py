@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from ..encoders._base import Inputs, Masks, Shapes
 from ..encoders._modality_encoders import described
-from ..utils._threads import one_thread_if_small
+from ..utils._rng import RandomStream, drawing_from
+from ..utils._threads import threads_for
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__: list[str] = []
 
 # Rows of the batch that a module is tried on: all there, without the first modality, only that, a step less, all there.
 N_TRIAL_ROWS = 5
@@ -47,8 +46,8 @@ def check_fusion_module(module: Any, shapes: Shapes, n_outputs: int, owner: str)
         if not hasattr(module, "prepare"):
             module.eval()
             n_steps = max(shape[0] if len(shape) == 2 else 1 for shape in shapes.values())
-            small = one_thread_if_small([module], N_TRIAL_ROWS * n_steps)
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), small:
+            threads = threads_for([module], N_TRIAL_ROWS * n_steps)
+            with torch.no_grad(), drawing_from(RandomStream(0)), threads:
                 _try_out(module, shapes, n_outputs)
     except _BrokenContractError as error:
         raise ValueError(

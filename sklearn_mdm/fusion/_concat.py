@@ -10,11 +10,9 @@ from torch import nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["ConcatFusion"]
 
 
 class ConcatFusion(Fusion):

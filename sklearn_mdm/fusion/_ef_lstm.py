@@ -5,13 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._steps import last_state
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._aligned import EmbeddedSteps, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["EarlyFusionLSTM"]
 
 
 class EarlyFusionLSTM(Fusion):

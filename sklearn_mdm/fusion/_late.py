@@ -11,13 +11,11 @@ from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import observed
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["LateFusion"]
 
 
 class LateFusion(Fusion):
@@ -62,10 +60,7 @@ class LateFusion(Fusion):
     """
 
     def __init__(
-        self,
-        hidden_dims: Sequence[int] = (64,),
-        weights: Literal["learned", "even"] = "learned",
-        dropout: float = 0.0,
+        self, hidden_dims: Sequence[int] = (64,), weights: Literal["learned", "even"] = "learned", dropout: float = 0.0
     ) -> None:
         self.hidden_dims = hidden_dims
         self.weights = weights

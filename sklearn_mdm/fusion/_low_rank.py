@@ -13,8 +13,6 @@ from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__ = ["LowRankFusion"]
-
 
 class LowRankFusion(Fusion):
     r"""Predict from all products of the representations by weights of low rank (LMF, also LFN).

@@ -17,8 +17,6 @@ from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import LSTMStates, Packing
 
-__all__ = ["MISAFusion"]
-
 N_MOMENTS = 5
 # Centred rows shorter than this count as less than one row; usual ones are longer than 0.01.
 MIN_LENGTH = 1e-4

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
-from ._aligned import EmbeddedSteps, check_aligned
+from ._aligned import EmbeddedSteps, check_aligned, widths_per_modality
 from ._base import Fusion, FusionModule, FusionOutput
-from ._memory import widths_per_modality
 from ._packed import Packing
-
-__all__ = ["MultiAttentionFusion"]
 
 
 class MultiAttentionFusion(Fusion):
@@ -110,19 +107,13 @@ class MultiAttentionFusion(Fusion):
     ) -> FusionModule:
         check_sizes(self, "embed_dim", "hidden_dims", "n_attentions", "reduced_dim", "cross_dim", "head_dim")
         check_aligned("MultiAttentionFusion", shapes, encoder, missing)
-        return _MultiAttentionFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing)
+        return _MultiAttentionFusion(self, shapes, n_outputs, missing)
 
 
 class _MultiAttentionFusion(EmbeddedSteps):
-    def __init__(
-        self,
-        fusion: MultiAttentionFusion,
-        shapes: Shapes,
-        hidden_dims: Mapping[str, int],
-        n_outputs: int,
-        missing: Missing,
-    ) -> None:
+    def __init__(self, fusion: MultiAttentionFusion, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__("MultiAttentionFusion", shapes, fusion.embed_dim, missing)
+        hidden_dims = widths_per_modality("MultiAttentionFusion", shapes, fusion.hidden_dims)
         embed_dim, cross_dim, self.n_attentions = fusion.embed_dim, fusion.cross_dim, fusion.n_attentions
         self.hidden_dims = list(hidden_dims.values())
         self.cells = nn.ModuleDict(

@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["TensorFusion"]
 
 # Beyond this many products per sample the first layer alone has some 10^8 weights.
 MAX_PRODUCTS = 2**20

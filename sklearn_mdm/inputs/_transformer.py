@@ -21,8 +21,6 @@ from ._labels import check_beside, row_labels
 from ._modality_dict import ModalityDict
 from ._schema import ModalitySchema
 
-__all__ = ["ModalityTransformer"]
-
 PASSTHROUGH = "passthrough"
 
 

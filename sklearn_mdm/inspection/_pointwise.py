@@ -17,11 +17,10 @@ from ..inputs._labels import row_labels
 from ..utils._typing import RandomState
 from ._pointwise_ratio import PointwiseRatio
 
+POSITIVE = [Interval(Integral, 1, None, closed="left")]
 
-@validate_params(
-    {"n_draws": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+
+@validate_params({"n_draws": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def pointwise_attribution(
     estimator: BaseEstimator, X: Any, *, background: Any = None, n_draws: int = 64, random_state: RandomState = None
 ) -> pd.DataFrame:
@@ -90,10 +89,7 @@ def pointwise_attribution(
     return pd.DataFrame(ratio.spread(attribution), index=_index_of(X, len(ratio.complete)), columns=ratio.names)
 
 
-@validate_params(
-    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"n_negatives": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def rank_samples(
     estimator: BaseEstimator, X: Any, *, n_negatives: int = 32, random_state: RandomState = None
 ) -> pd.DataFrame:
@@ -158,10 +154,7 @@ def rank_samples(
     return table.sort_values("value", kind="stable")
 
 
-@validate_params(
-    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"n_negatives": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def mismatch_test(
     estimator: BaseEstimator, X: Any, *, n_negatives: int = 8, random_state: RandomState = None
 ) -> pd.DataFrame:

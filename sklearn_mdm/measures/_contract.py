@@ -10,16 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ..critic._negatives import offset_indices
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ._base import Measure
-
-__all__: list[str] = []
 
 
 def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any, **parameters: Any) -> nn.Module:
     """Build the critic of a measure, and try both on a few rows; see :meth:`Measure.build_critic`.
 
-    No number is drawn for the trial from torch's global generator, and nothing remembers it.
+    The trial draws no number that anything else would get, and nothing remembers it.
 
     Raises
     ------
@@ -33,8 +32,8 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
     training, like = critic.training, next(critic.parameters(), torch.empty(0))
     n, generator = fewest_rows(len(code_dims)), torch.Generator().manual_seed(0)
     index = offset_indices(n, len(code_dims), 1, generator).to(like.device)
-    rows = [torch.randn(n, width, generator=generator).to(like) for width in code_dims]
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    rows = [torch.randn(n, width, dtype=torch.float32, generator=generator).to(like) for width in code_dims]
+    with drawing_from(RandomStream(0)), torch.enable_grad():
         critic.eval()
         for method in (measure.critic_objective, measure.value):
             value = _tried(method, critic, rows, index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,11 @@ from ..critic._negatives import offset_indices
 from ..encoders._steps import observed
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
+from ..utils._isolation import isolated
 from ..utils._parameter_objects import resolve_component
+from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
+from ..utils._threads import threads_for
 from ._data import Batch, BatchIterator, MaskedDataset
 
 __all__ = ["MDMNet"]
@@ -66,14 +68,13 @@ class MDMNet(NeuralNet):
     lr : float, default=1e-3
         Learning rate of both; ``optimizer_critic__lr`` sets the critic's own.
     random_state : int or None, default=0
-        Seed of batch order, critic batches, negatives and modality dropout; None draws one. Initial weights and
-        dropout layers follow torch's global generator.
+        Seed of batch order, critic batches, negatives, dropout layers and modality dropout; None draws one. Initial
+        weights follow torch's global generator.
     dtype : torch.dtype, default=torch.float32
         Floating type of parameters and data.
-    dataset : type, default=MaskedDataset
-        Dataset class that X and y are wrapped in.
     iterator_train, iterator_valid : type, default=BatchIterator
-        Iterators over its batches.
+        Iterators over batches: :class:`~sklearn_mdm.net.BatchIterator`, or torch's ``DataLoader`` for its workers
+        (``iterator_train__num_workers=2``).
     train_split : callable or None, default=None
         skorch's split into training and validation data; None validates on nothing.
     **kwargs : dict
@@ -128,7 +129,6 @@ class MDMNet(NeuralNet):
         lr: float = 1e-3,
         random_state: int | None = 0,
         dtype: torch.dtype = torch.float32,
-        dataset: Any = MaskedDataset,
         iterator_train: Any = BatchIterator,
         iterator_valid: Any = BatchIterator,
         train_split: Any = None,
@@ -139,7 +139,7 @@ class MDMNet(NeuralNet):
             criterion,
             optimizer=optimizer,
             lr=lr,
-            dataset=dataset,
+            dataset=kwargs.pop("dataset", MaskedDataset),  # clone passes it on
             iterator_train=iterator_train,
             iterator_valid=iterator_valid,
             train_split=train_split,
@@ -167,7 +167,7 @@ class MDMNet(NeuralNet):
                 delattr(self, name)
         else:
             # The module's dropout must not depend on which critic was built.
-            with torch.random.fork_rng(devices=[]):
+            with drawing_from(RandomStream.fork()):
                 dims = list(self.fusion_module_.code_dims.values())
                 critic = build_checked_critic(self.measure_, dims, **self.get_params_for("critic"))
             self.critic_ = critic.to(self.dtype)
@@ -184,21 +184,34 @@ class MDMNet(NeuralNet):
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Wrap X in a MaskedDataset of the net's dtype."""
-        if not isinstance(X, torch.utils.data.Dataset) and self.dataset is MaskedDataset:
+        if self.dataset is not MaskedDataset:
+            raise TypeError(f"MDMNet wraps X in a MaskedDataset, got dataset={self.dataset!r}. Leave it out.")
+        if not isinstance(X, torch.utils.data.Dataset):
             return MaskedDataset(X, y, dtype=self.dtype)
-        return super().get_dataset(X, y)
+        if not isinstance(_rows_of(X)[0], MaskedDataset):
+            raise TypeError(f"MDMNet reads a mapping of arrays, a MaskedDataset or a Subset of one, got {type(X)!r}.")
+        return X
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         """Return the batches of a dataset, shuffled in training by the net's own generator."""
-        iterator = super().get_iterator(dataset, training=training)
-        if training and isinstance(iterator, BatchIterator):
-            iterator.shuffle, iterator.generator = True, self.generators_["batches"]
-        return iterator
+        name = "iterator_train" if training else "iterator_valid"
+        cls, options = getattr(self, name), self.get_params_for(name)
+        size = options.pop("batch_size", self.batch_size)
+        batches = BatchIterator(
+            dataset,
+            len(dataset) if size == -1 else size,
+            shuffle=options.pop("shuffle", training),
+            generator=self.generators_["batches"] if training else None,
+        )
+        if cls is BatchIterator:
+            return batches
+        # A DataLoader, for its workers: it asks for whole batches of rows, and has nothing to collate.
+        return cls(dataset, batch_sampler=batches.rows, collate_fn=_as_it_is, **options)
 
     @property
     def fusion_module_(self) -> Any:
         """The fusion module itself, where something wraps it, such as torch's DistributedDataParallel."""
-        return getattr(self.module_, "module", self.module_)
+        return self.module_ if hasattr(self.module_, "code_dims") else self.module_.module
 
     # -- the course of training --------------------------------------------------------------------------------------
 
@@ -207,7 +220,10 @@ class MDMNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
         self.generators_ = {stream: torch.Generator() for stream in STREAMS}
-        self.stopped_ = False
+        # What the module and the critic themselves draw, such as dropout.
+        entropy = self.seed_ if self.random_state is None else self.random_state
+        self.draws_ = {"module": RandomStream.of(entropy, 1 + len(self.history))}
+        self.stopped_, self.n_updates_ = False, 0
         self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -224,10 +240,8 @@ class MDMNet(NeuralNet):
         seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(STREAMS) + 1)
         for generator, seed in zip(self.generators_.values(), seeds, strict=False):
             generator.manual_seed(int(seed))
-        # Dropout layers follow torch's global generators; during critic steps these have a state of their own.
-        self.critic_rng_state_ = [
-            torch.Generator(device).manual_seed(int(seeds[-1])).get_state() for device in self._rng_devices
-        ]
+        # A stream of its own, so that dropout in predictions is the same with and without the term.
+        self.draws_["critic"] = RandomStream(int(seeds[-1]))
         self._open_term(dataset_train)
         self.totals_ = {"train": _Totals(), "valid": _Totals()}
         self.terms_skipped_ = 0
@@ -257,7 +271,7 @@ class MDMNet(NeuralNet):
             "generators_",
             "term_active_",
             "critic_batches_",
-            "critic_rng_state_",
+            "draws_",
             "critic_parameters_",
             "totals_",
             "pending_",
@@ -292,11 +306,24 @@ class MDMNet(NeuralNet):
         """Fewest rows that make negatives which say anything."""
         return fewest_rows(len(self.fusion_module_.code_dims))
 
+    def fit_loop(self, *args: Any, **kwargs: Any) -> MDMNet:
+        """Train, whatever the settings of torch that the caller made; see :meth:`skorch.NeuralNet.fit_loop`."""
+        with isolated():
+            return super().fit_loop(*args, **kwargs)
+
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Go through the batches; gradients that are left over at the end make an update too."""
-        super().run_single_epoch(iterator, training, *args, **kwargs)
-        if training and self.pending_:
-            self._update_module(None)
+        with threads_for([self.fusion_module_], self._steps_per_batch(iterator)):
+            super().run_single_epoch(iterator, training, *args, **kwargs)
+            if training and self.pending_:
+                self._update_module(None)
+
+    def _steps_per_batch(self, iterator: Any) -> int:
+        """Rows of a batch, times the steps of its longest sequence."""
+        dataset = getattr(iterator, "dataset", ())
+        size = len(dataset) if self.batch_size == -1 else self.batch_size
+        sequences = getattr(_rows_of(dataset)[0], "X", {})
+        return size * max((x.shape[1] for x in sequences.values() if x.dim() == 3), default=1)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -305,70 +332,55 @@ class MDMNet(NeuralNet):
         self._set_training(True)
         if self.critic_batches_ is not None:
             self._learn_critic(True)
-            with self._critic_rng():
-                for _ in range(self.unroll):
-                    self._critic_step(next(self.critic_batches_))
+            for _ in range(self.unroll):
+                self._critic_step(next(self.critic_batches_))
             self._learn_critic(False)  # the model step passes gradients through T, not to it
-        return self._model_step(batch)
+        if not self.pending_:
+            self._zero_grad_optimizer(set_to_none=True)
+        step = self.train_step_single(batch, **fit_params)
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
+        return step
+
+    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
+        self.optimizer_.zero_grad(set_to_none=bool(set_to_none))  # the critic's is for _critic_step
+
+    def _step_optimizer(self, step_fn: Any) -> None:
+        self.optimizer_.step(step_fn)
 
     def _learn_critic(self, learn: bool) -> None:
         for parameter in getattr(self, "critic_parameters_", ()):
             parameter.requires_grad = learn
 
-    @contextmanager
-    def _critic_rng(self) -> Iterator[None]:
-        """Draw dropout from the critic's stream, so that that of predictions is the same with and without the term."""
-        model_state = self._swap_rng_state(self.critic_rng_state_)
-        try:
-            yield
-        finally:
-            self.critic_rng_state_ = self._swap_rng_state(model_state)
-
-    @property
-    def _rng_devices(self) -> list[str]:
-        return ["cpu", str(self.device)] if str(self.device).startswith("cuda") else ["cpu"]
-
-    def _swap_rng_state(self, states: list[Tensor]) -> list[Tensor]:
-        """Set the global generators to these states and return the states that they had."""
-        found = []
-        for device, state in zip(self._rng_devices, states, strict=True):
-            if device == "cpu":
-                found.append(torch.get_rng_state())
-                torch.set_rng_state(state)
-            else:
-                found.append(torch.cuda.get_rng_state(device))
-                torch.cuda.set_rng_state(state, device)
-        return found
-
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
-        with torch.no_grad():
-            z = self.fusion_module_.represent(batch.X, batch.mask)
         self.optimizer_critic_.zero_grad(set_to_none=True)
-        (-self._critic_objective(list(z.values()))).backward()
+        with drawing_from(self.draws_["critic"]):
+            with torch.no_grad():
+                z = self.fusion_module_.represent(batch.X, batch.mask)
+            objective = self._critic_objective(list(z.values()))
+        (-objective).backward()
         self.optimizer_critic_.step()
 
-    def _model_step(self, batch: Any) -> dict[str, Any]:
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Task loss minus ``lam`` times dependency of a batch, and its gradient."""
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
-        if not self.pending_:
-            self.optimizer_.zero_grad(set_to_none=True)
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
-        output = self.module_(Xi.X, mask)
-        loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
+        with drawing_from(self.draws_["module"]):
+            output = self.module_(Xi.X, mask)
+            loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
         if self.term_active_:
-            with self._critic_rng():
+            with drawing_from(self.draws_["critic"]):
                 dependency = self._dependency(Xi, yi, output, mask)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
         self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
-        self.pending_ += 1
-        if self.pending_ >= self.accumulate:
-            self._update_module(batch)
         return {"loss": loss, "y_pred": output.prediction}
 
     def _update_module(self, batch: Any) -> None:
@@ -384,7 +396,8 @@ class MDMNet(NeuralNet):
             batch=batch,
             training=True,
         )
-        self.optimizer_.step()
+        self._step_optimizer(None)
+        self.n_updates_ += 1
 
     def _negatives(self, n: int) -> Tensor:
         """Row of each modality in the negatives of n rows."""
@@ -437,7 +450,7 @@ class MDMNet(NeuralNet):
                 for n in names
             ]
         )
-        noise = torch.rand(seen.shape, generator=self.generators_["modality_dropout"])
+        noise = torch.rand(seen.shape, dtype=torch.float32, generator=self.generators_["modality_dropout"])
         kept = seen & (noise >= self.modality_dropout)
         # A sample that would lose everything keeps the observed modality with the largest draw.
         last = torch.where(seen, noise, -1.0).argmax(0)
@@ -563,6 +576,10 @@ class _Totals:
 
     def mean(self, name: str) -> float:
         return self.sums[name] / self.counts[name] if name in self.counts else math.nan
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _rows_of(dataset: Any) -> tuple[MaskedDataset, Tensor]:

@@ -1,23 +1,40 @@
-"""One thread for small passes, where handing out the work costs more than the work."""
+"""One thread for small work, where handing it out costs more than doing it; the caller's threads for large work."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from weakref import WeakKeyDictionary
 
-from threadpoolctl import ThreadpoolController
+import torch
+from threadpoolctl import LibController, ThreadpoolController
 from torch import nn
 
 __all__: list[str] = []
 
 # Multiply-adds of a forward pass above which a second thread pays. On a busy machine the threads of smaller passes wait
-# for each other at every layer, which was measured to slow a fit twentyfold.
+# for each other at every layer, which was measured to slow a fit fiftyfold. A pool that is never opened cannot hang a
+# process that is forked later, either.
 SMALL_PASS = 2**24
 
+_here = threading.local()  # numbers of threads belong to Python threads: .outside are those that the caller came with
+_sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
-def one_thread_if_small(modules: Iterable[nn.Module], n_rows: int) -> AbstractContextManager:
-    """Limit OpenMP to one thread, for the calling thread only, if a pass of ``n_rows`` through the modules is small.
+
+def one_thread() -> AbstractContextManager[None]:
+    """Compute on one thread, unless a :func:`threads_for` inside finds that its work is large.
+
+    Only OpenMP (and MKL with it) is limited, and for the calling Python thread only.
+    """
+    return _limited(True)
+
+
+def threads_for(modules: Iterable[nn.Module], n_rows: int) -> AbstractContextManager[None]:
+    """Compute on one thread if passes of ``n_rows`` through the modules are small, else on as many as the caller has.
 
     Parameters
     ----------
@@ -26,13 +43,50 @@ def one_thread_if_small(modules: Iterable[nn.Module], n_rows: int) -> AbstractCo
     n_rows : int
         Rows of a batch; for sequences, rows times steps.
     """
-    n_parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
-    if n_parameters * n_rows > SMALL_PASS:
-        return nullcontext()
-    return _controller().limit(limits=1, user_api="openmp")
+    return _limited(sum(map(_n_parameters, modules)) * n_rows <= SMALL_PASS)
+
+
+@contextmanager
+def _limited(single: bool) -> Iterator[None]:
+    outermost, before = not hasattr(_here, "outside"), getattr(_here, "single", False)
+    if outermost:
+        torch.get_num_threads()  # the first use of torch in a thread sets the number, which would undo a limit
+        _here.outside = [library.get_num_threads() for library in _libraries()]
+    try:
+        _set(single, before)
+        yield
+    finally:
+        _set(before, single)
+        if outermost:
+            del _here.outside
+
+
+def _set(single: bool, before: bool) -> None:
+    _here.single = single
+    if single != before:
+        for library, n_threads in zip(_libraries(), _here.outside, strict=True):
+            library.set_num_threads(1 if single else n_threads)
+        _set_mkl()(1 if single else 0)  # 0: what holds for the process
+
+
+def _n_parameters(module: nn.Module) -> int:
+    # Counting takes as long as a small pass.
+    if module not in _sizes:
+        _sizes[module] = sum(parameter.numel() for parameter in module.parameters())
+    return _sizes[module]
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> list[LibController]:
     # Looking for the loaded libraries takes milliseconds; they stay the same.
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="openmp").lib_controllers
+
+
+@functools.cache
+def _set_mkl() -> Callable[[int], object]:
+    """Set the number of threads of torch's MKL, which after ``torch.set_num_threads`` no longer asks OpenMP."""
+    for path in (Path(torch.__file__).parent / "lib").glob("*torch_cpu.*"):
+        found = getattr(ctypes.CDLL(str(path)), "MKL_Set_Num_Threads_Local", None)
+        if found is not None:
+            return found
+    return lambda n_threads: None

@@ -263,6 +263,13 @@ def test_cv__that_repeats_or_cuts_is_an_error(gaussians):
         quick(held_out_fraction=0.002).fit(X)
 
 
+@pytest.mark.parametrize("cv", [[(np.arange(90), np.arange(45))], [], [(np.ones(90, bool), np.ones(90, bool))]])
+def test_cv__that_trains_on_what_it_holds_out__error(cv):
+    X = {name: np.random.default_rng(0).normal(size=(90, 2)) for name in "ab"}
+    with pytest.raises(ValueError, match="cv must hold out samples that it does not train on"):
+        DependencyEstimator(cv=cv).fit(X)
+
+
 # --- permutation test ------------------------------------------------------------------------------------------------
 
 

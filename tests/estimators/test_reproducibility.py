@@ -176,13 +176,13 @@ def test_a_term_without_gradient__leaves_the_fit_of_lam_0_bit_for_bit(
 
 def test_order_of_model_batches__is_the_same_for_every_lam_unroll_and_measure(estimator, X, y, monkeypatch):
     order = []
-    model_step = MDMNet._model_step
+    model_step = MDMNet.train_step_single
 
     def spy(self, batch):
         order.append(batch[0].X["m0"][:, 0].tolist())
         return model_step(self, batch)
 
-    monkeypatch.setattr(MDMNet, "_model_step", spy)
+    monkeypatch.setattr(MDMNet, "train_step_single", spy)
 
     def batches(**parameters):
         order.clear()

@@ -244,7 +244,7 @@ def test_updates_of_the_critic__raise_the_value(X, y, measure):
 def test_the_average_of_kl__is_moved_by_critic_steps_alone(X, y, monkeypatch):
     net = make()
     seen = []
-    for name in ("_critic_step", "_model_step"):
+    for name in ("_critic_step", "train_step_single"):
         original = getattr(MDMNet, name)
 
         def spy(self, batch, name=name, original=original):
@@ -255,7 +255,7 @@ def test_the_average_of_kl__is_moved_by_critic_steps_alone(X, y, monkeypatch):
 
         monkeypatch.setattr(MDMNet, name, spy)
     net.partial_fit(as_single(X), y[:, None].astype("f"))
-    assert set(seen) == {("_critic_step", True), ("_model_step", False)}
+    assert set(seen) == {("_critic_step", True), ("train_step_single", False)}
 
 
 @pytest.mark.parametrize("kind", ["encoded", "separable", "multilinear"])

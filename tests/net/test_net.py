@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Checkpoint, EpochScoring, GradientNormClipping
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import SliceDict, predefined_split
 from skorch.history import History
+from torch.utils.data import DataLoader
 
 from sklearn_mdm import MDMNet
 from sklearn_mdm.callbacks import EarlyStopping
@@ -66,14 +68,14 @@ def fit(net, X, y, **parameters):
 @pytest.mark.parametrize("lam", [0, 0.1])
 def test_updates_per_epoch(X, y, monkeypatch, unroll, lam):
     steps = []
-    for name in ("_critic_step", "_model_step"):
+    for name in ("_critic_step", "train_step_single"):
         original = getattr(MDMNet, name)
-        spy = lambda self, batch, name=name, original=original: (steps.append(name), original(self, batch))[1]  # noqa: E731
+        spy = lambda self, batch, name=name, original=original, **_: (steps.append(name), original(self, batch))[1]  # noqa: E731
         monkeypatch.setattr(MDMNet, name, spy)
     fit(make(unroll=unroll, lam=lam, max_epochs=3), X, y)
     n_batches = 3  # 16 + 16 + 18: the two rows left over join the last batch
     critic = ["_critic_step"] * (unroll if lam else 0)
-    assert steps == [*critic, "_model_step"] * n_batches * 3
+    assert steps == [*critic, "train_step_single"] * n_batches * 3
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -100,9 +102,9 @@ def test_each_optimizer__steps_its_own_parameters_only(X, y, measure, monkeypatc
         monkeypatch.setattr(MDMNet, name, spy)
 
     watch("_critic_step")
-    watch("_model_step")
+    watch("_update_module")
     fit(net, X, y)
-    assert {name for name, _ in moved} == {"_critic_step", "_model_step"}
+    assert {name for name, _ in moved} == {"_critic_step", "_update_module"}
     for name, what in moved:
         assert what == ({"critic"} if name == "_critic_step" else {"module"})
 
@@ -542,6 +544,59 @@ def test_random_state_none__draws_one(X, y, same_parameters):
     assert not same_parameters(*nets, of="module")
     assert nets[0].predict(X).shape == (50, 1)
     assert pickle.loads(pickle.dumps(nets[0])).random_state is None
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_data_loader__gives_the_batches_of_the_iterator(X, y, same_parameters, workers):
+    loader = {"iterator_train": DataLoader, "iterator_train__num_workers": workers, "iterator_valid": DataLoader}
+    nets = [fit(make(lam=0.1, **options), X, y) for options in ({}, loader)]
+    assert same_parameters(*nets)
+    assert np.array_equal(*(net.predict(X) for net in nets))
+    assert clone(nets[1]).iterator_train is DataLoader
+
+
+def test_datasets_that_are_not_masked__error(X, y):
+    with pytest.raises(TypeError, match=r"dataset=<class 'skorch\.dataset\.Dataset'>\. Leave it out"):
+        make(dataset=Dataset).fit(X, y)
+    with pytest.raises(TypeError, match="a mapping of arrays, a MaskedDataset or a Subset of one, got"):
+        make().fit(Dataset(X["audio"], y), None)
+
+
+def test_a_subset_of_rows__trains_through_a_data_loader(X, y):
+    data = torch.utils.data.Subset(MaskedDataset(X, y), list(range(40)))
+    for iterator in (BatchIterator, DataLoader):
+        assert len(make(iterator_train=iterator).fit(data, None).history) == 2
+
+
+def test_masked_dataset__reads_what_arrays_are(X, y):
+    labels = np.arange(50)[::-1].astype(np.int32)
+    data = MaskedDataset(X, labels, labels / 50.0)
+    assert data.y.dtype == torch.int64 and data[-1][1].tolist() == [0] and data[0:2][1].tolist() == [49, 48]
+    for wrong in ({}, {"audio": np.zeros(3)}, {"audio": np.array([["a"]])}):
+        with pytest.raises(ValueError, match="X must map modality names to numbers"):
+            MaskedDataset(wrong)
+
+
+class Wrapper(torch.nn.Module):
+    """Wraps a module as DistributedDataParallel does: only forward goes through it."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args):
+        return self.module(*args)
+
+
+def test_a_wrapped_module__trains_and_predicts_as_the_module(X, y):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wrapped = MDMNet(
+            Wrapper(module()), batch_size=16, max_epochs=2, verbose=0, critic__hidden_dims=(8,)
+        ).initialize()
+    plain = make()
+    assert np.array_equal(fit(plain, X, y).predict(X), fit(wrapped, X, y).predict(X))
+    assert plain.history[:, "train_dependency"] == wrapped.history[:, "train_dependency"]
 
 
 def test_masked_dataset__takes_mappings_without_nan_beside_numbers(X):

@@ -23,8 +23,6 @@ from ._gated_embeddings import GatedEmbeddings
 from ._loading import load_model, load_outline, load_tokenizer
 from ._text import TextSchema
 
-__all__ = ["MAGFusion"]
-
 
 class MAGFusion(Fusion):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
@@ -259,7 +257,9 @@ class MAGFusion(Fusion):
         text, tokens = found[0], missing == "token"
         sides = {name: shape[-1] for name, shape in shapes.items() if name != text}
         if self.backbone is None:
-            _check_steps(shapes, text, missing)
+            # Sequences have the steps of the text; vectors are repeated.
+            sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
+            check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
             part = _encoder_of(encoder, text)
             gate = AdaptationGate(shapes[text][-1], sides, self.beta, self.dropout)
             shape = (1, *shapes[text]) if len(shapes[text]) == 1 else shapes[text]
@@ -296,12 +296,6 @@ class MAGFusion(Fusion):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_steps(shapes: Shapes, text: str, missing: Missing) -> None:
-    """Reject sequences that have other steps than the text; vectors are repeated."""
-    sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
-    check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
 
 
 def _encoder_of(encoder: EncoderChoice, text: str) -> str | Encoder:

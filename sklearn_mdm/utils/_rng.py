@@ -1,0 +1,198 @@
+"""Random numbers of a fit's own, for modules that draw them from torch's global generators.
+
+Initial weights and dropout know no other source, and to seed and restore a global generator is seen by every other
+thread. Here the functions that draw are given a generator instead, in the calling thread only; a user's own modules are
+covered too. Those that take none run one at a time, with the global generators set for as long as they run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional, init
+from torch.overrides import TorchFunctionMode
+
+__all__: list[str] = []
+
+_here = threading.local()  # .mode: that of the calling thread
+_globals = threading.Lock()
+
+
+class RandomStream:
+    """Generators with one seed, one for each device that numbers are drawn on."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.generators: dict[str, torch.Generator] = {}
+
+    @classmethod
+    def of(cls, *entropy: int) -> RandomStream:
+        """Return the stream of a seed and the number of a purpose."""
+        return cls(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    @classmethod
+    def fork(cls) -> RandomStream:
+        """Return a stream that continues the one in use, which does not notice: on the CPU, where modules are built."""
+        mode = getattr(_here, "mode", None)
+        running = torch.default_generator if mode is None else mode.stream.on("cpu")
+        stream = cls(0)
+        stream.on("cpu").set_state(running.get_state())
+        return stream
+
+    def on(self, device: torch.device | str) -> torch.Generator:
+        """Return the generator of a device."""
+        key = str(device)
+        if key not in self.generators:
+            self.generators[key] = torch.Generator(device).manual_seed(self.seed)
+        return self.generators[key]
+
+
+@contextmanager
+def drawing_from(stream: RandomStream) -> Iterator[None]:
+    """Let torch draw from a stream where it is given no generator, in this thread; floats are float32 by default."""
+    mode = getattr(_here, "mode", None)
+    if mode is not None:
+        before, mode.stream = mode.stream, stream
+        try:
+            yield
+        finally:
+            mode.stream = before
+        return
+    _here.mode = _OwnDraws(stream)
+    try:
+        with _here.mode:
+            yield
+    finally:
+        del _here.mode
+
+
+class _OwnDraws(TorchFunctionMode):
+    def __init__(self, stream: RandomStream) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _CREATE and kwargs.get("dtype") is None and torch.get_default_dtype() != torch.float32:
+            return _created(self.stream, func, args, kwargs)
+        draw = _DRAW.get(func)
+        return func(*args, **kwargs) if draw is None else draw(self.stream, func, args, kwargs)
+
+
+Draw = Callable[[RandomStream, Callable, tuple, dict[str, Any]], Any]
+
+
+def _created(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Make a tensor as under torch's default of float32, whatever the default is now."""
+    if func in _FLOAT:
+        kwargs["dtype"] = torch.float32
+    made = _DRAW.get(func, _plain)(stream, func, args, kwargs)
+    wanted = made.is_floating_point() and not any(isinstance(value, Tensor | np.ndarray | np.generic) for value in args)
+    return made.to(torch.float32) if wanted else made
+
+
+def _plain(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    return func(*args, **kwargs)
+
+
+def _with_generator(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    if kwargs.get("generator") is None:
+        tensors = (value for value in (*args, kwargs.get("tensor")) if isinstance(value, Tensor))
+        like = next(tensors, None)
+        device = kwargs.get("device") or (torch.get_default_device() if like is None else like.device)
+        if torch.device(device).type != "meta":  # where nothing is drawn
+            kwargs["generator"] = stream.on(device)
+    return func(*args, **kwargs)
+
+
+def _like(fill: str) -> Draw:
+    def draw(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        # Before torch 2.9 rand_like and randn_like take no generator.
+        made = torch.empty_like(*args, **kwargs)
+        return made if made.is_meta else getattr(made, fill)(generator=stream.on(made.device))
+
+    return draw
+
+
+def _dropout(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+    def drop(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or not 0 < p < 1 or input.is_meta:
+            return func(*args, **kwargs)  # which draws nothing
+        kept = torch.empty_like(input).bernoulli_(1 - p, generator=stream.on(input.device)).div_(1 - p)
+        return input.mul_(kept) if inplace else input * kept
+
+    if "train" in kwargs:
+        kwargs["training"] = kwargs.pop("train")
+    return drop(*args, **kwargs)
+
+
+def _alone(stream: RandomStream, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Run what takes no generator: alone among ours, on global generators that are put back."""
+    if func in _RATED and not any(isinstance(p, float) and p > 0 for p in (*args, *kwargs.values())):
+        return func(*args, **kwargs)  # without dropout
+    on_gpu = next((str(a.device) for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_cuda), None)
+    with _globals, torch.random.fork_rng(devices=[] if on_gpu is None else [on_gpu]):
+        devices = ["cpu"] if on_gpu is None else ["cpu", on_gpu]
+        for device in devices:
+            _set_state(device, stream.on(device).get_state())
+        try:
+            return func(*args, **kwargs)
+        finally:
+            for device in devices:
+                stream.on(device).set_state(_get_state(device))
+
+
+def _get_state(device: str) -> Tensor:
+    return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state(device)
+
+
+def _set_state(device: str, state: Tensor) -> None:
+    if device == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)
+
+
+def _named(owner: Any, names: str) -> set[Callable]:
+    return {getattr(owner, name) for name in names.split() if hasattr(owner, name)}
+
+
+_FLOAT = _named(torch, "empty zeros ones rand randn eye linspace logspace")
+_CREATE = _FLOAT | _named(torch, "tensor full arange range scalar_tensor as_tensor")
+# Functions whose dropout rate is an argument.
+_RATED = _named(functional, "scaled_dot_product_attention multi_head_attention_forward")
+_RATED |= _named(torch._VF, "lstm gru rnn_tanh rnn_relu") | _named(torch, "lstm gru rnn_tanh rnn_relu")
+_DRAW: dict[Callable, Draw] = {
+    **dict.fromkeys(
+        _named(torch, "rand randn randint randperm normal bernoulli multinomial poisson randint_like")
+        | _named(
+            Tensor,
+            "uniform_ normal_ bernoulli bernoulli_ random_ exponential_ geometric_ log_normal_ cauchy_ multinomial",
+        )
+        | _named(init, "uniform_ normal_ trunc_normal_ kaiming_uniform_ kaiming_normal_ xavier_uniform_ xavier_normal_")
+        | _named(init, "orthogonal_ sparse_"),
+        _with_generator,
+    ),
+    torch.rand_like: _like("uniform_"),
+    torch.randn_like: _like("normal_"),
+    functional.dropout: _dropout,
+    torch.dropout: _dropout,
+    **dict.fromkeys(
+        _RATED
+        | _named(
+            functional,
+            "dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout gumbel_softmax rrelu rrelu_ "
+            "fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices",
+        )
+        | _named(torch, "dropout_ feature_dropout alpha_dropout native_dropout rrelu pca_lowrank svd_lowrank"),
+        _alone,
+    ),
+}
