@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from ..exceptions import DependencyWarning, RepeatedSamplesWarning
 
 __all__: list[str] = []
 
@@ -16,6 +19,59 @@ MIN_DISTINCT = 12
 # Share of the distinct samples that have a value of a modality to themselves, from which on it is measured, not chosen
 # from a few.
 MIN_OWN_VALUES = 0.9
+
+
+class Copies:
+    """The copies among samples, and groups that hold them together.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays of shape (n_samples, d_j)
+        Samples.
+    groups : array of shape (n_samples,) or None
+        Groups that were passed.
+
+    Attributes
+    ----------
+    found : bool
+        Whether there is any.
+    groups : array of shape (n_samples,) or None
+        Groups that no copy and no given group connects; those that were passed if no copy connects two.
+    warnings : dict
+        Class and text of the warning that copies deserve, if ``groups`` did not hold them together.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None) -> None:
+        self._copy_of = copy_of = find_copies(arrays)
+        self.found = copy_of is not None
+        self.groups, self.warnings = groups, dict[type[DependencyWarning], str]()
+        if copy_of is None:
+            return
+        self.groups = keep_together(copy_of, groups)
+        if self.groups is not groups:
+            self.warnings[RepeatedSamplesWarning] = (
+                f"{len(copy_of) - copy_of.max() - 1} of {len(copy_of)} samples repeat others in every value. Copies "
+                "are kept together, trained on or read, and count as one in the standard error. Pass groups= if they "
+                "come of one recording, speaker or patient, so that its other samples stay with them; else drop them."
+            )
+
+    def left_out(self, train: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Rows to train on, without copies of those held out."""
+        return train if self._copy_of is None else train[~np.isin(self._copy_of[train], self._copy_of[held_out])]
+
+
+def one_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Leave out samples that are copies of earlier ones, and warn a caller's caller of it."""
+    copy_of = find_copies(arrays)
+    if copy_of is None:
+        return arrays
+    first = np.sort(np.unique(copy_of, return_index=True)[1])
+    warnings.warn(
+        f"{len(copy_of) - len(first)} of {len(copy_of)} samples repeat others in every value; one of each is tested.",
+        RepeatedSamplesWarning,
+        stacklevel=3,
+    )
+    return [array[first] for array in arrays]
 
 
 def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from ..exceptions import RepeatedSamplesWarning, SeenSamplesWarning, TooFewSamplesError
+from ..exceptions import SeenSamplesWarning, TooFewSamplesError
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
@@ -23,7 +23,7 @@ from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
 from ._columns import ColumnReader
-from ._copies import find_copies, keep_together
+from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
 from ._density_ratio import TrainedCritic
@@ -244,40 +244,27 @@ class DependencyEstimator(BaseEstimator):
                 f"n_samples={len(rows)} with every modality observed is too few to train, calibrate and read a critic; "
                 f"it needs at least {3 * min_rows}."
             )
-        copy_of = find_copies(arrays)
-        together = groups if copy_of is None else keep_together(copy_of, groups)
-        own_splitter = self.cv is not None and not isinstance(self.cv, Integral)
+        copies = Copies(arrays, groups)
         splits = split_folds(
-            len(rows),
-            self.cv,
-            self.held_out_fraction,
-            groups=groups if own_splitter else together,
-            seed=self._seed,
-            min_rows=min_rows,
+            len(rows), self.cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
         )
-        if copy_of is not None and own_splitter:  # which knows nothing of copies
-            splits = [(train[~np.isin(copy_of[train], copy_of[rest])], rest) for train, rest in splits]
-            if min(len(train) for train, _ in splits) < 2 * min_rows:
-                raise TooFewSamplesError(
-                    "cv puts copies of the same samples on both sides, and without them too few are left to train on. "
-                    "Use cv=5, say, which keeps copies together, or drop them."
-                )
         found = cross_fit(
-            self._critic, self._measure, arrays, splits, groups=together, batch_size=self.batch_size, seed=self._seed
+            self._critic,
+            self._measure,
+            arrays,
+            splits,
+            groups=copies.groups,
+            batch_size=self.batch_size,
+            seed=self._seed,
         )
-        if copy_of is not None and together is not groups:
-            found.warnings[RepeatedSamplesWarning] = (
-                f"{len(rows) - copy_of.max() - 1} of {len(rows)} samples repeat others in every value. Copies are kept "
-                "together, either trained on or read, and count as one in the standard error. Pass groups= if they "
-                "come of one recording, speaker or patient, so that its other samples stay with them; else drop them."
-            )
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
         self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
         trained = np.unique(np.concatenate([train for train, _ in splits]))
-        self._seen = SeenRows(arrays, trained, copies=copy_of is not None)
+        self._seen = SeenRows(arrays, trained, copies=copies.found)
         self._grouped = groups is not None
+        found.warnings.update(copies.warnings)
         self.warnings_ = [category.__name__ for category in found.warnings]
         warn_all(found.warnings, stacklevel=2)
         return self
@@ -410,7 +397,7 @@ class DependencyEstimator(BaseEstimator):
         The mean log ratio of the samples is compared with those after permuting the modalities independently. The
         critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
         critic, as long as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on
-        are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
+        and copies of others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
 
         Parameters
         ----------
@@ -429,7 +416,7 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
-        arrays, _ = self._new(X, leave_out_seen=True, leave_out_copies=True)
+        arrays = one_of_each(self._new(X, testing=True)[0])
         if self._grouped:
             warnings.warn(
                 "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
@@ -444,10 +431,8 @@ class DependencyEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._reader.read(self, X)
 
-    def _new(
-        self, X: Any, *, leave_out_seen: bool = False, leave_out_copies: bool = False
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Complete rows of X, and which these are; rows that fit trained on are left out or warned of."""
+    def _new(self, X: Any, *, testing: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
+        """Complete rows of X, and which these are; rows that fit trained on are warned of, or left out of a test."""
         arrays, complete = self._read(X)
         left_out = int((~complete).sum())
         if left_out:
@@ -455,7 +440,7 @@ class DependencyEstimator(BaseEstimator):
                 f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=3
             )
         seen = self._seen.among(arrays)
-        if leave_out_seen:
+        if testing:
             arrays = [a[~seen] for a in arrays]
         elif seen.any():
             warnings.warn(
@@ -464,22 +449,12 @@ class DependencyEstimator(BaseEstimator):
                 SeenSamplesWarning,
                 stacklevel=3,
             )
-        copy_of = find_copies(arrays) if leave_out_copies else None
-        if copy_of is not None:
-            _, first = np.unique(copy_of, return_index=True)
-            warnings.warn(
-                f"{len(copy_of) - len(first)} of {len(copy_of)} samples repeat others in every value; one of each is "
-                "tested.",
-                RepeatedSamplesWarning,
-                stacklevel=3,
-            )
-            arrays = [a[np.sort(first)] for a in arrays]
         fewest = fewest_rows(len(arrays))
         if len(arrays[0]) < fewest:
             remedy = " With cv, every sample was trained on in some fold: pass new ones." if seen.all() else ""
             raise ValueError(
                 f"{len(arrays[0])} samples with every modality observed"
-                f"{' that fit did not train on' if leave_out_seen else ''} are too few; pass at least {fewest}.{remedy}"
+                f"{' that fit did not train on' if testing else ''} are too few; pass at least {fewest}.{remedy}"
             )
         return arrays, complete
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import column_or_1d
 
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
-from ._target import check_target
+from ._target import check_target, scored_target
 
 
 @with_shared_parts
@@ -157,6 +157,24 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         """
         logits, dtype = self._apply(X)
         return log_softmax(logits, axis=1).astype(dtype, copy=False)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,)
+            True labels. If X and y have row labels, these must agree.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None

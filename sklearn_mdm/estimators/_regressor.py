@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._scaling import standardize
-from ._target import check_target, target_columns
+from ._target import check_target, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
     # With the power of the target's scale by which the loss grows.
@@ -125,6 +125,24 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             prediction = prediction * self.target_scaler_.scale_ + self.target_scaler_.mean_
         prediction = prediction.astype(dtype, copy=False)
         return prediction.ravel() if self._single_target else prediction
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True targets. If X and y have row labels, these must agree.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from ..inputs._labels import row_labels
 from ..utils._typing import RandomState
 from ._pointwise_ratio import PointwiseRatio
 
@@ -50,7 +51,8 @@ def pointwise_attribution(
     Returns
     -------
     attribution : DataFrame of shape (n_samples, n_modalities)
-        In nats, a column per modality, rows as in X, with its index if X is a frame. NaN where a modality is missing.
+        In nats, a column per modality, rows as in X, with the row labels of X if it has some. NaN where a modality is
+        missing.
 
     Raises
     ------
@@ -110,9 +112,9 @@ def rank_samples(
     Returns
     -------
     table : DataFrame
-        Sorted; ``table.head()`` holds the most incongruent samples. The index is that of X if X is a frame, else
-        positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log density
-        ratio in nats; ``null_percentile``: percentage of negatives with a lower value, ties by half. A sample
+        Sorted; ``table.head()`` holds the most incongruent samples. The index holds the row labels of X if it has
+        some, else positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log
+        density ratio in nats; ``null_percentile``: percentage of negatives with a lower value, ties by half. A sample
         whose modalities have nothing to do with each other has any percentile with the same probability. Samples with a
         missing modality are last, with NaN.
 
@@ -241,5 +243,6 @@ def auroc(values: np.ndarray, null: np.ndarray, roles: np.ndarray) -> tuple[floa
     return float(above.mean()), float(np.sqrt(influence.var(ddof=1) / n))
 
 
-def _index_of(X: Any, n: int) -> Any:
-    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n)
+def _index_of(X: Any, n: int) -> pd.Index:
+    labels = row_labels(X)
+    return pd.RangeIndex(n) if labels is None else labels
