@@ -1,4 +1,4 @@
-"""MDMFusionClassifier."""
+"""MDMFusionClassifier: a class from several modalities."""
 
 from __future__ import annotations
 

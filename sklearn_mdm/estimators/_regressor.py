@@ -1,4 +1,4 @@
-"""MDMFusionRegressor."""
+"""MDMFusionRegressor: one or several numbers from several modalities."""
 
 from __future__ import annotations
 
