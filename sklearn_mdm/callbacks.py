@@ -31,16 +31,13 @@ class EarlyStopping(SkorchEarlyStopping):
         )
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Remember the best epoch, and stop after too many without an improvement."""
         best = self.best_epoch_
         super().on_epoch_end(net, **kwargs)
         if self.load_best and self.best_epoch_ != best:
-            self.best_model_weights_ = {
-                name: copy.deepcopy(getattr(net, name + "_").state_dict()) for name in net._modules
-            }
+            states = {name: getattr(net, name + "_").state_dict() for name in net._modules}
+            self.best_model_weights_ = copy.deepcopy(states)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Restore every module from the best epoch."""
         if self.best_model_weights_ is not None and self.best_epoch_ != net.history[-1, "epoch"]:
             for name, state in self.best_model_weights_.items():
                 getattr(net, name + "_").load_state_dict(state)
@@ -51,12 +48,10 @@ class ForgetBatches(Callback):
     """Drops the records of single batches, which grow with the data, once their epoch is summed up."""
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Forget the batches of the epoch before."""
         if len(net.history) > 1:
             net.history[-2]["batches"] = []
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Forget the batches of the last epoch."""
         net.history[-1]["batches"] = []
 
 
@@ -68,19 +63,15 @@ class EpochProgress(Callback):
         self.description = description
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Open the bar."""
         self.bar_ = tqdm(total=self.epochs, desc=self.description, unit="epoch")
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Advance the bar."""
         shown = {"train_task_loss": "task", "valid_task_loss": "valid", "train_dependency": "dependency"}
-        self.bar_.set_postfix(
-            {label: f"{net.history[-1][key]:.3f}" for key, label in shown.items() if key in net.history[-1]}
-        )
+        last = net.history[-1]
+        self.bar_.set_postfix({label: f"{last[key]:.3f}" for key, label in shown.items() if key in last})
         self.bar_.update()
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Close the bar."""
         self.bar_.close()
         del self.bar_
 

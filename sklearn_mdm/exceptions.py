@@ -6,6 +6,7 @@ __all__ = [
     "BatchLimitWarning",
     "DependencyWarning",
     "OverfittingWarning",
+    "RepeatedSamplesWarning",
     "SampleLimitWarning",
     "SeenSamplesWarning",
     "SingleModalityWarning",
@@ -41,6 +42,10 @@ class StillRisingWarning(DependencyWarning):
 
 class OverfittingWarning(DependencyWarning):
     """The critic says far more about the samples it was trained on than about held-out ones."""
+
+
+class RepeatedSamplesWarning(DependencyWarning):
+    """Samples are there more than once, so that there are fewer independent ones than it seems."""
 
 
 class SeenSamplesWarning(DependencyWarning):

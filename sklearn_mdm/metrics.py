@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, make_scorer
@@ -27,9 +28,12 @@ __all__ = [
 ]
 
 Zeros: TypeAlias = Literal["has0", "non0"]
+Weights: TypeAlias = ArrayLike | None
+# True and predicted values, and weights if there are any.
+Checked: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+def acc7_score(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Weights = None) -> float:
     """Agreement of the seven degrees of sentiment from -3 to 3.
 
     Both sides are clipped to [-3, 3] and rounded to the nearest integer, halves to the even one, as in published
@@ -61,7 +65,7 @@ def acc7_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     return _agreement_of_degrees(y_true, y_pred, 3, sample_weight)
 
 
-def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+def acc5_score(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Weights = None) -> float:
     """Agreement of five degrees of sentiment from -2 to 2: as :func:`acc7_score`, clipped to [-2, 2].
 
     Parameters
@@ -85,7 +89,7 @@ def acc5_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
     return _agreement_of_degrees(y_true, y_pred, 2, sample_weight)
 
 
-def acc2_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
+def acc2_score(y_true: ArrayLike, y_pred: ArrayLike, *, zeros: Zeros, sample_weight: Weights = None) -> float:
     """Agreement of two classes of sentiment.
 
     Parameters
@@ -122,7 +126,7 @@ def acc2_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = N
     return float(np.average(true == pred, weights=weight)) if len(true) else _undefined("acc2_score")
 
 
-def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: Any = None) -> float:
+def binary_f1_score(y_true: ArrayLike, y_pred: ArrayLike, *, zeros: Zeros, sample_weight: Weights = None) -> float:
     """F1 of two classes of sentiment, averaged over both with their numbers of samples as weights.
 
     Parameters
@@ -155,7 +159,7 @@ def binary_f1_score(y_true: Any, y_pred: Any, *, zeros: Zeros, sample_weight: An
     return float(f1_score(true, pred, average="weighted", sample_weight=weight))
 
 
-def pearson_score(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+def pearson_score(y_true: ArrayLike, y_pred: ArrayLike, *, sample_weight: Weights = None) -> float:
     """Pearson's correlation between true and predicted values, "Corr" in the tables of this field.
 
     Parameters
@@ -244,7 +248,7 @@ SENTIMENT_SCORERS = {
 }
 
 
-def _checked(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _checked(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: Weights) -> Checked:
     """Finite 1-D float arrays of one length, and weights or None."""
     values = []
     for name, y in (("y_true", y_true), ("y_pred", y_pred)):
@@ -255,15 +259,13 @@ def _checked(y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[np.ndarray, 
     return values[0], values[1], weight
 
 
-def _agreement_of_degrees(y_true: Any, y_pred: Any, highest: int, sample_weight: Any) -> float:
+def _agreement_of_degrees(y_true: ArrayLike, y_pred: ArrayLike, highest: int, sample_weight: Weights) -> float:
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
     same = np.round(np.clip(true, -highest, highest)) == np.round(np.clip(pred, -highest, highest))
     return float(np.average(same, weights=weight))
 
 
-def _two_classes(
-    y_true: Any, y_pred: Any, zeros: Zeros, sample_weight: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _two_classes(y_true: ArrayLike, y_pred: ArrayLike, zeros: Zeros, sample_weight: Weights) -> Checked:
     true, pred, weight = _checked(y_true, y_pred, sample_weight)
     if zeros not in ("has0", "non0"):
         raise ValueError(f"zeros must be 'has0' or 'non0', got {zeros!r}.")

@@ -8,7 +8,6 @@ ROOT = Path(__file__).parent.parent
 # Where the words below are gone: files, and folders with all that is in them.
 FOLDERS = [
     "README.md",
-    "CHANGELOG.md",
     "docs/index.rst",
     "docs/install.rst",
     "docs/user_guide",

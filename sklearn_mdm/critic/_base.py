@@ -9,28 +9,22 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PairedCritic"]
-
 # One tensor (n_samples, k_j) per modality.
 Representations: TypeAlias = Sequence[Tensor]
+# Of the representations of all modalities, or of hidden layers.
+Widths: TypeAlias = Sequence[int]
 
 
 class Inputs(nn.Module):
     r"""Puts representations into one scale: each is mapped into an open ball by :math:`z / \sqrt{1 + |z|^2}`.
 
     The map is injective, smooth and does not look at the batch. Without a bound the Wasserstein measure could be
-    raised by mere scale.
-
-    Parameters
-    ----------
-    code_dims : sequence of int
-        Width of each modality's representation.
-    ball : {"unit", "columns", None}
-        Radius one, or :math:`\sqrt{k}` for a representation of width k, so that coordinates are of order one, as the
-        first layer of a multilayer perceptron expects them. None leaves inputs as they are: standardised columns.
+    raised by mere scale. The radius of the ball is one ("unit"), or :math:`\sqrt{k}` for a representation of width k
+    ("columns"): coordinates are then of order one, as the first layer of a multilayer perceptron expects them. None
+    leaves inputs as they are: standardised columns.
     """
 
-    def __init__(self, code_dims: Sequence[int], ball: Literal["unit", "columns"] | None) -> None:
+    def __init__(self, code_dims: Widths, ball: Literal["unit", "columns"] | None) -> None:
         super().__init__()
         self.code_dims = tuple(code_dims)
         self.bounded = ball is not None
@@ -104,7 +98,7 @@ class PairedCritic(nn.Module):
     torch.Size([8])
     """
 
-    def __init__(self, code_dims: Sequence[int], *, bound: float | None = None, raw: bool = False) -> None:
+    def __init__(self, code_dims: Widths, *, bound: float | None = None, raw: bool = False) -> None:
         super().__init__()
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be positive or None, got {bound}.")

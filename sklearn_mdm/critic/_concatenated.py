@@ -8,9 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..utils._layers import mlp
-from ._base import PairedCritic, Representations, split, zero_
-
-__all__ = ["Critic"]
+from ._base import PairedCritic, Representations, Widths, split, zero_
 
 
 class Critic(PairedCritic):
@@ -43,12 +41,7 @@ class Critic(PairedCritic):
     layers: nn.Sequential
 
     def __init__(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        bound: float | None = None,
-        raw: bool = False,
+        self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, bound: float | None = None, raw: bool = False
     ) -> None:
         super().__init__(code_dims, bound=bound, raw=raw)
         n_in = sum(self.code_dims)
@@ -71,7 +64,6 @@ class Critic(PairedCritic):
         return self.layers[1:](sum(features) + self._first.bias).squeeze(1)
 
     def silence(self) -> None:
-        """Set the output to zero, from where T can still learn."""
         zero_(self.layers[-1])
 
     def forward(self, representations: Representations, index: Tensor | None = None) -> Any:

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
 from ..utils._rng import randn_like
-from ._base import PairedCritic, Representations, zero_
-
-__all__ = ["EncodedCritic"]
+from ._base import PairedCritic, Representations, Widths, zero_
 
 
 class EncodedCritic(PairedCritic):
@@ -56,8 +54,8 @@ class EncodedCritic(PairedCritic):
 
     def __init__(
         self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
+        code_dims: Widths,
+        hidden_dims: Widths = (64, 64),
         *,
         bound: float | None = None,
         raw: bool = False,
@@ -105,6 +103,5 @@ class EncodedCritic(PairedCritic):
         return (self.output(torch.relu(h)) + self.second_order(h.square())).squeeze(1)
 
     def silence(self) -> None:
-        """Set the output to zero, from where T can still learn."""
         zero_(self.output)
         zero_(self.second_order)

@@ -10,12 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from ..utils._layers import mlp
-from ._base import PairedCritic, Representations, zero_
-
-__all__ = ["MultilinearCritic", "SeparableCritic"]
+from ._base import PairedCritic, Representations, Widths, zero_
 
 
-class SeparableCritic(PairedCritic):
+class _FactoredCritic(PairedCritic):
+    """One multilayer perceptron per modality, to k features and its own terms."""
+
+    _own_terms = 0
+    encoders: Any
+
+    def __init__(
+        self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, bound: float | None = None, raw: bool = False
+    ) -> None:
+        super().__init__(code_dims, bound=bound, raw=raw)
+        *widths, self.k = hidden_dims
+        self.encoders = nn.ModuleList([mlp(n_in, widths, self.k + self._own_terms) for n_in in self.code_dims])
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def encode(self, representations: Representations) -> list[Tensor]:
+        return [encoder(z) for encoder, z in zip(self.encoders, self.inputs.each(representations), strict=True)]
+
+
+class SeparableCritic(_FactoredCritic):
     r"""Sum of inner products between the encoded modalities, over pairs of modalities.
 
     .. math:: T(z) = c + \sum_{i < j} f_i(z_i)^\top f_j(z_j) / \sqrt{k} + \sum_j b_j(z_j)
@@ -43,24 +59,7 @@ class SeparableCritic(PairedCritic):
     torch.Size([8])
     """
 
-    encoders: Any
-
-    def __init__(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        bound: float | None = None,
-        raw: bool = False,
-    ) -> None:
-        super().__init__(code_dims, bound=bound, raw=raw)
-        *widths, self.k = hidden_dims
-        self.encoders = nn.ModuleList([mlp(n_in, widths, self.k + 1) for n_in in self.code_dims])
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Return the encoded modalities, with the modality's own term in the last column."""
-        return [encoder(z) for encoder, z in zip(self.encoders, self.inputs.each(representations), strict=True)]
+    _own_terms = 1  # the last column of what a modality is encoded to
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
         total, squares = features[0], features[0].square()
@@ -80,7 +79,7 @@ class SeparableCritic(PairedCritic):
             self.bias.zero_()
 
 
-class MultilinearCritic(PairedCritic):
+class MultilinearCritic(_FactoredCritic):
     r"""Sum over features of the product over modalities of what each is encoded to.
 
     .. math:: T(z) = c + \frac{1}{\sqrt{k}} \sum_{r=1}^{k} \prod_{j=1}^{m} f_{jr}(z_j)
@@ -109,27 +108,13 @@ class MultilinearCritic(PairedCritic):
     torch.Size([8, 8, 8])
     """
 
-    encoders: Any
-
     def __init__(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        bound: float | None = None,
-        raw: bool = False,
+        self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, bound: float | None = None, raw: bool = False
     ) -> None:
-        super().__init__(code_dims, bound=bound, raw=raw)
-        *widths, self.k = hidden_dims
-        self.encoders = nn.ModuleList([mlp(n_in, widths, self.k) for n_in in self.code_dims])
+        super().__init__(code_dims, hidden_dims, bound=bound, raw=raw)
         with torch.no_grad():  # near one, so that terms of fewer modalities are learned as fast
             for encoder in self.encoders:
                 encoder[-1].bias.fill_(1.0)
-        self.bias = nn.Parameter(torch.zeros(()))
-
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Return the encoded modalities, (n_samples, k) each."""
-        return [encoder(z) for encoder, z in zip(self.encoders, self.inputs.each(representations), strict=True)]
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
         product = features[0]

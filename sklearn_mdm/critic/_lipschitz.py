@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from ..utils._rng import RandomStream, drawing_from
-from ._base import Inputs, Representations, split
-
-__all__ = ["LipschitzCritic"]
+from ._base import Inputs, Representations, Widths, split
 
 
 class _MaxMin(nn.Module):
@@ -53,7 +51,7 @@ class LipschitzCritic(nn.Module):
     torch.Size([8])
     """
 
-    def __init__(self, code_dims: Sequence[int], hidden_dims: Sequence[int] = (64, 64), *, raw: bool = False) -> None:
+    def __init__(self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, raw: bool = False) -> None:
         super().__init__()
         if any(width % 2 for width in hidden_dims):
             raise ValueError(f"critic_hidden_dims must be even for a 1-Lipschitz critic, got {tuple(hidden_dims)}.")
@@ -84,8 +82,8 @@ def _orthogonal_linear(n_in: int, n_out: int) -> nn.Module:
 
 
 def _rebuild(
-    code_dims: Sequence[int],
-    hidden_dims: Sequence[int],
+    code_dims: Widths,
+    hidden_dims: Widths,
     raw: bool,
     parameters: Mapping[str, nn.Parameter],
     buffers: Mapping[str, Tensor],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["offset_indices"]
-
 
 def offset_indices(
     n_samples: int, n_modalities: int, n_sets: int = 1, generator: torch.Generator | None = None

@@ -130,12 +130,8 @@ def make_gaussian_mixture(
 
     Returns
     -------
-    X : ModalityDict
-        Modalities "audio", "visual", "text", "m3" and so on, arrays of shape (n_samples, n_features).
-    truth : float
-        Total correlation in nats, with the standard error above.
-    log_ratio : array of shape (n_samples,) or callable
-        True log density ratio in nats, as in :func:`make_correlated_gaussians`. Only if ``return_log_ratio``.
+    X, truth, log_ratio : ModalityDict, float, and array of shape (n_samples,) or callable
+        As of :func:`make_correlated_gaussians`; the truth has the standard error above.
 
     References
     ----------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
-from collections.abc import Hashable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +21,10 @@ from ._safe_pickle import load_plain_pickle
 SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision")
 TARGETS = ("regression_labels", "classification_labels", "labels", "y")
+# How keys begin that hold no modality of their own; "text_bert" is what "text" was computed from.
+NO_MODALITIES = (*TARGETS, "text_bert", "annotations", "id", "length")
+# First bytes of an npz file, and of one that gzip compressed.
+ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
 # Which steps of zeros are padding.
@@ -44,7 +50,7 @@ def load_mmsa(
     Parameters
     ----------
     path : str or path
-        File; npz if its name ends on ".npz", else a pickle.
+        File: npz or a pickle, which may be compressed by gzip. What it is is read off its first bytes, not its name.
     modalities : sequence of str, default=None
         Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
         there, or all numerical ones of an npz file.
@@ -65,8 +71,8 @@ def load_mmsa(
 
         X : ModalityDict
             The modalities. Steps beyond the given length of a sequence are NaN, at whichever end the padding is.
-        y : array of shape (n_samples,)
-            Target.
+        y : array of shape (n_samples,), or (n_samples, n_outputs) and beyond
+            Target, in the shape that it has in the file; that of one value per sample is flat.
         ids : array of str of shape (n_samples,), or None
             Names of the samples.
         groups : array of str of shape (n_samples,), or None
@@ -80,6 +86,11 @@ def load_mmsa(
     ValueError
         If the file holds anything else than arrays and plain containers, has another layout, or a modality does not fit
         its lengths.
+
+    Warns
+    -----
+    UserWarning
+        If splits of other names, or other arrays that look like modalities, are not read; they are named.
 
     References
     ----------
@@ -109,25 +120,39 @@ def load_mmsa(
     path = Path(path)
     if zero_padding not in (None, "end", "anywhere"):
         raise ValueError(f"zero_padding must be None, 'end' or 'anywhere', got {zero_padding!r}.")
-    is_npz = path.suffix == ".npz"
-    content = _read_npz(path) if is_npz else _read_pickle(path)
+    with path.open("rb") as file:
+        start = file.read(len(ZIP))
+    is_npz = start == ZIP
+    content = _read_npz(path) if is_npz else _read_pickle(path, gzip.open if start.startswith(GZIP) else open)
     splits = [split for split in SPLITS if split in content]
     if not splits:
         raise ValueError(f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}.")
+    ignored = [f"split {str(name)!r}" for name in content if name not in SPLITS and _is_split(content[name])]
     data = Bunch()
     for split in splits:
         found = content[split]
         names = modalities
         if names is None:
             names = [name for name in MODALITIES if name in found]
-            names += [name for name, value in found.items() if is_npz and name not in names and _has_features(value)]
+            others = [name for name, value in found.items() if name not in names and _has_features(value)]
+            if is_npz:
+                names += others
+            else:
+                ignored += [f"{str(name)!r} of {split}" for name in others if not str(name).startswith(NO_MODALITIES)]
         data[split] = _as_bunch(split, found, names, target, zero_padding, infinite)
+    if ignored:
+        warnings.warn(
+            f"{path.name}: {', '.join(ignored)} is not read. Splits must be called {list(SPLITS)}; pass modalities= to "
+            "read other keys.",
+            UserWarning,
+            stacklevel=2,
+        )
     return data
 
 
-def _read_pickle(path: Path) -> dict:
+def _read_pickle(path: Path, opened: Callable[..., Any]) -> dict:
     try:
-        with path.open("rb") as file:
+        with opened(path, "rb") as file:
             content = load_plain_pickle(file)
     except pickle.UnpicklingError as error:
         raise ValueError(
@@ -150,6 +175,8 @@ def _read_npz(path: Path) -> dict:
         for key in arrays.files:
             split, _, name = key.partition("_")
             if split not in SPLITS or not name:
+                if name in (*MODALITIES, "y"):
+                    content[split] = {name: np.empty(0)}  # to be named as one that is not read
                 continue
             try:
                 content.setdefault(split, {})[name] = arrays[key]
@@ -188,8 +215,12 @@ def _as_bunch(
     return Bunch(X=X, y=_read_target(split, content, target, len(X)), ids=ids, groups=groups, raw_text=raw_text)
 
 
-def _has_features(value: np.ndarray) -> bool:
-    return value.ndim in (2, 3) and value.dtype.kind in "fiu"
+def _is_split(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(each, np.ndarray) for each in value.values())
+
+
+def _has_features(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "fiu"
 
 
 def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding | None, infinite: float | None) -> Any:
@@ -232,9 +263,11 @@ def _read_target(split: str, content: dict, target: str | None, n_samples: int) 
         lacking = f"none of the targets {list(TARGETS)}" if key is None else f"no target {key!r}"
         raise ValueError(f"{split} has {lacking}; found {sorted(map(str, content))}. Pass target= to name one.")
     y = np.asarray(content[key])
-    if y.size != n_samples:
-        raise ValueError(f"{split} has {n_samples} samples and {y.size} values of {key!r}.")
-    return y.ravel()
+    if y.size == n_samples:
+        return y.ravel()
+    if y.ndim < 2 or len(y) != n_samples:
+        raise ValueError(f"{split} has {n_samples} samples, and values of {key!r} of shape {y.shape}.")
+    return y
 
 
 def _one_each(split: str, content: dict, key: str, n_samples: int) -> np.ndarray | None:

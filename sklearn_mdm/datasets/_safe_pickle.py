@@ -18,22 +18,8 @@ def load_plain_pickle(file: BinaryIO) -> Any:
     """Load a pickle that holds nothing but NumPy arrays and scalars, dicts, lists, tuples, numbers and strings.
 
     What a pickle names is never imported. In place of NumPy's names there are classes of this module that keep the raw
-    content; arrays are made of it afterwards, since NumPy's own unpickling trusts what a pickle says about memory.
-
-    Parameters
-    ----------
-    file : binary file
-        The pickle; it is read twice, so that it must be seekable.
-
-    Returns
-    -------
-    content : object
-        What was pickled.
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        If the pickle names anything else, or is damaged.
+    content; arrays are made of it afterwards, since NumPy's own unpickling trusts what a pickle says about memory. The
+    file is read twice. A pickle that names anything else, or is damaged, is a ``pickle.UnpicklingError``.
     """
     try:
         start = file.tell()

@@ -11,17 +11,9 @@ import numpy as np
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 
-__all__: list[str] = []
-
 
 class ColumnReader:
-    """Reads X into columns; a sequence counts as one row of all its steps.
-
-    Attributes
-    ----------
-    names : list
-        Names of the modalities.
-    """
+    """Reads X into columns; a sequence counts as one row of all its steps."""
 
     def fit_read(
         self, estimator: Any, X: Any, modalities: Mapping[Hashable, Any] | str | None

@@ -13,11 +13,10 @@ from ..critic import MultilinearCritic
 from ..exceptions import DependencyWarning, TooFewSamplesError
 from ..measures import Measure
 from ..utils._splits import fewest_rows, held_out_rows
+from ._copies import Copies
 from ._decomposition import SummedCritic
 from ._density_ratio import EVALUATION_SETS, TrainedCritic
 from ._reliability import find_warnings
-
-__all__: list[str] = []
 
 # Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
 VALIDATION_FRACTION = 0.2
@@ -29,29 +28,43 @@ Found = dict[type[DependencyWarning], str]
 
 
 def split_folds(
-    n_samples: int, cv: Any, held_out_fraction: float, *, groups: np.ndarray | None, seed: int, min_rows: int
+    n_samples: int,
+    cv: Any,
+    held_out_fraction: float,
+    *,
+    groups: np.ndarray | None,
+    copies: Copies,
+    seed: int,
+    min_rows: int,
 ) -> list[Split]:
     """Return pairs of rows to train and calibrate on, and rows that are held out: by ``cv``, or else one pair.
 
-    Samples of one group are on one side. A held-out part has ``min_rows`` or more, the other twice as many.
+    Samples of one group are on one side, and so are copies: a splitter that knows of none is not trained on those of
+    what it holds out. A held-out part has ``min_rows`` or more, the other twice as many.
     """
     if cv is None:
         most = 1 - 2 * min_rows / n_samples
-        held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, groups)
+        held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, copies.groups)
         splits = [(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
     else:
         if isinstance(cv, Integral):
+            groups = copies.groups
             cv = KFold(cv, shuffle=True, random_state=seed) if groups is None else GroupKFold(cv)
         splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        splits = [(np.arange(n_samples)[train], np.arange(n_samples)[rest]) for train, rest in splits]  # or masks
+        if not splits or any(len(np.intersect1d(train, rest)) for train, rest in splits):
+            raise ValueError("cv must hold out samples that it does not train on, in one fold or more.")
         if np.bincount(np.concatenate([rest for _, rest in splits]), minlength=n_samples).max() > 1:
             raise ValueError("cv holds out some samples more than once; use a splitter whose folds do not overlap.")
         if groups is not None and any(np.isin(groups[train], groups[rest]).any() for train, rest in splits):
             raise ValueError("cv cuts groups. Use a splitter that keeps them together, such as GroupKFold.")
+        splits = [(copies.left_out(train, rest), rest) for train, rest in splits]
     for train, rest in splits:
         if len(train) < 2 * min_rows or len(rest) < min_rows:
             raise TooFewSamplesError(
                 f"{len(train)} samples are there to train and calibrate on and {len(rest)} are held out; at least "
-                f"{2 * min_rows} and {min_rows} are needed. Change held_out_fraction or cv, or pass more samples."
+                f"{2 * min_rows} and {min_rows} are needed. Change held_out_fraction or cv, or pass more samples"
+                f"{', copies of others not counted' if copies.found else ''}."
             )
     return splits
 

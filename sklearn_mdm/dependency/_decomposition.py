@@ -12,8 +12,6 @@ from ._density_ratio import TrainedCritic
 from ._normal_scores import NormalScores
 from ._permutation import MAX_TEST_ROWS_OF_PARTS, draw_permutations
 
-__all__: list[str] = []
-
 Decomposition: TypeAlias = Literal["line", "tree"]
 Group: TypeAlias = tuple[int, ...]
 
@@ -44,24 +42,7 @@ def part_name(part: tuple[Group, ...], names: Sequence[Hashable]) -> str:
 
 
 class SummedCritic:
-    """One critic per part of the total, on columns that may be ranked first. Values of the parts add up.
-
-    Parameters
-    ----------
-    make_critic : callable
-        Returns an unfitted :class:`~sklearn_mdm.dependency._density_ratio.TrainedCritic`.
-    names : sequence
-        Names of the modalities.
-    decomposition : {"line", "tree"} or None
-        See :func:`parts_of`.
-    rank : bool
-        Whether columns are replaced by their normal scores.
-
-    Attributes
-    ----------
-    critics : dict of str to TrainedCritic
-        The critic of each part.
-    """
+    """One critic per part of the total, on columns that may be ranked first. Values of the parts add up."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -15,11 +16,14 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_is_fitted
 
 from ..exceptions import SeenSamplesWarning, TooFewSamplesError
+from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import fewest_rows, read_groups
+from ..utils._typing import RandomState
 from ._columns import ColumnReader
+from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
 from ._density_ratio import TrainedCritic
@@ -27,21 +31,10 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-__all__ = ["DependencyEstimator"]
-
-FITTED = (
-    "critics_",
-    "dependency_",
-    "dependency_std_",
-    "pointwise_",
-    "held_out_",
-    "warnings_",
-    "modalities_",
-    "_reader",
-    "_seen",
-)
+FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
 
 
+@dataclass(eq=False, repr=False)
 class DependencyEstimator(BaseEstimator):
     r"""Total correlation, or another measure of dependency, between two or more modalities.
 
@@ -127,6 +120,11 @@ class DependencyEstimator(BaseEstimator):
     No lower bound of n samples can be certain far above log n nats [2]_; :class:`.SampleLimitWarning` says so. Other
     warnings tell of critics that overfit or were still improving, and of measures that are saturated.
 
+    Samples that agree in every value are copies of one another, which are kept together like those of a group, with a
+    :class:`.RepeatedSamplesWarning`. Discrete data repeat by nature, and are left alone: data in which no modality is
+    measured, for its columns lie on a grid that they fill (classes, counts, one-hot vectors), or many different
+    samples share its values.
+
     References
     ----------
     .. [1] Belghazi et al., "Mutual Information Neural Estimation", ICML 2018.
@@ -145,6 +143,23 @@ class DependencyEstimator(BaseEstimator):
     >>> estimator.score_samples(X).shape
     (2000,)
     """
+
+    measure: str | Measure = "kl"
+    _: KW_ONLY
+    critic: CriticKind | None = None
+    hidden_dims: Sequence[int] = (128, 128, 64)
+    scaling: Literal["standardize", "rank"] = "standardize"
+    held_out_fraction: float = 0.5
+    cv: Any = None
+    decomposition: Decomposition | None = None
+    n_components: int = 32
+    max_updates: int = 3000
+    batch_size: int = 128
+    n_negatives: int = 16
+    lr: float = 4e-3
+    weight_decay: float = 0.3
+    modalities: Mapping[Any, Any] | Literal["columns"] | None = None
+    random_state: RandomState = None
 
     _parameter_constraints: ClassVar[dict] = {
         "measure": "no_validation",
@@ -165,50 +180,15 @@ class DependencyEstimator(BaseEstimator):
     }
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
-    dependency_: float
-    dependency_std_: float
-    pointwise_: np.ndarray
-    held_out_: np.ndarray
-    critics_: list[SummedCritic]
-    warnings_: list[str]
-    modalities_: list[Hashable]
-    n_features_in_: int
-    n_features_per_modality_: dict[Hashable, int]
-
-    def __init__(
-        self,
-        measure: str | Measure = "kl",
-        *,
-        critic: CriticKind | None = None,
-        hidden_dims: Sequence[int] = (128, 128, 64),
-        scaling: Literal["standardize", "rank"] = "standardize",
-        held_out_fraction: float = 0.5,
-        cv: Any = None,
-        decomposition: Decomposition | None = None,
-        n_components: int = 32,
-        max_updates: int = 3000,
-        batch_size: int = 128,
-        n_negatives: int = 16,
-        lr: float = 4e-3,
-        weight_decay: float = 0.3,
-        modalities: Any = None,
-        random_state: Any = None,
-    ) -> None:
-        self.measure = measure
-        self.critic = critic
-        self.hidden_dims = hidden_dims
-        self.scaling = scaling
-        self.held_out_fraction = held_out_fraction
-        self.cv = cv
-        self.decomposition = decomposition
-        self.n_components = n_components
-        self.max_updates = max_updates
-        self.batch_size = batch_size
-        self.n_negatives = n_negatives
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.modalities = modalities
-        self.random_state = random_state
+    dependency_: float = field(init=False)
+    dependency_std_: float = field(init=False)
+    pointwise_: np.ndarray = field(init=False)
+    held_out_: np.ndarray = field(init=False)
+    critics_: list[SummedCritic] = field(init=False)
+    warnings_: list[str] = field(init=False)
+    modalities_: list[Hashable] = field(init=False)
+    n_features_in_: int = field(init=False)
+    n_features_per_modality_: dict[Hashable, int] = field(init=False)
 
     def set_params(self, **params: Any) -> DependencyEstimator:
         """Set parameters; ``measure__...`` reaches into a measure object.
@@ -254,6 +234,7 @@ class DependencyEstimator(BaseEstimator):
         reader = ColumnReader()
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
+        check_beside(row_labels(X), groups=groups)
         groups = read_groups(groups, len(complete))
         if groups is not None:
             groups = groups[complete]
@@ -263,18 +244,27 @@ class DependencyEstimator(BaseEstimator):
                 f"n_samples={len(rows)} with every modality observed is too few to train, calibrate and read a critic; "
                 f"it needs at least {3 * min_rows}."
             )
+        copies = Copies(arrays, groups)
         splits = split_folds(
-            len(rows), self.cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows
+            len(rows), self.cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
         )
         found = cross_fit(
-            self._critic, self._measure, arrays, splits, groups=groups, batch_size=self.batch_size, seed=self._seed
+            self._critic,
+            self._measure,
+            arrays,
+            splits,
+            groups=copies.groups,
+            batch_size=self.batch_size,
+            seed=self._seed,
         )
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
         self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
-        self._seen = SeenRows(arrays, np.unique(np.concatenate([train for train, _ in splits])))
+        trained = np.unique(np.concatenate([train for train, _ in splits]))
+        self._seen = SeenRows(arrays, trained, copies=copies.found)
         self._grouped = groups is not None
+        found.warnings.update(copies.warnings)
         self.warnings_ = [category.__name__ for category in found.warnings]
         warn_all(found.warnings, stacklevel=2)
         return self
@@ -407,7 +397,7 @@ class DependencyEstimator(BaseEstimator):
         The mean log ratio of the samples is compared with those after permuting the modalities independently. The
         critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
         critic, as long as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on
-        are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
+        and copies of others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
 
         Parameters
         ----------
@@ -426,7 +416,7 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
-        arrays, _ = self._new(X, leave_out_seen=True)
+        arrays = one_of_each(self._new(X, testing=True)[0])
         if self._grouped:
             warnings.warn(
                 "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
@@ -441,8 +431,8 @@ class DependencyEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._reader.read(self, X)
 
-    def _new(self, X: Any, *, leave_out_seen: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
-        """Complete rows of X, and which these are; rows that fit trained on are left out or warned of."""
+    def _new(self, X: Any, *, testing: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
+        """Complete rows of X, and which these are; rows that fit trained on are warned of, or left out of a test."""
         arrays, complete = self._read(X)
         left_out = int((~complete).sum())
         if left_out:
@@ -450,7 +440,7 @@ class DependencyEstimator(BaseEstimator):
                 f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=3
             )
         seen = self._seen.among(arrays)
-        if leave_out_seen:
+        if testing:
             arrays = [a[~seen] for a in arrays]
         elif seen.any():
             warnings.warn(
@@ -464,7 +454,7 @@ class DependencyEstimator(BaseEstimator):
             remedy = " With cv, every sample was trained on in some fold: pass new ones." if seen.all() else ""
             raise ValueError(
                 f"{len(arrays[0])} samples with every modality observed"
-                f"{' that fit did not train on' if leave_out_seen else ''} are too few; pass at least {fewest}.{remedy}"
+                f"{' that fit did not train on' if testing else ''} are too few; pass at least {fewest}.{remedy}"
             )
         return arrays, complete
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
 
-__all__: list[str] = []
-
 # Covariances need several rows per column; with fewer the ratio is noise.
 MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
@@ -37,26 +35,7 @@ class MixtureRatio(nn.Module):
 
     Marginals of a mixture are mixtures, so g is a closed form. With one component its mean is the total correlation
     of Gaussians, :math:`\frac12 (\sum_j \log |\Sigma_{jj}| - \log |\Sigma|)`. More components follow clusters, tails
-    and bends.
-
-    Parameters
-    ----------
-    mixture : sklearn.mixture.GaussianMixture
-        Fitted, with full covariances, to the concatenated representations.
-    code_dims : sequence of int
-        Width of each modality's representation.
-
-    Examples
-    --------
-    >>> import numpy as np, torch
-    >>> from sklearn.mixture import GaussianMixture
-    >>> from sklearn_mdm.dependency._gaussian_mixture import MixtureRatio
-    >>> rng = np.random.default_rng(0)
-    >>> x = rng.normal(size=(2000, 1))
-    >>> z = np.hstack([x, x + rng.normal(size=(2000, 1))])  # the truth is 0.5 * log(2) = 0.347
-    >>> ratio = MixtureRatio(GaussianMixture(1).fit(z), [1, 1])
-    >>> bool(abs(ratio([torch.tensor(z[:, :1]), torch.tensor(z[:, 1:])]).mean() - 0.347) < 0.05)
-    True
+    and bends. ``mixture`` has full covariances, of the concatenated representations of widths ``code_dims``.
     """
 
     bias: Tensor
@@ -95,9 +74,7 @@ class MixtureRatio(nn.Module):
 
 def _linear(weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Linear:
     # Without initial weights, which would be drawn from torch's global generator.
-    layer = nn.utils.skip_init(
-        nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64
-    )
+    layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight))
         if bias is not None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-__all__: list[str] = []
-
 # Order statistics that are kept of each column.
 MAX_QUANTILES = 10_000
 
@@ -18,14 +16,6 @@ class NormalScores:
 
     Dependency between modalities does not change, and after it neither does its estimate under increasing maps of any
     column. Equal values get their mean rank.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_mdm.dependency._normal_scores import NormalScores
-    >>> x = np.array([[1.0], [10.0], [100.0]])
-    >>> NormalScores().fit([x]).transform([x])[0].ravel().round(3)
-    array([-0.674,  0.   ,  0.674])
     """
 
     def fit(self, arrays: Sequence[np.ndarray]) -> NormalScores:

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["PermutationTest"]
-
 # Rows that a test looks at, which bounds its time: with one critic, and with one per part of a decomposition, each of
 # which encodes every permutation anew.
 MAX_TEST_ROWS = 2000

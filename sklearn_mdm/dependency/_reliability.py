@@ -13,8 +13,6 @@ from ..exceptions import (
     StillRisingWarning,
 )
 
-__all__: list[str] = []
-
 # Values this near, in nats, to the logarithm of the number of samples rest on the few most dependent of them.
 LOG_N_MARGIN = 1.5
 # Share of the largest possible value from which on a contrastive measure is saturated.

@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-__all__ = ["Encoder"]
-
 # Shape of one sample of each modality: (n_features,) or (n_steps, n_features).
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 # What a batch holds of each modality, (B, d) or (B, T, d) without NaN, and its boolean masks, (B,) or (B, T).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Encoder
+from ._steps import step_weights
 
-__all__ = ["MLPEncoder"]
 
-
+@dataclass(eq=False, repr=False)
 class MLPEncoder(Encoder):
     """Multilayer perceptron on one modality.
 
@@ -38,10 +39,9 @@ class MLPEncoder(Encoder):
     torch.Size([4, 8])
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64,), out_dim: int = 32, dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.out_dim = out_dim
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    out_dim: int = 32
+    dropout: float = 0.0
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         check_sizes(self, "hidden_dims", "out_dim")
@@ -64,9 +64,7 @@ def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
 
     Where no step was observed they are 0 and 1, those of all steps of a standardised feature.
     """
-    weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
-    count = weight.sum(1, keepdim=True)
-    weight = (weight / count.clamp(min=1)).unsqueeze(-1)
+    weight = step_weights(x, mask).unsqueeze(-1)
     mean = (x * weight).sum(1)
-    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (count == 0)
+    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (weight.sum(1) == 0)
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)

@@ -15,8 +15,6 @@ from ._mlp import MLPEncoder
 from ._sequence import GRUEncoder, LSTMEncoder, TransformerEncoder
 from ._steps import observed
 
-__all__ = ["ModalityEncoders"]
-
 ENCODERS: dict[str, type[Encoder]] = {
     "auto": MLPEncoder,
     "mlp": MLPEncoder,

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-__all__: list[str] = []
-
 
 def observed_first(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Move the observed steps of each sample to the front, in their order, and drop steps that no sample fills.

@@ -9,14 +9,14 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
@@ -27,6 +27,7 @@ from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
 from ..inputs._keys import modality_keys
+from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
@@ -40,50 +41,26 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
-from ._samples import Samples, read_weight
+from ._parameters import OPTIMIZERS, Parameters
+from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__: list[str] = []
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
 MIN_SAMPLES_TO_SPLIT = 100
-# Samples that the reporting critic is trained and calibrated on, beyond which its values hardly move.
+# Samples that the reporting critic is trained and calibrated on. With more, the value moves by less than its standard
+# error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
 
-class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
-    _parameter_constraints: ClassVar[dict] = {
-        "fusion": "no_validation",
-        "encoder": "no_validation",
-        "measure": "no_validation",
-        "lam": [Interval(Real, 0, None, closed="left")],
-        "unroll": [Interval(Integral, 1, None, closed="left")],
-        "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
-        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
-        "critic_hidden_dims": ["array-like"],
-        "critic_lr": [Interval(Real, 0, None, closed="neither")],
-        "n_negatives": [Interval(Integral, 1, None, closed="left")],
-        "standardize": ["boolean"],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": [StrOptions({"auto"}), "boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str, torch.device],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
@@ -111,8 +88,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
         raise NotImplementedError
 
-    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """Combine sample weights with what the target asks for."""
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
+        """Combine sample weights with what the target asks for, learnt from y on reset."""
         return sample_weight
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
@@ -140,8 +117,43 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
     # -- fitting: read, split, train, report -------------------------------------------------------------------------
 
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Fit the encoders, the fusion and the critic.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Training samples; see Notes of the class for what is accepted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of a regressor; class labels, (n_samples,), of a classifier: numbers or strings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+        groups : array-like of shape (n_samples,), default=None
+            Samples of one group (speaker, patient) are never split between training and validation.
+        X_val : dict, ModalityDict, data frame or array, default=None
+            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
+        y_val : array-like, default=None
+            Their targets.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X, y or a parameter is not as described; the message names the modality and the remedy.
+        FloatingPointError
+            If a loss is not finite; the message names the term and the epoch.
+        """
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
+        check_not_cut_like(X, X_val)
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
             samples = self._read(X, y, sample_weight, groups, reset=reset)
@@ -186,6 +198,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         else:
             observed = self._schema.read(self, X)
+        check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
         weight = read_weight(sample_weight, len(observed))
         groups = read_groups(groups, len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
@@ -194,7 +207,7 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         y = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
         if weight is not None and used is not None:
             observed, weight, groups = observed.take(used), weight[used], None if groups is None else groups[used]
-        weight = self._target_weight(y, weight)
+        weight = self._target_weight(y, weight, reset=True)
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
@@ -209,8 +222,10 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         if X_val is not None:
             observed = self._schema.read(self, X_val)
+            check_validation_size(len(observed), y_val)
+            check_beside(observed.index, "X_val", y_val=y_val)
             y_val = self._read_target(y_val, len(observed), reset=False)
-            weight = self._target_weight(y_val, None)
+            weight = self._target_weight(y_val, None, reset=False)
             return samples, Samples(observed, y_val, weight, None, np.arange(len(observed)))
         if not self._wants_split(len(samples.y)):
             return samples, None
@@ -272,8 +287,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
                 groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
         updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
         try:
-            # Without encoders, a fifth as many updates as the model had were measured at a tenth of the fit's cost; in
-            # fits of a few epochs the fixed cost of calibration brings that near a quarter.
+            # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
+            # values of nonlinear dependency by up to a tenth.
             self.reporting_critic_ = train_reporting_critic(
                 z,
                 groups=groups,
@@ -342,9 +357,16 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return str(torch.device(self.device))
+            device = torch.device(self.device)
         except RuntimeError as error:
             raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
+        n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
+        if n_found is not None and (device.index or 0) >= n_found:
+            raise ValueError(
+                f"device={self.device!r} is not there: torch finds {n_found} such devices. Use "
+                '"auto", which takes what there is.'
+            )
+        return str(device)
 
     def _build_net(self, X: Observed) -> MDMNet:
         device = self._resolve_device()
@@ -551,4 +573,8 @@ class BaseMDMFusion(DependencyMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         fused : array of shape (n_samples, n_fused)
         """
         fused, dtype = self._evaluated(X, "fused", weighted_means)
-        return fused.astype(dtype, copy=False)
+        fused = fused.astype(dtype, copy=False)
+        labels = row_labels(X) if isinstance(X, Mapping) else None  # scikit-learn looks for those of a frame itself
+        if labels is not None and _get_output_config("transform", estimator=self)["dense"] == "pandas":
+            return pd.DataFrame(fused, index=labels)
+        return fused

@@ -1,32 +1,27 @@
-"""MDMFusionRegressor and MDMFusionClassifier."""
+"""MDMFusionClassifier: a class from several modalities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ._base import BaseMDMFusion
-from ._target import check_target
-
-__all__ = ["MDMFusionClassifier"]
-
-_LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
-    # With the power of the target's scale by which the loss grows.
-    "squared_error": (torch.nn.MSELoss, 2),
-    "absolute_error": (torch.nn.L1Loss, 1),
-    "huber": (torch.nn.HuberLoss, 2),
-}
+from ._parameters import with_shared_parts
+from ._target import check_target, scored_target
 
 
+@with_shared_parts
+@dataclass(kw_only=True, eq=False, repr=False)
 class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     r"""Classification on several modalities, by maximising their mutual dependency.
 
@@ -39,112 +34,15 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     Parameters
     ----------
-    fusion : str or fusion object, default="concat"
-        System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory",
-        "multi_attention", "misa", "mag" (or the name that a paper gives it, such as "tfn"), or a parameter object such
-        as ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``;
-        see :mod:`sklearn_mdm.fusion`. ``MAGFusion(backbone=...)`` reads texts.
-    encoder : str, encoder object, or dict of modality name to either, default="auto"
-        What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
-        :mod:`sklearn_mdm.encoders`.
-    measure : str or Measure, default="kl"
-        Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc",
-        "knife", "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
-    lam : float, default=0.03
-        Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
-    unroll : int, default=1
-        Critic updates before each update of the model.
-    modalities : dict of name to column selector, default=None
-        For a 2-D X: which columns belong to which modality. Selectors are those of
-        :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
-    missing : {"mean", "token", "skip", "critic"}, default="mean"
-        What replaces a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
-        ``standardize=False``). ``"token"``: a learned representation, which takes missing modalities or
-        ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction,
-        training samples that the critic behind ``dependency_score`` finds likely, over which predictions are averaged;
-        in training, the mean.
-        Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
-    modality_dropout : float, default=0.0
-        Probability that a training prediction is made without a modality, per sample and modality; at least one is
-        kept. Makes predictions with missing modalities better.
-    critic_hidden_dims : sequence of int, default=(64, 64)
-        Widths of the critic's hidden layers.
-    critic_lr : float, default=1e-3
-        Learning rate of the critic.
-    n_negatives : int, default=1
-        Negatives per row of a batch.
-    standardize : bool, default=True
-        Whether to scale each feature to zero mean and unit variance over the observed training rows and steps.
-        Without it ``lam`` and ``lr`` depend on the units of the data.
+    <shared parameters, in _parameters.py>
     class_weight : dict of label to weight, "balanced" or None, default=None
         Weights of the classes in the task loss; ``"balanced"`` weighs them inversely to their frequency.
-    optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
-        Optimizer of the model. The critic has an Adam of its own.
-    lr : float, default=1e-3
-        Learning rate of the model.
-    weight_decay : float, default=1e-2
-        Weight decay of the model, decoupled from the gradient for ``"adamw"``.
-    batch_size : int, default=64
-        Samples per update. A trailing batch of fewer than four joins the batch before it.
-    max_epochs : int, default=100
-        Most passes over the training samples.
-    early_stopping : bool or "auto", default="auto"
-        Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-        return to the best epoch. ``"auto"`` does so from 100 samples on. Without it, training stops when the training
-        loss no longer falls. ``X_val`` takes the place of the held-out samples.
-    validation_fraction : float, default=0.15
-        Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``.
-    n_iter_no_change : int, default=10
-        Epochs without an improvement by ``tol`` before training stops.
-    tol : float, default=1e-4
-        Smallest improvement of the cross-entropy that counts.
-    callbacks : list of skorch callbacks, default=None
-        Copies of them see every epoch and batch of ``net_``, whose predictions are those of the raw network
-        (standardised targets, logits).
-    device : str or torch.device, default="auto"
-        ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
-        elsewhere single precision.
-    warm_start : bool, default=False
-        Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay. Changed
-        parameters of the system, measure and optimizer class are not taken up; learning rates, weight decay, ``lam``,
-        ``unroll``, ``n_negatives``, ``modality_dropout``, ``batch_size`` and those of stopping are.
-    random_state : int, RandomState instance or None, default=None
-        Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself
-        bit for bit on one machine with one thread count. Global generators are left alone.
-    verbose : int, default=0
-        1 shows a progress bar, 2 a line per epoch.
 
     Attributes
     ----------
-    net_ : MDMNet
-        The trained skorch net.
-    modalities_ : list
-        Modality names, sorted.
-    n_features_in_ : int
-        Total number of features.
-    n_features_per_modality_ : dict
-        Number of features of each modality.
-    feature_names_in_ : array of str
-        Column names, if X was a flat data frame of named columns.
-    scalers_ : dict of name to StandardScaler
-        Scaling of each modality; empty with ``standardize=False``.
+    <shared attributes, in _parameters.py>
     classes_ : array of shape (n_classes,)
         Class labels.
-    n_iter_ : int
-        Number of epochs that were run.
-    history_ : skorch.history.History
-        Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped.
-    loss_curve_ : list of float
-        Task loss on the training samples at each epoch, in nats.
-    validation_loss_curve_ : list of float
-        Task loss on the held-out samples; NaN without them.
-    dependency_curve_ : list of float
-        Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
-    reporting_critic_ : object
-        The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
-    imputer_ : object
-        The training samples, 256 at most, that ``missing="critic"`` completes others with; absent without that, and
-        wherever there is no ``reporting_critic_``.
 
     See Also
     --------
@@ -154,17 +52,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     Notes
     -----
-    X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
-    lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
-    a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
-    of NaN is padding or a gap. At predict time a modality may also be absent or None.
-
-    A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
-
-    References
-    ----------
-    .. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
-       EMNLP 2021.
+    <shared notes and references, in _parameters.py>
 
     Examples
     --------
@@ -180,110 +68,12 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     (2, 2)
     """
 
-    def __init__(
-        self,
-        *,
-        fusion: Any = "concat",
-        encoder: Any = "auto",
-        measure: Any = "kl",
-        lam: float = 0.03,
-        unroll: int = 1,
-        modalities: Mapping[Any, Any] | None = None,
-        missing: str = "mean",
-        modality_dropout: float = 0.0,
-        critic_hidden_dims: Sequence[int] = (64, 64),
-        critic_lr: float = 1e-3,
-        n_negatives: int = 1,
-        standardize: bool = True,
-        class_weight: Any = None,
-        optimizer: Any = "adamw",
-        lr: float = 1e-3,
-        weight_decay: float = 1e-2,
-        batch_size: int = 64,
-        max_epochs: int = 100,
-        early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.15,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        callbacks: list | None = None,
-        device: str = "auto",
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.fusion = fusion
-        self.encoder = encoder
-        self.measure = measure
-        self.lam = lam
-        self.unroll = unroll
-        self.modalities = modalities
-        self.missing = missing
-        self.modality_dropout = modality_dropout
-        self.critic_hidden_dims = critic_hidden_dims
-        self.critic_lr = critic_lr
-        self.n_negatives = n_negatives
-        self.standardize = standardize
-        self.class_weight = class_weight
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.callbacks = callbacks
-        self.device = device
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        groups: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-    ) -> MDMFusionClassifier:
-        """Fit the encoders, the fusion and the critic.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            Training samples; see Notes of the class for what is accepted.
-        y : array-like of shape (n_samples,)
-            Class labels: numbers or strings.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
-        groups : array-like of shape (n_samples,), default=None
-            Samples of one group (speaker, patient) are never split between training and stopping.
-        X_val : dict, ModalityDict, data frame or array, default=None
-            Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
-            steps unless ``Pipeline(transform_input=["X_val"])`` says so.
-        y_val : array-like, default=None
-            Their targets.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError, TypeError
-            If X, y or a parameter is not as described; the message names the modality and the remedy.
-        FloatingPointError
-            If a loss is not finite; the message names the term and the epoch.
-        """
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
@@ -368,6 +158,24 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         logits, dtype = self._apply(X)
         return log_softmax(logits, axis=1).astype(dtype, copy=False)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy of the predictions.
+
+        Parameters
+        ----------
+        X : dict, ModalityDict, data frame or array
+            Samples.
+        y : array-like of shape (n_samples,)
+            True labels. If X and y have row labels, these must agree.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
+
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
     ) -> np.ndarray:
@@ -390,21 +198,35 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             )
         return np.searchsorted(self.classes_, y)
 
-    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        class_weight = self.class_weight
-        if isinstance(class_weight, Mapping):
-            unknown = [label for label in class_weight if label not in self.classes_]
-            if unknown:
-                raise ValueError(
-                    f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}."
-                )
-        labels = self.classes_[y]
-        per_sample = compute_sample_weight(class_weight, labels)
-        return per_sample if sample_weight is None else per_sample * sample_weight
+        if reset:
+            self._weight_of_class = self._weights_of_classes(y)
+        per_sample = self._weight_of_class[y]
+        weight = per_sample if sample_weight is None else per_sample * sample_weight
+        if not weight.any():
+            raise ValueError(f"class_weight={self.class_weight!r} gives every sample the weight zero.")
+        return weight
 
-    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+    def _weights_of_classes(self, y: np.ndarray) -> np.ndarray:
+        """Weight of each class, (n_classes,); one for a class that y does not have."""
+        weights = np.ones(len(self.classes_))
+        if not isinstance(self.class_weight, Mapping):  # "balanced"
+            there = np.unique(y)
+            weights[there] = compute_class_weight(self.class_weight, classes=there, y=y)
+            return weights
+        unknown = [label for label in self.class_weight if label not in self.classes_]
+        if unknown:
+            raise ValueError(f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}.")
+        bad = {label: weight for label, weight in self.class_weight.items() if not 0 <= weight < np.inf}
+        if bad:
+            raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
+        for label, weight in self.class_weight.items():
+            weights[self.classes_ == label] = weight
+        return weights
+
+    def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return y.astype(np.int64)
 
     def _criterion(self) -> torch.nn.Module:

@@ -24,8 +24,6 @@ from ..dependency._density_ratio import TrainedCritic
 from ..inputs._observed import Observed
 from ..inputs._padding import pad_steps
 
-__all__: list[str] = []
-
 # Training samples that are kept, of which all are weighted.
 MAX_CANDIDATES = 256
 # Of these, as many are drawn by their weights for each sample: a prediction each, however small the other weights are.
@@ -40,18 +38,9 @@ SAMPLES_AT_ONCE = 32
 
 
 class CriticImputer:
-    """Training samples that take the place of what a sample lacks.
+    """Complete training samples X, of representations z, that take the place of what a sample lacks.
 
-    Parameters
-    ----------
-    critic : TrainedCritic
-        A critic of log density ratios.
-    z : sequence of arrays of shape (n_samples, k_j)
-        Representations of complete training samples, one array per modality.
-    X : Observed
-        The same samples.
-    seed : int
-        Seed of the negatives.
+    The critic is one of log density ratios; the seed is that of its negatives.
     """
 
     def __init__(self, critic: TrainedCritic, z: Sequence[np.ndarray], X: Observed, *, seed: int) -> None:
@@ -69,16 +58,8 @@ class CriticImputer:
     ) -> np.ndarray:
         """Outputs of the net (n, k), averaged over what a sample may be completed to.
 
-        Parameters
-        ----------
-        evaluate : callable
-            Outputs of the net for samples that have every modality.
-        represent : callable
-            Representations of samples, which the critic reads.
-        X : Observed
-            Samples; those that have every modality are evaluated as ever.
-        average : callable
-            Averages outputs, given them, weights (n, 1), and where the run of each sample starts.
+        ``evaluate`` gives the outputs for samples that have every modality, ``represent`` the representations that the
+        critic reads, and ``average`` averages outputs, given them, weights (n, 1) and where the run of a sample starts.
         """
         whole, lacking = np.flatnonzero(X.complete), np.flatnonzero(~X.complete)
         parts = [evaluate(X.take(whole))] if len(whole) else []
@@ -92,21 +73,10 @@ class CriticImputer:
         return np.concatenate(parts)[np.concatenate([whole, lacking]).argsort()]
 
     def draw(self, z: Sequence[np.ndarray], seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Choose candidates for samples that lack a modality.
+        """Choose candidates for samples of which ``seen`` (n_samples, n_modalities) says what was observed.
 
-        Parameters
-        ----------
-        z : sequence of arrays of shape (n_samples, k_j)
-            Representations of the samples, arbitrary where a modality is missing.
-        seen : array of bool of shape (n_samples, n_modalities)
-            Which modalities were observed; one or more of each sample.
-
-        Returns
-        -------
-        rows, candidates : arrays of int of shape (n_pairs,)
-            Samples, in their order, with the candidates that complete them.
-        weights : array of shape (n_pairs,)
-            Weights of the pairs, which add up to one for each sample.
+        Returns pairs of samples, in their order, and candidates that complete them, with weights that add up to one for
+        each sample. Representations z are arbitrary where a modality is missing.
         """
         weights = softmax(self.log_weights(z, seen), axis=1)
         counts = np.empty_like(weights)

@@ -20,9 +20,6 @@ from ..utils._splits import fewest_rows, held_out_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._samples import Samples
 
-__all__: list[str] = []
-
-
 # Updates of a critic that fit_dependency trains.
 DEPENDENCY_UPDATES = 2000
 # Share of the rows that calibrate it, where none are given.
@@ -40,27 +37,10 @@ def train_reporting_critic(
     thrifty: bool = False,
     seed: int,
 ) -> TrainedCritic:
-    """Train a critic on one part of the rows, and calibrate it on the other.
+    """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
 
-    Parameters
-    ----------
-    z : sequence of arrays of shape (n_samples, k_j)
-        One representation per modality.
-    groups : array of shape (n_samples,), default=None
-        Rows of one group are all used for training or all held out.
-    held_out : array of bool of shape (n_samples,), default=None
-        Rows to calibrate on, instead of a random third.
-    n_updates : int
-        Most updates.
-    thrifty : bool, default=False
-        Whether to spend less where there is much data.
-    seed : int
-        Seed of the split, of the critic and of its batches.
-
-    Raises
-    ------
-    TooFewSamplesError
-        If either part has too few samples, or there is a single group.
+    The other part is ``held_out``, or a random third, in whole groups where there are any. A ``thrifty`` critic spends
+    less where there is much data.
     """
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
@@ -96,7 +76,7 @@ class DependencyMixin:
     imputer_: CriticImputer
     dependency_curve_: list[float]
     lam: float
-    missing: str
+    missing: Literal["mean", "token", "skip", "critic"]
     _seed: int
     _epochs_run: int
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import _check_sample_weight
 
 from ..inputs._observed import Observed
@@ -13,7 +14,7 @@ from ..inputs._observed import Observed
 __all__: list[str] = []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Some rows of X, and what belongs to them.
 
@@ -63,3 +64,36 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     if not weight.any():
         raise ValueError("every sample_weight is zero: there is nothing to fit.")
     return weight
+
+
+# What searches do to fit parameters, and the way around it.
+SEARCH_REMEDY = (
+    "GridSearchCV and cross_validate cut every fit parameter that has as many rows as X. Pass X_val as a plain dict, "
+    "which goes whole, and both X_val and y_val with another number of rows than X: leave a row out."
+)
+
+
+def check_not_cut_like(X: Any, X_val: Any) -> None:
+    """Reject validation samples that were cut to the rows of X, which happens in a search without a word."""
+    if X_val is None or X_val is X:
+        return
+    rows, rows_val = getattr(X, "_rows", None), getattr(X_val, "_rows", None)
+    labels, labels_val = getattr(X, "index", None), getattr(X_val, "index", None)
+    same_rows = rows is not None and rows_val is not None and np.array_equal(rows, rows_val)
+    same_labels = (
+        isinstance(labels, pd.Index)
+        and isinstance(labels_val, pd.Index)
+        and not isinstance(labels, pd.RangeIndex)
+        and labels.equals(labels_val)
+    )
+    if same_rows or same_labels:
+        raise ValueError(f"X_val holds the very rows that X does, {len(X_val)} of them. {SEARCH_REMEDY}")
+
+
+def check_validation_size(n_samples: int, y_val: Any) -> None:
+    """Reject targets of another number of rows than the validation samples."""
+    if hasattr(y_val, "__len__") and len(y_val) != n_samples:
+        raise ValueError(
+            f"X_val and y_val have inconsistent numbers of samples, {n_samples} and {len(y_val)}. In a search: "
+            f"{SEARCH_REMEDY}"
+        )

@@ -37,7 +37,7 @@ def fit_scalers(
         If the moments of a modality overflow.
     """
     scalers = {}
-    everything = len(rows) == len(X)
+    everything = np.array_equal(rows, np.arange(len(X)))
     for name, array in X.arrays.items():
         if name in unscaled:
             continue

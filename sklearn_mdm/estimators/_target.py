@@ -1,21 +1,60 @@
-"""Reading y."""
+"""y as it is read: validated, and refused where labels are missing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import _check_y, check_consistent_length
+
+from ..inputs._containers import as_samples
+from ..inputs._labels import check_beside, row_labels
+from ..inputs._numbers import check_no_odd_numbers
 
 __all__: list[str] = []
 
 
-def check_target(estimator: Any, y: Any, n_samples: int, rows: np.ndarray | None, **options: Any) -> np.ndarray:
-    """Validate y beside an X that was already read, and keep the given rows."""
+def check_target(
+    estimator: Any, y: Any, n_samples: int, rows: np.ndarray | None, *, numeric: bool = False
+) -> np.ndarray:
+    """Validate y beside an X that was already read, and keep the given rows; numeric ones may have several columns."""
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    y = _check_y(y, estimator=estimator, **options)
+    y = _labelled(y)
+    if numeric:
+        check_no_odd_numbers("y", y)
+    elif isinstance(getattr(y, "dtype", None), pd.api.extensions.ExtensionDtype):
+        y = np.asarray(y.tolist())  # of labels that no array of NumPy has as they are
+    y = _check_y(y, estimator=estimator, multi_output=numeric, y_numeric=numeric)
     check_consistent_length(np.empty(n_samples), y)
     return y if rows is None else y[rows]
+
+
+def scored_target(X: Any, y: Any, sample_weight: Any) -> Any:
+    """Y as scikit-learn's scores read it, if it belongs to X and has no missing labels."""
+    check_beside(row_labels(X), y=y, sample_weight=sample_weight)
+    return _labelled(y)
+
+
+def _labelled(y: Any) -> Any:
+    """Y as an array or table, in which no label is missing."""
+    y = as_samples(y)
+    missing = np.asarray(pd.isna(y))
+    if missing.any():
+        by_row = missing.reshape(len(missing), -1).any(axis=1)
+        raise ValueError(
+            f"y has {int(missing.sum())} missing labels (NaN, None, pandas.NA or masked; first: sample "
+            f"{int(np.argmax(by_row))}). Leave those samples out: keep = ~pandas.isna(y), then X of those rows and "
+            "y[keep]."
+        )
+    return y
+
+
+def target_columns(y: Any) -> list | None:
+    """Names of the outputs of a table y; None where it has none."""
+    y = as_samples(y)
+    names = list(y.columns) if isinstance(y, pd.DataFrame) else None
+    return None if names == list(range(len(names or []))) else names

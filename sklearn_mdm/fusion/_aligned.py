@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -12,8 +13,6 @@ from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import mean_over_steps
 from ._base import FusionModule
-
-__all__: list[str] = []
 
 
 def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: Missing) -> None:
@@ -29,6 +28,17 @@ def check_aligned(owner: str, shapes: Shapes, encoder: EncoderChoice, missing: M
         )
     if len({shape[:-1] for shape in shapes.values()}) > 1:
         raise _misaligned(owner, {name: shape[0] if len(shape) == 2 else None for name, shape in shapes.items()})
+
+
+def widths_per_modality(owner: str, shapes: Shapes, hidden_dims: int | Sequence[int]) -> dict[str, int]:
+    """Width of the state of each modality, from one for all, or one per modality."""
+    widths = np.atleast_1d(hidden_dims).tolist()
+    if len(widths) not in (1, len(shapes)):
+        raise ValueError(
+            f"{owner} needs one width of the hidden state, or one per modality; got hidden_dims={hidden_dims!r} for "
+            f"{len(shapes)} modalities."
+        )
+    return dict(zip(shapes, widths if len(widths) > 1 else widths * len(shapes), strict=True))
 
 
 def align(owner: str, X: Inputs, mask: Masks | None) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:

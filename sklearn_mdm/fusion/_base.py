@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._modality_encoders import ModalityEncoders
 
-__all__ = ["Fusion", "FusionModule", "FusionOutput"]
-
 
 class FusionOutput(NamedTuple):
     """Output of a fusion module for a batch of B samples.
@@ -146,12 +144,7 @@ class Fusion(BaseEstimator):
     """
 
     def build(
-        self,
-        shapes: Shapes,
-        n_outputs: int,
-        *,
-        encoder: EncoderChoice = "auto",
-        missing: Missing = "mean",
+        self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
         """Return the fusion module.
 

@@ -17,8 +17,6 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._threads import threads_for
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__: list[str] = []
-
 # Rows of the batch that a module is tried on: all there, without the first modality, only that, a step less, all there.
 N_TRIAL_ROWS = 5
 
@@ -170,4 +168,4 @@ def _check_tensor(what: str, value: Any, width: int | None) -> None:
         f"{what} must be a tensor ({N_TRIAL_ROWS}, {'k' if width is None else width}) for {N_TRIAL_ROWS} samples, got "
         f"{described(value)}.",
     )
-    _require(bool(torch.isfinite(value).all()), f"{what} is not finite on numbers from -1 to 1.")
+    _require(bool(torch.isfinite(value).all()), f"{what} is not finite on numbers of the size of standardised ones.")

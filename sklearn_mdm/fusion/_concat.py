@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,13 +11,12 @@ from torch import nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__ = ["ConcatFusion"]
 
-
+@dataclass(eq=False, repr=False)
 class ConcatFusion(Fusion):
     r"""Concatenate the representations and predict from them with a multilayer perceptron.
 
@@ -42,9 +42,8 @@ class ConcatFusion(Fusion):
     0.2
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64,), dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._steps import last_state
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._aligned import EmbeddedSteps, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__ = ["EarlyFusionLSTM"]
 
-
+@dataclass(eq=False, repr=False)
 class EarlyFusionLSTM(Fusion):
     r"""Put the modalities side by side at every step, run one LSTM over them, predict from its last state (EF-LSTM).
 
@@ -65,11 +66,10 @@ class EarlyFusionLSTM(Fusion):
     128
     """
 
-    def __init__(self, embed_dim: int = 32, hidden_dim: int = 64, n_layers: int = 1, dropout: float = 0.0) -> None:
-        self.embed_dim = embed_dim
-        self.hidden_dim = hidden_dim
-        self.n_layers = n_layers
-        self.dropout = dropout
+    embed_dim: int = 32
+    hidden_dim: int = 64
+    n_layers: int = 1
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,15 +12,14 @@ from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import observed
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
-__all__ = ["LateFusion"]
 
-
+@dataclass(eq=False, repr=False)
 class LateFusion(Fusion):
     r"""Predict from each modality by itself and average the predictions.
 
@@ -61,15 +61,9 @@ class LateFusion(Fusion):
     'even'
     """
 
-    def __init__(
-        self,
-        hidden_dims: Sequence[int] = (64,),
-        weights: Literal["learned", "even"] = "learned",
-        dropout: float = 0.0,
-    ) -> None:
-        self.hidden_dims = hidden_dims
-        self.weights = weights
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    weights: Literal["learned", "even"] = "learned"
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
 from ..encoders._steps import observed
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
-from ._aligned import align, any_observed, check_aligned
+from ._aligned import align, any_observed, check_aligned, widths_per_modality
 from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import GatedMemory, LSTMStates, Packing, shift
 
-if TYPE_CHECKING:
-    from ._multi_attention import MultiAttentionFusion
 
-__all__ = ["MemoryFusion"]
-
-
+@dataclass(eq=False, repr=False)
 class MemoryFusion(Fusion):
     r"""Watch the cell states of one LSTM per modality and keep what happens across them in a memory (MFN).
 
@@ -87,25 +83,14 @@ class MemoryFusion(Fusion):
     128
     """
 
-    def __init__(
-        self,
-        hidden_dims: int | Sequence[int] = 64,
-        memory_dim: int = 64,
-        attention_dim: int = 64,
-        candidate_dim: int = 64,
-        retain_dim: int = 64,
-        update_dim: int = 64,
-        head_dim: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        self.hidden_dims = hidden_dims
-        self.memory_dim = memory_dim
-        self.attention_dim = attention_dim
-        self.candidate_dim = candidate_dim
-        self.retain_dim = retain_dim
-        self.update_dim = update_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
+    hidden_dims: int | Sequence[int] = 64
+    memory_dim: int = 64
+    attention_dim: int = 64
+    candidate_dim: int = 64
+    retain_dim: int = 64
+    update_dim: int = 64
+    head_dim: int = 64
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
@@ -113,20 +98,13 @@ class MemoryFusion(Fusion):
         widths = ("memory_dim", "attention_dim", "candidate_dim", "retain_dim", "update_dim", "head_dim")
         check_sizes(self, "hidden_dims", *widths)
         check_aligned("MemoryFusion", shapes, encoder, missing)
-        return _MemoryFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing)
+        return _MemoryFusion(self, shapes, n_outputs, missing)
 
 
 class _MemoryFusion(FusionModule):
-    def __init__(
-        self,
-        fusion: MemoryFusion,
-        shapes: Shapes,
-        code_dims: dict[str, int],
-        n_outputs: int,
-        missing: Missing,
-    ) -> None:
+    def __init__(self, fusion: MemoryFusion, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__()
-        self.code_dims = code_dims
+        self.code_dims = code_dims = widths_per_modality("MemoryFusion", shapes, fusion.hidden_dims)
         width, memory = sum(code_dims.values()), fusion.memory_dim
         self.cells = nn.ModuleDict({name: nn.LSTMCell(shape[-1], code_dims[name]) for name, shape in shapes.items()})
         self.attention = mlp(2 * width, [fusion.attention_dim], 2 * width, fusion.dropout)
@@ -192,14 +170,3 @@ class _MemoryFusion(FusionModule):
         if seen is None or name not in self.tokens:
             return z
         return torch.where(observed(seen[name]).unsqueeze(1), z, self.tokens[name])
-
-
-def widths_per_modality(fusion: MemoryFusion | MultiAttentionFusion, shapes: Shapes) -> dict[str, int]:
-    """Width of the state of each modality, from ``fusion.hidden_dims``: one for all, or one per modality."""
-    widths = np.atleast_1d(fusion.hidden_dims).tolist()
-    if len(widths) not in (1, len(shapes)):
-        raise ValueError(
-            f"{type(fusion).__name__} needs one width of the hidden state, or one per modality; got "
-            f"hidden_dims={fusion.hidden_dims!r} for {len(shapes)} modalities."
-        )
-    return dict(zip(shapes, widths if len(widths) > 1 else widths * len(shapes), strict=True))

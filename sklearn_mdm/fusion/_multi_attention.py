@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
-from ._aligned import EmbeddedSteps, check_aligned
+from ._aligned import EmbeddedSteps, check_aligned, widths_per_modality
 from ._base import Fusion, FusionModule, FusionOutput
-from ._memory import widths_per_modality
 from ._packed import Packing
 
-__all__ = ["MultiAttentionFusion"]
 
-
+@dataclass(eq=False, repr=False)
 class MultiAttentionFusion(Fusion):
     r"""Let an LSTM per modality read, at every step, what several attentions found in all hidden states (MARN).
 
@@ -87,42 +86,26 @@ class MultiAttentionFusion(Fusion):
     2
     """
 
-    def __init__(
-        self,
-        embed_dim: int = 32,
-        hidden_dims: int | Sequence[int] = 32,
-        n_attentions: int = 4,
-        reduced_dim: int = 16,
-        cross_dim: int = 32,
-        head_dim: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        self.embed_dim = embed_dim
-        self.hidden_dims = hidden_dims
-        self.n_attentions = n_attentions
-        self.reduced_dim = reduced_dim
-        self.cross_dim = cross_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
+    embed_dim: int = 32
+    hidden_dims: int | Sequence[int] = 32
+    n_attentions: int = 4
+    reduced_dim: int = 16
+    cross_dim: int = 32
+    head_dim: int = 64
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
         check_sizes(self, "embed_dim", "hidden_dims", "n_attentions", "reduced_dim", "cross_dim", "head_dim")
         check_aligned("MultiAttentionFusion", shapes, encoder, missing)
-        return _MultiAttentionFusion(self, shapes, widths_per_modality(self, shapes), n_outputs, missing)
+        return _MultiAttentionFusion(self, shapes, n_outputs, missing)
 
 
 class _MultiAttentionFusion(EmbeddedSteps):
-    def __init__(
-        self,
-        fusion: MultiAttentionFusion,
-        shapes: Shapes,
-        hidden_dims: Mapping[str, int],
-        n_outputs: int,
-        missing: Missing,
-    ) -> None:
+    def __init__(self, fusion: MultiAttentionFusion, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__("MultiAttentionFusion", shapes, fusion.embed_dim, missing)
+        hidden_dims = widths_per_modality("MultiAttentionFusion", shapes, fusion.hidden_dims)
         embed_dim, cross_dim, self.n_attentions = fusion.embed_dim, fusion.cross_dim, fusion.n_attentions
         self.hidden_dims = list(hidden_dims.values())
         self.cells = nn.ModuleDict(

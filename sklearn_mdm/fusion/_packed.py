@@ -11,8 +11,6 @@ from torch.autograd.function import once_differentiable
 
 from ..encoders._steps import order_of_steps
 
-__all__: list[str] = []
-
 # Gradient of the input from that of the output and the output itself, in one pass over memory.
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -66,10 +64,7 @@ class Packing:
         return starts[n_steps[place] - 1 - step] + place
 
     def per_sample(self, last: Tensor) -> Tensor:
-        """What the last step left behind, from the order of the packing to that of the batch: (B, d).
-
-        Samples without any step get zeros.
-        """
+        """What the last step left behind, in the order of the batch (B, d): zeros for samples without any step."""
         if self.mask is None:
             return last
         return last.new_zeros(self.n_samples, last.shape[1]).index_copy(0, self.order[: len(last)], last)
@@ -95,7 +90,6 @@ class LSTMStates(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sizes: list[int], weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Any:
-        """Return the states."""
         width = weight_hh.shape[1]
         gates = torch.addmm(bias, x, weight_ih.t())
         h, c, tanh_c = (x.new_empty(len(x), width) for _ in range(3))
@@ -125,7 +119,6 @@ class LSTMStates(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_last: Tensor | None, d_h: Tensor | None, d_c: Tensor | None) -> Any:
-        """Go back step by step to the gates, and from there to inputs and weights at once."""
         x, weight_ih, weight_hh, gates, h, c, tanh_c = ctx.saved_tensors
         sizes, width = ctx.sizes, weight_hh.shape[1]
         i, f, g, o = gates.chunk(4, dim=1)
@@ -187,7 +180,6 @@ class GatedMemory(Function):
         update: Tensor,
         update_bias: Tensor,
     ) -> Tensor:
-        """Return the states."""
         width = retain.shape[1]
         hidden = inputs.clone()
         memory, kept, added = (torch.empty_like(candidates) for _ in range(3))
@@ -218,7 +210,6 @@ class GatedMemory(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_last: Tensor) -> Any:
-        """Go back step by step to the gates, and from there to the weights at once."""
         noise, candidates, hidden, memory, kept, added, recall, retain, update = ctx.saved_tensors
         sizes, (width, other), size = ctx.sizes, (retain.shape[1], update.shape[1]), memory.shape[1]
         before = shift(memory, sizes)

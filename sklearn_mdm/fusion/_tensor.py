@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +12,9 @@ from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..encoders._mlp import mlp
+from ..utils._layers import mlp
 from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
-
-__all__ = ["TensorFusion"]
 
 # Beyond this many products per sample the first layer alone has some 10^8 weights.
 MAX_PRODUCTS = 2**20
@@ -23,6 +22,7 @@ MAX_PRODUCTS = 2**20
 MAX_PRODUCTS_AT_ONCE = 2**25
 
 
+@dataclass(eq=False, repr=False)
 class TensorFusion(Fusion):
     r"""Multiply the representations in every combination and predict from the products (TFN).
 
@@ -71,9 +71,8 @@ class TensorFusion(Fusion):
     0.2
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64, 64), dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64, 64)
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

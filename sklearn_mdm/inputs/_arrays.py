@@ -6,15 +6,14 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
-from sklearn.utils import check_array
 
-from ._containers import as_samples, is_text
+from ._containers import as_item, as_samples, is_missing, is_text
+from ._numbers import FLOAT_DTYPES, array_numbers, frame_numbers, holds_vectors
+from ._tables import as_array
 
 __all__: list[str] = []
-
-FLOAT_DTYPES = [np.float64, np.float32]
-
 
 SPARSE_REMEDY = (
     "reduce it to a dense array first, for example with sklearn.decomposition.TruncatedSVD "
@@ -27,15 +26,20 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
     label = f"modality {name!r}"
     if sparse.issparse(value):
         raise TypeError(f"{label} is sparse ({type(value).__name__}), but {owner} needs dense data: {SPARSE_REMEDY}.")
-    value = as_samples(value)
+    try:
+        value = as_samples(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{label} cannot be read: {error}") from error
+    if isinstance(value, pd.DataFrame) and value.shape[1] == 1 and not value.isna().all(axis=None):
+        value = value.iloc[:, 0] if holds_vectors(value.iloc[:, 0]) else value
     if is_text(value):
         raise ValueError(
             f"{label} holds text, but {owner} needs numbers here. Encode it first, for example with "
             f"ModalityTransformer({{{name!r}: make_pipeline(TfidfVectorizer(), TruncatedSVD(100))}}); "
             f"fusion=MAGFusion(text={name!r}, backbone=...) reads it as it is."
         )
-    if getattr(value, "ndim", None) == 1 and getattr(value, "dtype", None) == object:
-        return _pad_ragged(label, value)
+    if len(np.shape(value)) == 1 and holds_vectors(value):
+        return _pad_ragged(label, np.asarray(value, dtype=object))
     if len(np.shape(value)) not in (2, 3):
         raise ValueError(
             f"{label} has shape {np.shape(value)}; expected (n_samples, n_features), (n_samples, n_steps, n_features) "
@@ -50,40 +54,41 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
 def check_numbers(label: str, value: Any) -> np.ndarray:
     """Convert value to a float array that may hold NaN but nothing infinite; errors start with the label."""
     if type(value) is np.ndarray and value.dtype in FLOAT_DTYPES:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(value.sum()):
-                return value  # as check_array would, which takes longer than the prediction of a row
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # its quick look for infinities is a sum, which may overflow
-            return check_array(
-                value,
-                dtype=FLOAT_DTYPES,
-                ensure_all_finite="allow-nan",
-                allow_nd=True,
-                ensure_min_samples=0,
-                ensure_min_features=0,
-                input_name=label,
-            )
-    except (TypeError, ValueError, OverflowError) as error:
-        if label in str(error):
-            raise
-        raise type(error)(f"{label}: {error}") from error
+        array = value
+    elif isinstance(value, pd.DataFrame):
+        array = frame_numbers(label, value)
+    else:
+        array = array_numbers(label, as_array(value))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return array  # a sum takes a fraction of the time that looking for infinite values does
+    infinite = np.isinf(array)
+    if infinite.any():
+        where = np.argwhere(infinite)[0]
+        columns = getattr(value, "columns", range(array.shape[-1]) if array.ndim else [0])
+        raise ValueError(
+            f"{label} contains infinity, or a value too large for {array.dtype}, in {int(infinite.sum())} of "
+            f"{array.size} values (first: sample {int(where[0])}, column {columns[int(where[-1])]!r}). Clip it, or set "
+            "the row to NaN if it was not observed."
+        )
+    return array
 
 
 def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:
     """Stack a list of (T_i, d) arrays, or of (d,) rows, into one array; None and missing steps become NaN."""
     arrays: list[np.ndarray | None] = []
     for i, item in enumerate(samples):
-        if item is None or (isinstance(item, float) and np.isnan(item)):
+        if is_missing(item):
             arrays.append(None)
             continue
+        item = as_item(item)
         if len(np.shape(item)) not in (1, 2):
             raise ValueError(
                 f"{label}, sample {i} has shape {np.shape(item)}; each sample of a list must be an array "
                 "(n_steps_i, n_features) or (n_features,), or None where it was not observed."
             )
         is_row = len(np.shape(item)) == 1
-        item = check_numbers(f"{label}, sample {i}", np.atleast_2d(item))
+        item = check_numbers(f"{label}, sample {i}", item if hasattr(item, "columns") else np.atleast_2d(item))
         arrays.append(item[0] if is_row else item)
     observed = [array for array in arrays if array is not None]
     if not observed:

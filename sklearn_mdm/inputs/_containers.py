@@ -1,4 +1,4 @@
-"""A dict of modalities that can be indexed by sample, and what it takes for any value to be indexed like that."""
+"""What X and its modalities came in: dicts, frames, lists, texts; told apart, and brought into a form that rows can index."""
 
 from __future__ import annotations
 
@@ -9,26 +9,53 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ._tables import as_array, as_pandas
+
 __all__: list[str] = []
 
 
 def as_samples(value: Any) -> Any:
-    """Return value in a form whose first axis can be indexed; ragged lists and texts become 1-D object arrays."""
-    if value is None or hasattr(value, "iloc"):
+    """Return value in a form whose first axis can be indexed.
+
+    Tables become pandas frames; ragged lists, lists of tables and texts 1-D object arrays. What a mask hides becomes
+    NaN or None.
+    """
+    if value is None or isinstance(value, (pd.DataFrame, pd.Series)):
         return value
     if sparse.issparse(value):
         return value.tocsr()  # not every sparse format can be indexed
-    if hasattr(value, "shape") and not isinstance(value, np.ndarray):
-        return np.asarray(value)
-    if isinstance(value, np.ndarray):
+    value = as_pandas(value)
+    if hasattr(value, "iloc") or hasattr(value, "indexes"):
         return value
-    value = list(value)
+    if hasattr(value, "shape") or hasattr(value, "__array__"):
+        return as_array(value)
+    value = [as_item(item) for item in value]
     # Any string decides, for NumPy would turn ["fine", nan] into the texts "fine" and "nan".
-    if any(isinstance(item, str) for item in value) or all(item is None for item in value) or _is_ragged(value):
+    if (
+        any(isinstance(item, str) or hasattr(item, "iloc") for item in value)
+        or all(item is None for item in value)
+        or _is_ragged(value)
+    ):
         samples = np.empty(len(value), dtype=object)
-        samples[:] = value
+        for i, item in enumerate(value):
+            samples[i] = item
         return samples
     return np.asarray(value)
+
+
+def as_item(item: Any) -> Any:
+    """Return a sample of a list, or a number in it, as NumPy understands it."""
+    if isinstance(item, (str, list, tuple, int, float)) or item is None or type(item) is np.ndarray:
+        return item
+    if is_missing(item) or item is np.ma.masked:
+        return None
+    item = as_pandas(item)
+    return item if hasattr(item, "iloc") or not hasattr(item, "shape") else as_array(item)
+
+
+def is_missing(item: Any) -> bool:
+    """Whether a single entry says that nothing was observed: None, NaN, NaT or pandas.NA."""
+    return item is None or (np.ndim(item) == 0 and bool(pd.isna(item)))
 
 
 def _is_ragged(value: list) -> bool:
@@ -70,11 +97,14 @@ def is_multiindex_frame(X: Any) -> bool:
 
 
 def split_container(X: Any) -> dict[Hashable, Any] | None:
-    """Return the raw modalities of a mapping or of a (modality, feature) frame, or None for a flat X."""
+    """Return the raw modalities of a mapping, MuData or (modality, feature) frame, or None for a flat X."""
     if sparse.issparse(X):  # before Mapping: scipy's DOK matrices are dicts
         return None
     if isinstance(X, Mapping):
         return {name: X[name] for name in X}
+    if isinstance(getattr(X, "mod", None), Mapping):  # MuData, whose modalities may lack samples, and their order
+        tables = {name: as_pandas(table) for name, table in X.mod.items()}
+        return {name: table.reindex(pd.Index(X.obs_names)) for name, table in tables.items()}
     if is_multiindex_frame(X):
         if X.columns.nlevels != 2:
             raise ValueError(
@@ -97,9 +127,3 @@ def is_text(value: Any) -> bool:
     if items.dtype.kind in "UST":
         return True
     return items.dtype == object and any(isinstance(item, str) or _is_tokens(item) for item in items)
-
-
-def row_labels(X: Any) -> pd.Index | None:
-    """Row labels of X, of the first of its data frames where there are several; None without any."""
-    frames = X.values() if isinstance(X, Mapping) else [X]
-    return next((frame.index for frame in frames if isinstance(frame, pd.DataFrame)), None)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import numbers
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
-from ._containers import as_samples, common_length, is_multiindex_frame, is_text, n_samples_of, split_container
+from ._containers import as_samples, common_length, is_text, n_samples_of, split_container
+from ._labels import row_labels
 
 __all__ = ["ModalityDict"]
 
@@ -57,6 +60,7 @@ class ModalityDict(SliceDict):
     def __init__(self, data: Mapping[Any, Any] | None = None, /, **modalities: Any) -> None:
         values = _as_values(data, modalities)
         self._len = common_length(values)
+        self._rows: np.ndarray | None = None  # of the ModalityDict that this one was cut from
         dict.__init__(self, values)
 
     def __getitem__(self, key: Any) -> Any:
@@ -80,7 +84,9 @@ class ModalityDict(SliceDict):
                     f"modalities with {{name: X[name] for name in {names}}}."
                 )
             key = key.astype(np.intp) if key.size == 0 else key
-        return type(self)({name: None if value is None else _safe_indexing(value, key) for name, value in self.items()})
+        part = type(self)({name: None if value is None else _safe_indexing(value, key) for name, value in self.items()})
+        part._rows = None if isinstance(key, slice) else key
+        return part
 
     def __setitem__(self, name: Hashable, value: Any) -> None:
         self.update({name: value})
@@ -138,6 +144,59 @@ class ModalityDict(SliceDict):
         self._len = common_length({**self, **values})
         dict.update(self, values)
 
+    def to_frame(self) -> tuple[pd.DataFrame, dict[Hashable, list[str]]]:
+        """Return one flat data frame, and the ``modalities=`` that go with it.
+
+        Any scikit-learn estimator reads the frame, and those of this package read the same from it as from the dict.
+
+        Returns
+        -------
+        frame : DataFrame of shape (n_samples, n_features)
+            Columns ``modality__feature``, as :meth:`ModalityTransformer.get_feature_names_out` names them; the row
+            labels of the modalities if they have some.
+        modalities : dict of name to list of str
+            Columns of each modality.
+
+        Raises
+        ------
+        ValueError
+            If a modality is None, sequences or texts, which are no columns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_mdm import ModalityDict
+        >>> frame, modalities = ModalityDict(audio=np.zeros((4, 2)), text=np.ones((4, 1))).to_frame()
+        >>> modalities
+        {'audio': ['audio__x0', 'audio__x1'], 'text': ['text__x0']}
+        """
+        frames: list[pd.DataFrame] = []
+        modalities: dict[Hashable, list[str]] = {}
+        labels = row_labels(self)
+        for name, value in self.items():
+            if value is None or len(value.shape) != 2 or sparse.issparse(value):
+                raise ValueError(
+                    f"modality {name!r} ({_shown_value(value)}) cannot be columns of a frame. Summarise sequences, "
+                    "encode texts, for example with ModalityTransformer, and leave out a modality that is None."
+                )
+            framed = (
+                value.reset_index(drop=True)
+                if hasattr(value, "iloc")
+                else pd.DataFrame(np.asarray(value)).add_prefix("x")
+            )
+            modalities[name] = [f"{name}__{feature}" for feature in framed.columns]
+            frames.append(framed)
+        frame = pd.concat(frames, axis=1)
+        frame.columns = [column for columns in modalities.values() for column in columns]
+        return (frame if labels is None else frame.set_axis(labels, axis=0)), modalities
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(_shown_name(name))}</th><td>{html.escape(_shown_value(value))}</td></tr>"
+            for name, value in self.items()
+        )
+        return f"<table><caption>ModalityDict, {self._len} samples</caption>{rows}</table>"
+
     def __reduce__(self) -> tuple:
         return type(self), (dict(self),)
 
@@ -157,7 +216,7 @@ class ModalityDict(SliceDict):
 
 def _as_values(data: Any, modalities: Mapping[str, Any] | None = None) -> dict[Hashable, Any]:
     """Return what was passed as modalities, each in a form that can be indexed by sample."""
-    given = split_container(data) if is_multiindex_frame(data) else data
+    given = data if data is None or isinstance(data, Mapping) else split_container(data) or data
     items = [*dict({} if given is None else given).items(), *(modalities or {}).items()]
     return {name: as_samples(value) for name, value in items}
 

@@ -1,4 +1,4 @@
-"""X as it was observed: read and looked through once, then carried through everything that follows."""
+"""X as it was observed: NaN is looked for once, here, and what it means travels on as masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__: list[str] = []
 Rows = np.ndarray | slice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observed:
     """Arrays of the modalities, and what of them was observed.
 

@@ -15,11 +15,13 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from ._arrays import FLOAT_DTYPES, as_float_array, check_not_sparse, width_of
+from ._arrays import as_float_array, check_not_sparse, width_of
 from ._columns import resolve_columns, sorted_names
-from ._containers import common_length, row_labels, split_container
+from ._containers import as_samples, common_length, split_container
+from ._labels import row_labels
 from ._observed import Observed, check_samples_observed
 from ._padding import on_one_axis
+from ._tables import as_pandas
 
 __all__: list[str] = []
 
@@ -64,9 +66,8 @@ class ModalitySchema:
         self.columns, self.feature_names = None, {}
         if raw is None:
             flat = self._validate_flat(estimator, X, reset=True, ensure_min_samples=min_samples)
-            # Resolved on X itself, since selectors may name the columns of a frame.
-            self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(X, modalities)
-            arrays = self._split_flat(flat)
+            self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(flat, modalities)
+            arrays = self._split_flat(owner, flat)
             found = getattr(estimator, "feature_names_in_", None)
             if found is not None:
                 self.feature_names = {name: found[positions].tolist() for name, positions in self.columns.items()}
@@ -112,7 +113,7 @@ class ModalitySchema:
                     f"({', '.join(map(repr, self.names))}). Pass a dict, a ModalityDict or a (modality, feature) frame."
                 )
             flat = self._validate_flat(estimator, X, reset=False)
-            return self._finish(self._split_flat(flat), X)
+            return self._finish(self._split_flat(owner, flat), X)
         unknown = [name for name in raw if name not in self.widths]
         if unknown:
             raise ValueError(
@@ -132,9 +133,21 @@ class ModalitySchema:
 
     # ModalityTransformer, which takes what the estimators cannot (texts, single NaN values), overrides these five.
 
-    def _validate_flat(self, estimator: Any, X: Any, **kwargs: Any) -> Any:
+    def _validate_flat(self, estimator: Any, X: Any, *, ensure_min_samples: int = 1, **kwargs: Any) -> Any:
+        """X as a table whose number and names of columns are those of fit; of its values nothing is looked at."""
         check_not_sparse(estimator, X)
-        return validate_data(estimator, X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", **kwargs)
+        X = _as_flat(X)
+        if not isinstance(X, pd.DataFrame):
+            options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
+            return validate_data(estimator, X, **options, **kwargs)
+        validate_data(estimator, X, skip_check_array=True, **kwargs)
+        for axis, (kind, least) in enumerate({"sample": ensure_min_samples, "feature": 1}.items()):
+            if X.shape[axis] < least:
+                raise ValueError(
+                    f"Found {X.shape[axis]} {kind}(s) (shape={X.shape}) while a minimum of {least} is required by "
+                    f"{type(estimator).__name__}."
+                )
+        return X
 
     def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
         return as_float_array(name, value, owner)
@@ -149,9 +162,15 @@ class ModalitySchema:
         check_samples_observed(observed)
         return replace(on_one_axis(observed), index=row_labels(X), columns=self.feature_names)
 
-    def _split_flat(self, flat: Any) -> dict[Hashable, Any]:
+    def _split_flat(self, owner: str, flat: Any) -> dict[Hashable, Any]:
+        """Read the selected columns of a table, and no others."""
         assert self.columns is not None
-        return {name: _safe_indexing(flat, positions, axis=1) for name, positions in self.columns.items()}
+        whole = len(self.columns) == 1 and len(next(iter(self.columns.values()))) == flat.shape[1]
+        blocks = {
+            name: flat if whole and (positions[:-1] < positions[1:]).all() else _safe_indexing(flat, positions, axis=1)
+            for name, positions in self.columns.items()
+        }
+        return {name: self._read_value(owner, name, block) for name, block in blocks.items()}
 
     def _read_mapping(self, owner: str, raw: Mapping[Hashable, Any]) -> dict[Hashable, np.ndarray]:
         if not raw:
@@ -184,16 +203,24 @@ class ModalitySchema:
             expected = self.feature_names.get(name)
             if expected is None or found == expected or len(found) != len(expected):
                 continue
-            first = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+            if _are_positions(found) or _are_positions(expected):
+                continue
+            # Some kinds of table have strings only.
+            pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
+            first = next((i for i, (a, b) in pairs if a != b), None)
+            if first is None:
+                continue
             raise ValueError(
                 f"the feature names of modality {name!r} should match those that were passed to fit, in name and "
-                f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}."
+                f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}. "
+                "Select them in the order of fit, table[names]."
             )
 
 
 def _split_checked(X: Any) -> dict[Hashable, Any] | None:
     """Split a container into raw modalities, whose columns must differ in name."""
     raw = split_container(X)
+    raw = None if raw is None else {name: as_pandas(value) for name, value in raw.items()}
     frames = {"X": X} if raw is None else {f"modality {name!r}": value for name, value in raw.items()}
     for label, frame in frames.items():
         columns = getattr(frame, "columns", None)
@@ -206,5 +233,37 @@ def _split_checked(X: Any) -> dict[Hashable, Any] | None:
     return raw
 
 
+def _as_flat(X: Any) -> Any:
+    """A flat X as a frame or array; views that lack names are told from it."""
+    views = [np.shape(view) for view in X if hasattr(view, "shape")] if isinstance(X, (list, tuple)) else []
+    if (views and max(map(len, views)) > 1) or getattr(X, "ndim", 2) == 3:
+        shapes = ", ".join(map(str, views)) or str(np.shape(X))
+        raise ValueError(
+            f"X is a {type(X).__name__} of shapes {shapes}, without names of modalities. Pass a dict, such as "
+            '{"audio": array, "text": array}; an array on its own must be (n_samples, n_features).'
+        )
+    return as_samples(X) if hasattr(X, "shape") else X
+
+
 def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
-    return {name: list(value.columns) for name, value in raw.items() if isinstance(value, pd.DataFrame)}
+    """Feature names of the modalities that came with some: of tables, and of the tables in a list."""
+    names = {}
+    for name, value in raw.items():
+        tables = [value]
+        if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
+            tables = [item for item in value if hasattr(item, "columns")]
+        found = [list(table.columns) for table in tables if isinstance(table, pd.DataFrame)]
+        for i, other in enumerate(found):
+            if other != found[0]:
+                raise ValueError(
+                    f"modality {name!r}: the columns of its table {i}, {other}, are not those of the first one, "
+                    f"{found[0]}. Select the same columns in the same order in each."
+                )
+        if found:
+            names[name] = found[0]
+    return names
+
+
+def _are_positions(names: list) -> bool:
+    """Whether names are those that a frame without names has: they say nothing."""
+    return names == list(range(len(names)))

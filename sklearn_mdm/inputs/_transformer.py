@@ -1,4 +1,4 @@
-"""One scikit-learn transformer per modality, and padding."""
+"""ModalityTransformer: one scikit-learn transformer per modality, fitted on what was observed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import FeatureUnion
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
-from sklearn.utils._set_output import _wrap_data_with_container
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ._arrays import as_float_array, check_not_sparse, check_numbers
+from ._arrays import as_float_array, check_numbers
 from ._containers import as_samples, is_multiindex_frame, is_text, split_container
+from ._labels import check_beside, row_labels
 from ._modality_dict import ModalityDict
 from ._schema import ModalitySchema
-
-__all__ = ["ModalityTransformer"]
 
 PASSTHROUGH = "passthrough"
 
@@ -34,19 +33,6 @@ class _UnencodedSchema(ModalitySchema):
         values = super().fit_read(*args, **kwargs)
         self.holds_text = {name: is_text(value) for name, value in values.items()}
         return values
-
-    def _validate_flat(self, estimator: Any, X: Any, **kwargs: Any) -> Any:
-        check_not_sparse(estimator, X)
-        if isinstance(X, pd.DataFrame):
-            validate_data(estimator, X, skip_check_array=True, **kwargs)
-            return X
-        return super()._validate_flat(estimator, X, **kwargs)
-
-    def _split_flat(self, flat: Any) -> dict[Hashable, Any]:
-        return {
-            name: self._read_value(ModalityTransformer.__name__, name, value)
-            for name, value in super()._split_flat(flat).items()
-        }
 
     def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
         value = as_samples(value)
@@ -70,6 +56,7 @@ class _UnencodedSchema(ModalitySchema):
         return bool(self._is_observed(read[name]).any())
 
     def _finish(self, arrays: dict[Hashable, Any], X: Any) -> dict[Hashable, Any]:
+        row_labels(X)  # which must agree
         return {name: arrays[name] for name in self.names}
 
     def _check_shape(self, owner: str, name: Hashable, array: Any) -> None:
@@ -106,6 +93,7 @@ class _UnwrappedTransform:
         """
         self._schema = _UnencodedSchema()
         values = self._schema.fit_read(self, X, self.modalities)
+        check_beside(row_labels(X), y=y)
         given = split_container(X)
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
@@ -196,7 +184,8 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
     Names in ``transformers`` must therefore differ as strings, not contain a double underscore and not be
     "transformers" or "modalities".
 
-    A mapping comes back as a :class:`ModalityDict`, where absent modalities stay absent and None stays None; a data
+    A mapping comes back as a :class:`ModalityDict`, of data frames with the row labels of X if ``set_output`` asks for
+    them, where absent modalities stay absent and None stays None; a data
     frame with (modality, feature) columns as such a frame, where they become NaN; a flat X as an array, its modalities
     side by side, or as what ``set_output`` asks for.
 
@@ -402,7 +391,8 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
             }
             return pd.concat(frames, axis=1, names=X.columns.names)
         if (given := split_container(X)) is not None:
-            return ModalityDict({name: None if value is None else outputs[name] for name, value in given.items()})
+            outputs = {name: None if value is None else outputs[name] for name, value in given.items()}
+            return ModalityDict(self._as_frames(X, outputs))
         for name, output in outputs.items():
             if output.ndim == 1:
                 raise ValueError(
@@ -410,6 +400,18 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
                     "it a transformer, for example make_pipeline(TfidfVectorizer(), TruncatedSVD(100))."
                 )
         return _wrap_data_with_container("transform", np.hstack(list(outputs.values())), X, self)
+
+    def _as_frames(self, X: Any, outputs: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        """Modalities as the data frames that ``set_output`` asks for, of pandas; sequences and texts stay arrays."""
+        if _get_output_config("transform", estimator=self)["dense"] == "default":
+            return outputs
+        names, labels = self._block_names(), row_labels(X)
+        return {
+            name: pd.DataFrame(output, labels, [str(each) for each in names[name]], copy=False)
+            if output is not None and output.ndim == 2
+            else output
+            for name, output in outputs.items()
+        }
 
     def _block_names(self, input_features: Any = None) -> dict[Hashable, list]:
         """Return the names of the output features of each modality."""

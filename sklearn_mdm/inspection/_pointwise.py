@@ -13,14 +13,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from ..inputs._labels import row_labels
 from ..utils._typing import RandomState
 from ._pointwise_ratio import PointwiseRatio
 
+POSITIVE = [Interval(Integral, 1, None, closed="left")]
 
-@validate_params(
-    {"n_draws": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+
+@validate_params({"n_draws": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def pointwise_attribution(
     estimator: BaseEstimator, X: Any, *, background: Any = None, n_draws: int = 64, random_state: RandomState = None
 ) -> pd.DataFrame:
@@ -51,7 +51,8 @@ def pointwise_attribution(
     Returns
     -------
     attribution : DataFrame of shape (n_samples, n_modalities)
-        In nats, a column per modality, rows as in X, with its index if X is a frame. NaN where a modality is missing.
+        In nats, a column per modality, rows as in X, with the row labels of X if it has some. NaN where a modality is
+        missing.
 
     Raises
     ------
@@ -88,10 +89,7 @@ def pointwise_attribution(
     return pd.DataFrame(ratio.spread(attribution), index=_index_of(X, len(ratio.complete)), columns=ratio.names)
 
 
-@validate_params(
-    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"n_negatives": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def rank_samples(
     estimator: BaseEstimator, X: Any, *, n_negatives: int = 32, random_state: RandomState = None
 ) -> pd.DataFrame:
@@ -114,9 +112,9 @@ def rank_samples(
     Returns
     -------
     table : DataFrame
-        Sorted; ``table.head()`` holds the most incongruent samples. The index is that of X if X is a frame, else
-        positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log density
-        ratio in nats; ``null_percentile``: percentage of negatives with a lower value, ties by half. A sample
+        Sorted; ``table.head()`` holds the most incongruent samples. The index holds the row labels of X if it has
+        some, else positions, as in pointwise_attribution. ``sample``: position in X, whatever the index; ``value``: log
+        density ratio in nats; ``null_percentile``: percentage of negatives with a lower value, ties by half. A sample
         whose modalities have nothing to do with each other has any percentile with the same probability. Samples with a
         missing modality are last, with NaN.
 
@@ -156,10 +154,7 @@ def rank_samples(
     return table.sort_values("value", kind="stable")
 
 
-@validate_params(
-    {"n_negatives": [Interval(Integral, 1, None, closed="left")], "random_state": ["random_state"]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"n_negatives": POSITIVE, "random_state": ["random_state"]}, prefer_skip_nested_validation=True)
 def mismatch_test(
     estimator: BaseEstimator, X: Any, *, n_negatives: int = 8, random_state: RandomState = None
 ) -> pd.DataFrame:
@@ -248,5 +243,6 @@ def auroc(values: np.ndarray, null: np.ndarray, roles: np.ndarray) -> tuple[floa
     return float(above.mean()), float(np.sqrt(influence.var(ddof=1) / n))
 
 
-def _index_of(X: Any, n: int) -> Any:
-    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(n)
+def _index_of(X: Any, n: int) -> pd.Index:
+    labels = row_labels(X)
+    return pd.RangeIndex(n) if labels is None else labels

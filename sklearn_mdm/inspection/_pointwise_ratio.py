@@ -35,17 +35,7 @@ class PointwiseRatio:
     """Estimated log density ratio of samples and of negatives, as a fitted estimator sees it.
 
     Modalities of the samples of X may be replaced by those of other samples of X, or of the background if there is one.
-
-    Attributes
-    ----------
-    names : list
-        Modality names.
-    complete : array of bool of shape (n_samples,)
-        Samples of X with every modality observed, which are those that have a value.
-    n : int
-        Their number.
-    n_background : int
-        Number of complete background samples, which are numbered from n on.
+    The ``n`` samples of X that are ``complete`` have a value; those of the background are numbered from n on.
     """
 
     def __init__(self, estimator: BaseEstimator, X: Any, background: Any = None) -> None:

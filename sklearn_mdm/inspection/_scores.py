@@ -16,6 +16,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from ..estimators import MDMFusionClassifier, MDMFusionRegressor
+from ..inputs._labels import check_beside, row_labels
 from ..utils._typing import RandomState
 from ..utils._unwrap import fitted_estimator
 from ._views import ModalityColumns, ModalityViews, complete_views, partners
@@ -46,6 +48,7 @@ class SubsetScores:
         views = ModalityViews(X, modalities, estimator)
         if y is not None:
             check_consistent_length(np.empty(views.n_samples), y)
+            check_beside(row_labels(X), y=y)
         self.views, self.y = complete_views(views, y, modalities, estimator)
         if isinstance(scoring, (list, tuple, set, Mapping)):
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")
@@ -75,7 +78,13 @@ class SubsetScores:
     def __call__(self, kept: tuple[Hashable, ...]) -> np.ndarray:
         """Return the score from these modalities, then those of the repeats: (1 + n_repeats,)."""
         if kept not in self._cache:
-            self._cache[kept] = self._missing(kept) if self.removal == "missing" else self._redrawn(kept)
+            scores = self._missing(kept) if self.removal == "missing" else self._redrawn(kept)
+            if len(kept) == len(self.names) and not np.isfinite(scores[0]):
+                raise ValueError(
+                    f"the score of {type(self.estimator).__name__} is {scores[0]} with every modality: this scoring is "
+                    "not defined on these samples, as ROC AUC is not where y has one class. Pass others."
+                )
+            self._cache[kept] = scores
         return self._cache[kept]
 
     def _redrawn(self, kept: tuple[Hashable, ...]) -> np.ndarray:
@@ -179,5 +188,10 @@ def default_scoring(estimator: BaseEstimator) -> str | None:
             estimator = estimator[-1]
         else:
             break
-    known = {ClassifierMixin.score: "accuracy", RegressorMixin.score: "r2"}
+    known = {
+        ClassifierMixin.score: "accuracy",
+        MDMFusionClassifier.score: "accuracy",
+        RegressorMixin.score: "r2",
+        MDMFusionRegressor.score: "r2",
+    }
     return known.get(getattr(type(estimator), "score", None))

@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 
 from ..inputs._columns import resolve_columns, sorted_names
 from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
+from ..inputs._labels import row_labels
 from ..inputs._modality_dict import ModalityDict
 from ..utils._unwrap import first_step
 
@@ -41,12 +42,13 @@ class ModalityViews:
                 f"modalities= selects columns of a 2-D X, but X is a {type(X).__name__} that already names its "
                 "modalities. Leave modalities=None."
             )
-        if isinstance(X, Mapping):
-            self._X: Any = ModalityDict({name: as_samples(value) for name, value in X.items()})
+        row_labels(X)  # which must agree
+        if values is not None and not is_multiindex_frame(X):
+            self._X: Any = ModalityDict(values)
             self.names = sorted_names(name for name, value in self._X.items() if value is not None)
             self.n_samples = common_length(self._X)
         else:
-            self._X = X if hasattr(X, "iloc") else np.asarray(X)
+            self._X = as_samples(X)
             if self._X.ndim != 2:
                 raise ValueError(
                     f"X has shape {self._X.shape}; expected a dict of modalities or (n_samples, n_features)."
@@ -64,7 +66,7 @@ class ModalityViews:
     def redrawn(self, names: Collection[Hashable], rows: np.ndarray) -> Any:
         """Return X with the named modalities read from other rows."""
         if self._columns is None:
-            return self._X | {name: _safe_indexing(self._X[name], rows) for name in names}
+            return self._X | {name: _values_of(self._X[name], rows) for name in names}
         return self._with_blocks({name: _safe_indexing(self._block(name), rows) for name in names})
 
     def without(self, names: Collection[Hashable]) -> Any:
@@ -145,6 +147,14 @@ def _columns_of(X: Any, modalities: ModalityColumns | None, estimator: BaseEstim
             "dict of arrays, or a (modality, feature) frame."
         )
     return columns
+
+
+def _values_of(value: Any, rows: np.ndarray) -> Any:
+    """Return the values of other rows under the row labels that are there."""
+    taken = _safe_indexing(value, rows)
+    if hasattr(value, "iloc"):
+        return taken.set_axis(value.index, axis=0)
+    return np.asarray(taken) if hasattr(value, "indexes") else taken
 
 
 def _nothing_like(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +12,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from ..critic import CRITICS
-from ..critic._base import Representations
-
-__all__ = ["Measure"]
+from ..critic._base import Representations, Widths
 
 # Forms of T.
 CriticKind = Literal["concatenated", "encoded", "separable", "multilinear"]
@@ -72,12 +69,7 @@ class Measure(BaseEstimator):
     needs_y = False
 
     def build_critic(
-        self,
-        code_dims: Sequence[int],
-        hidden_dims: Sequence[int] = (64, 64),
-        *,
-        kind: CriticKind | None = None,
-        raw: bool = False,
+        self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, kind: CriticKind | None = None, raw: bool = False
     ) -> nn.Module:
         """Return the critic that this measure trains.
 
@@ -103,6 +95,7 @@ class Measure(BaseEstimator):
         ValueError
             If a parameter of the measure is out of range, or it has no critic of this kind.
         """
+        self._check_parameters()
         if self.own_critic:
             if kind is not None:
                 raise ValueError(
@@ -114,9 +107,10 @@ class Measure(BaseEstimator):
             raise ValueError(f"kind={kind!r} of critic is not known. Use one of {sorted(CRITICS)}.")
         return self._build_critic(code_dims, hidden_dims, kind, raw)
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _check_parameters(self) -> None:
+        """Raise a ValueError if a parameter of the measure is out of its range."""
+
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         critic: Any = CRITICS[kind or self.default_kind]
         return critic(code_dims, hidden_dims, bound=getattr(self, "bound", None), raw=raw)
 

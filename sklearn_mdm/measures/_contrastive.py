@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..critic import LipschitzCritic, MultilinearCritic
-from ..critic._base import Representations
+from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure
-
-__all__ = ["InfoNCE", "WassersteinPredictiveCoding"]
 
 # Most combinations of rows whose T is held at a time.
 MAX_TUPLES = 2**18
@@ -133,9 +130,7 @@ class WassersteinPredictiveCoding(InfoNCE):
     def __init__(self) -> None:  # T is bounded by its slope
         pass
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         return LipschitzCritic(code_dims, hidden_dims, raw=raw)
 
     def limit(self, n_samples: int, n_modalities: int, n_negatives: int | None = 1) -> float:

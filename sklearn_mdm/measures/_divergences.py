@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..critic._base import Representations
+from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure, donsker_varadhan, log_mean_exp
-
-__all__ = ["KL", "SMILE", "FDivergence", "JensenShannon"]
 
 Divergence = Literal["kl", "reverse_kl", "jensen_shannon", "squared_hellinger"]
 
@@ -62,13 +60,13 @@ class KL(Measure):
         self.bound = bound
         self.moving_average = moving_average
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _check_parameters(self) -> None:
+        if self.moving_average is not None and not 0 <= self.moving_average < 1:
+            raise ValueError(f"moving_average must be None or in [0, 1), got {self.moving_average}.")
+
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         critic = super()._build_critic(code_dims, hidden_dims, kind, raw)
         if self.moving_average is not None:
-            if not 0 <= self.moving_average < 1:
-                raise ValueError(f"moving_average must be None or in [0, 1), got {self.moving_average}.")
             # Zero is what a new critic, with T near zero, has.
             critic.register_buffer("log_normalizer", torch.zeros(()))
         return critic
@@ -164,12 +162,9 @@ class FDivergence(Measure):
         """Unit of the value."""
         return "squared Hellinger distance" if self.divergence == "squared_hellinger" else "nats"
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _check_parameters(self) -> None:
         if self.divergence not in _DIVERGENCES:
             raise ValueError(f"divergence={self.divergence!r} is not known. Use one of {sorted(_DIVERGENCES)}.")
-        return super()._build_critic(code_dims, hidden_dims, kind, raw)
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Variational objective; see :meth:`Measure.objective`."""
@@ -182,36 +177,18 @@ class FDivergence(Measure):
         return self.objective(*(1 + torch.as_tensor(ratio) for ratio in (log_ratio_joint, log_ratio_product))).item()
 
 
-# Written out, as exponents that cancel would overflow. With s = T - 1, the log density ratio:
-#   kl                 f = u log u            f'(u) = 1 + s        f* = e^s
-#   reverse_kl         f = -log u             f'(u) = -e^-s        f* = s - 1
-#   jensen_shannon     f = (u log u - (u + 1) log((u + 1) / 2)) / 2
-#                                             f'(u) = (log 2 - softplus(-s)) / 2
-#                                                                  f* = (softplus(s) - log 2) / 2
-#   squared_hellinger  f = (sqrt(u) - 1)^2 / 2
-#                                             f'(u) = (1 - e^(-s/2)) / 2
-#                                                                  f* = (e^(s/2) - 1) / 2
-def _nwj(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    return t_joint.mean() - torch.exp(t_product - 1).mean()
-
-
-def _reverse_kl(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    return 2 - torch.exp(1 - t_joint).mean() - t_product.mean()
-
-
-def _jensen_shannon(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    return _logistic(t_joint - 1, t_product - 1) / 2
-
-
-def _squared_hellinger(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    return 1 - (torch.exp((1 - t_joint) / 2).mean() + torch.exp((t_product - 1) / 2).mean()) / 2
-
-
+# Of T on rows of the data, p, and on negatives, q; written out, as exponents that cancel would overflow. With s = T - 1
+# (the log density ratio) and u = e^s:
+#   divergence         f(u)                                      f'(u)                       f*(f'(u))
+#   kl                 u log u                                   1 + s                       e^s
+#   reverse_kl         -log u                                    -e^-s                       s - 1
+#   jensen_shannon     (u log u - (u + 1) log((u + 1) / 2)) / 2  (log 2 - softplus(-s)) / 2  (softplus(s) - log 2) / 2
+#   squared_hellinger  (sqrt(u) - 1)^2 / 2                       (1 - e^(-s/2)) / 2          (e^(s/2) - 1) / 2
 _DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "kl": _nwj,
-    "reverse_kl": _reverse_kl,
-    "jensen_shannon": _jensen_shannon,
-    "squared_hellinger": _squared_hellinger,
+    "kl": lambda p, q: p.mean() - torch.exp(q - 1).mean(),
+    "reverse_kl": lambda p, q: 2 - torch.exp(1 - p).mean() - q.mean(),
+    "jensen_shannon": lambda p, q: _logistic(p - 1, q - 1) / 2,
+    "squared_hellinger": lambda p, q: 1 - (torch.exp((1 - p) / 2).mean() + torch.exp((q - 1) / 2).mean()) / 2,
 }
 
 
@@ -266,7 +243,7 @@ class JensenShannon(Measure):
         return donsker_varadhan(*critic(representations, index))
 
 
-class SMILE(Measure):
+class SMILE(JensenShannon):
     r"""Total correlation from a clipped density ratio, after training as :class:`JensenShannon`.
 
     .. math:: E_P[T] - \log E_Q[\mathrm{clip}(e^T, e^{-c}, e^c)]
@@ -294,22 +271,13 @@ class SMILE(Measure):
     2.566...
     """
 
-    density_ratio = pointwise = total_correlation = True
-
     def __init__(self, clip: float = 5.0, bound: float | None = 10.0) -> None:
+        super().__init__(bound)
         self.clip = clip
-        self.bound = bound
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _check_parameters(self) -> None:
         if not self.clip > 0:
             raise ValueError(f"clip must be positive, got {self.clip}.")
-        return super()._build_critic(code_dims, hidden_dims, kind, raw)
-
-    def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
-        """Logistic objective of the critic; see :meth:`Measure.objective`."""
-        return _logistic(t_joint, t_product)
 
     def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Clipped value in nats; see :meth:`Measure.value`."""

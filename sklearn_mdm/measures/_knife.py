@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..critic import PairedCritic
-from ..critic._base import Representations
+from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure
-
-__all__ = ["KNIFE", "MixtureCritic"]
 
 # Log scales of a kernel lie within this of zero: a kernel neither shrinks onto single rows nor covers everything.
 MAX_LOG_SCALE = 3.0
@@ -65,9 +63,7 @@ class KNIFE(Measure):
     def __init__(self, n_kernels: int = 8) -> None:
         self.n_kernels = n_kernels
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         return MixtureCritic(code_dims, self.n_kernels, raw=raw)
 
     def critic_objective(

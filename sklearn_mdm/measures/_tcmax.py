@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
+from ..critic._base import Widths
 from ._base import CriticKind, Measure, donsker_varadhan
-
-__all__ = ["TCMax"]
 
 
 class TCMax(Measure):
@@ -61,9 +58,7 @@ class TCMax(Measure):
     def __init__(self, bound: float | None = 10.0) -> None:
         self.bound = bound
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         raise ValueError("TCMax has no critic: it reads the logits of a classifier. Use MDMFusionClassifier.")
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:

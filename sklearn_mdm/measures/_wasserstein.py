@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from ..critic import LipschitzCritic
+from ..critic._base import Widths
 from ._base import CriticKind, Measure
-
-__all__ = ["Wasserstein"]
 
 
 class Wasserstein(Measure):
@@ -42,9 +39,7 @@ class Wasserstein(Measure):
     unit = "distance between bounded representations"
     own_critic = True
 
-    def _build_critic(
-        self, code_dims: Sequence[int], hidden_dims: Sequence[int], kind: CriticKind | None, raw: bool
-    ) -> nn.Module:
+    def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         return LipschitzCritic(code_dims, hidden_dims, raw=raw)
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:

@@ -132,9 +132,9 @@ class MaskedDataset(torch.utils.data.Dataset):
     ) -> None:
         if not isinstance(X, (Mapping, Batch)):
             raise TypeError(f"X must map modality names to arrays, got {type(X).__name__}.")
-        data = X if isinstance(X, Batch) else as_batch(Observed.of({name: np.asarray(X[name]) for name in X}), dtype)
+        data = X if isinstance(X, Batch) else as_batch(_read(X), dtype)
         self.X = data.X
-        self.rows = None if rows is None else torch.from_numpy(rows)
+        self.rows = None if rows is None else torch.tensor(np.ascontiguousarray(rows))
         self.mask, self.complete = data.mask, None
         if data.mask is not None:
             masks = [mask if self.rows is None else mask.index_select(0, self.rows) for mask in data.mask.values()]
@@ -143,10 +143,11 @@ class MaskedDataset(torch.utils.data.Dataset):
             else:
                 complete = torch.stack([observed(mask) for mask in masks]).all(0)
                 self.complete = None if bool(complete.all()) else complete
-        self.weight = None if sample_weight is None else torch.tensor(np.asarray(sample_weight), dtype=dtype)
-        self.y = torch.zeros(0) if y is None else torch.tensor(np.asarray(y))
-        if self.y.is_floating_point():
-            self.y = self.y.to(dtype)
+        self.weight = None
+        if sample_weight is not None:
+            self.weight = torch.tensor(np.ascontiguousarray(sample_weight), dtype=dtype)
+        self.y = torch.zeros(0) if y is None else torch.tensor(np.ascontiguousarray(y))
+        self.y = self.y.to(dtype if self.y.is_floating_point() else torch.int64)
 
     def __len__(self) -> int:
         return len(next(iter(self.X.values()))) if self.rows is None else len(self.rows)
@@ -166,7 +167,20 @@ class MaskedDataset(torch.utils.data.Dataset):
         return self.batch(rows), (self.y.index_select(0, rows) if len(self.y) else self.y)
 
     def __getitem__(self, rows: Any) -> tuple[Batch, Tensor]:
-        return self.__getitems__(torch.atleast_1d(torch.as_tensor(rows)))
+        return self.__getitems__(torch.atleast_1d(torch.arange(len(self))[rows]))
+
+
+def _read(X: Mapping[Any, Any]) -> Observed:
+    arrays = {name: np.asarray(X[name]) for name in X}
+    wrong = {
+        name: array for name, array in arrays.items() if array.ndim not in (2, 3) or array.dtype.kind not in "fiub"
+    }
+    if wrong or not arrays:
+        found = ", ".join(f"{name!r} is {array.dtype} of shape {array.shape}" for name, array in wrong.items())
+        raise ValueError(
+            f"X must map modality names to numbers of shape (n, d) or (n, T, d): {found or 'it holds no modality'}."
+        )
+    return Observed.of(arrays)
 
 
 class RowBatches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -27,28 +27,30 @@ STEPS_PER_BATCH = 16_384
 ToBatch = Callable[[Observed, torch.dtype], Batch]
 
 # What is kept of modules that are in use: making a copy in double precision takes longer than a pass of a few rows.
-_copies: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+_copies: WeakKeyDictionary[nn.Module, _Double] = WeakKeyDictionary()
 
 
 @isolated()
 def evaluate(net: Any, X: Observed, to_batch: ToBatch, output: Literal["prediction", "fused"]) -> np.ndarray:
     """Outputs of the module for X, (n, n_outputs), or its fused representations, (n, k)."""
-    values = (getattr(module(batch.X, batch.mask), output) for module, batch in _batches(net, X, None, to_batch))
-    return _joined(values, len(X))
+    return _apply(net, X, None, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
 
 
 @isolated()
 def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None = None) -> list[np.ndarray]:
     """Representation (n, k_m) of each modality of X, or of some rows of it."""
-    batches = _batches(net, X, rows, to_batch)
+
+    def side_by_side(module: Any, batch: Batch) -> Tensor:
+        return torch.cat(list(module.represent(batch.X, batch.mask).values()), dim=1)
+
     widths = list(net.fusion_module_.code_dims.values())
-    values = (torch.cat(list(module.represent(batch.X, batch.mask).values()), dim=1) for module, batch in batches)
-    joined = _joined(values, len(X) if rows is None else len(rows))
-    return np.split(joined, np.cumsum(widths)[:-1], axis=1)
+    return np.split(_apply(net, X, rows, to_batch, side_by_side), np.cumsum(widths)[:-1], axis=1)
 
 
-def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) -> Iterator[tuple[Any, Batch]]:
-    """Yield the module in evaluation mode with each batch.
+def _apply(
+    net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch, function: Callable[[Any, Batch], Tensor]
+) -> np.ndarray:
+    """Results of a function of the module, in evaluation mode, and of each batch, under each other.
 
     In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
     is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
@@ -59,34 +61,43 @@ def _batches(net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch) 
         module, dtype = _double(module), torch.float64
     if module.training:
         module.eval()
+    n = len(X) if rows is None else len(rows)
     size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(X.n_steps, 1)))
-    n_rows = min(len(X) if rows is None else len(rows), size) * X.n_steps
-    with torch.no_grad(), threads_for([module], n_rows):
+    results, start = np.empty((n, 0)), 0
+    with torch.no_grad(), threads_for([module], min(n, size) * X.n_steps):
         for part in X.batches(size, rows):
             batch = to_batch(part, dtype)
-            yield module, batch if on_cpu else batch.to(net.device)
+            values = function(module, batch if on_cpu else batch.to(net.device))
+            if not start:
+                results = np.empty((n, values.shape[1]))
+            results[start : start + len(values)] = values.cpu().numpy()
+            start += len(values)
+    return results
+
+
+class _Double:
+    """A copy of a module in double precision, in evaluation mode."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = copy.deepcopy(module).double().eval().requires_grad_(False)
+        self.tensors = [*self.module.parameters(), *self.module.buffers()]
+        # Attributes that a user may set after the fit, by the dicts in which both modules hold them.
+        self.settings = [
+            (vars(own), vars(other), key)
+            for own, other in zip(module.modules(), self.module.modules(), strict=True)
+            for key, value in vars(own).items()
+            if isinstance(value, (bool, int, float, str, tuple)) and key != "training"
+        ]
 
 
 def _double(module: nn.Module) -> nn.Module:
     """Return a copy in double precision, with the values of the module as they are now."""
+    values = [*module.parameters(), *module.buffers()]
     double = _copies.get(module)
-    if double is not None:
-        values = [*module.parameters(), *module.buffers()]
-        copies = [*double.parameters(), *double.buffers()]
-        if [copied.shape for copied in copies] == [value.shape for value in values]:
-            with torch.no_grad():
-                torch._foreach_copy_(copies, values)
-            return double
-    double = _copies[module] = copy.deepcopy(module).double().eval().requires_grad_(False)
-    return double
-
-
-def _joined(batches: Iterable[Tensor], n: int) -> np.ndarray:
-    """Batches under each other, in double precision."""
-    joined, start = np.empty((0, 0)), 0
-    for batch in batches:
-        if not start:
-            joined = np.empty((n, batch.shape[1]))
-        joined[start : start + len(batch)] = batch.cpu().numpy()
-        start += len(batch)
-    return joined
+    if double is None or [copied.shape for copied in double.tensors] != [value.shape for value in values]:
+        double = _copies[module] = _Double(module)
+    with torch.no_grad():
+        torch._foreach_copy_(double.tensors, values)
+    for own, other, key in double.settings:
+        other[key] = own[key]
+    return double.module

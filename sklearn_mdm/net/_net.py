@@ -207,12 +207,12 @@ class MDMNet(NeuralNet):
         if cls is BatchIterator:
             return batches
         # A DataLoader, for its workers: it asks for whole batches of rows, and has nothing to collate.
-        return cls(dataset, batch_size=None, sampler=batches.rows, **options)
+        return cls(dataset, batch_sampler=batches.rows, collate_fn=_as_it_is, **options)
 
     @property
     def fusion_module_(self) -> Any:
         """The fusion module itself, where something wraps it, such as torch's DistributedDataParallel."""
-        return getattr(self.module_, "module", self.module_)
+        return self.module_ if hasattr(self.module_, "code_dims") else self.module_.module
 
     # -- the course of training --------------------------------------------------------------------------------------
 
@@ -583,6 +583,10 @@ class _Totals:
 
     def mean(self, name: str) -> float:
         return self.sums[name] / self.counts[name] if name in self.counts else math.nan
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _rows_of(dataset: Any) -> tuple[MaskedDataset, Tensor]:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-__all__: list[str] = []
-
 
 def mlp(n_in: int, hidden_dims: Sequence[int], n_out: int, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers with ReLU and dropout between them."""

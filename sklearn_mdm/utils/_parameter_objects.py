@@ -8,23 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-__all__: list[str] = []
-
 
 def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
-    """Return a fresh parameter object for a name, or a clone of the object that was passed.
-
-    Parameters
-    ----------
-    parameter : str
-        Name of the estimator's parameter, for the error message.
-    value : str or object
-        What the user passed.
-    registry : mapping of str to type
-        The names that are understood.
-    method : str
-        The method that an object must have to be accepted.
-    """
+    """Return a fresh parameter object for a name in the registry, or a clone of an object that has the method."""
     if isinstance(value, str):
         if value not in registry:
             raise ValueError(
@@ -41,35 +27,16 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
 
 
 def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]) -> None:
-    """Raise if ``parameter__...`` is to be set while the parameter is a name and not an object.
-
-    Parameters
-    ----------
-    estimator : object
-        Holds the current values.
-    params : mapping of str to object
-        What ``set_params`` was given.
-    registries : mapping of str to mapping
-        For each parameter that takes a name or an object, the names that are understood.
-    """
+    """Raise if one of ``params``, passed to ``set_params``, is ``parameter__...`` and the parameter is no object."""
     for parent, registry in registries.items():
         value = params.get(parent, getattr(estimator, parent))
-        nested = {key.partition("__")[2]: v for key, v in params.items() if key.startswith(parent + "__")}
+        nested = [key.partition("__")[2] for key in params if key.startswith(parent + "__")]
         if nested and not hasattr(value, "set_params"):
-            raise ValueError(_nested_name_error(parent, value, nested, registry))
-
-
-def _nested_name_error(
-    parameter: str, value: Any, sub_parameters: Mapping[str, Any], registry: Mapping[str, type]
-) -> str:
-    """Say which object to pass when ``parameter__...`` is set while the parameter is a name."""
-    cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
-    arguments = ", ".join(f"{key}=..." for key in sub_parameters)
-    keys = ", ".join(f"{parameter}__{key}" for key in sub_parameters)
-    return (
-        f"{keys} cannot be set while {parameter}={value!r} is not a parameter object. Pass one instead: "
-        f"{parameter}={cls.__name__}({arguments})."
-    )
+            cls = (registry.get(value) if isinstance(value, str) else None) or next(iter(registry.values()))
+            raise ValueError(
+                f"{', '.join(f'{parent}__{key}' for key in nested)} cannot be set while {parent}={value!r} is not a "
+                f"parameter object. Pass one instead: {parent}={cls.__name__}({', '.join(f'{k}=...' for k in nested)})."
+            )
 
 
 def check_sizes(owner: Any, *parameters: str) -> None:

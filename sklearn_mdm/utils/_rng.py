@@ -76,7 +76,7 @@ def drawing_from(stream: RandomStream, *, intercept: bool = True) -> Iterator[No
 
 
 def may_draw(*modules: object) -> bool:
-    """Whether anything in these modules may call functions that draw, in training: a user's may, torch's for dropout."""
+    """Whether these modules may call functions that draw, in training: a user's may, torch's own for dropout."""
     for module in modules:
         for part in module.modules() if isinstance(module, nn.Module) else [module]:
             rates = [getattr(part, name, 0.0) for name in ("p", "dropout")]

@@ -12,8 +12,6 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ..exceptions import TooFewSamplesError
 
-__all__: list[str] = []
-
 
 def validation_split(
     n_samples: int, fraction: float, seed: int, *, groups: np.ndarray | None = None, stratify: np.ndarray | None = None

@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 
-__all__: list[str] = []
-
 
 def log_mean_exp(values: np.ndarray) -> float:
     """Logarithm of the mean of exp(values)."""

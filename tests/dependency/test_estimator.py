@@ -24,6 +24,7 @@ from sklearn_mdm.exceptions import (
     BatchLimitWarning,
     DependencyWarning,
     OverfittingWarning,
+    RepeatedSamplesWarning,
     SampleLimitWarning,
     SeenSamplesWarning,
     StillRisingWarning,
@@ -247,7 +248,7 @@ def test_standard_error__of_grouped_samples_is_that_of_groups():
     rows = {name: value[estimator.held_out_] for name, value in X.items()}
     (critic,) = estimator.critics_[0].critics.values()
     assert estimator.dependency_std_ > 2 * critic.score(list(rows.values()))[1]
-    with pytest.warns(UserWarning, match="was given groups"):
+    with pytest.warns(UserWarning, match="was given groups"), pytest.warns(RepeatedSamplesWarning, match="one of each"):
         estimator.permutation_test(X, n_permutations=19)
 
 
@@ -260,6 +261,13 @@ def test_cv__that_repeats_or_cuts_is_an_error(gaussians):
         quick(cv=KFold(3)).fit(X, groups=np.repeat(np.arange(500), 3))
     with pytest.raises(ValueError, match="3 are held out"):
         quick(held_out_fraction=0.002).fit(X)
+
+
+@pytest.mark.parametrize("cv", [[(np.arange(90), np.arange(45))], [], [(np.ones(90, bool), np.ones(90, bool))]])
+def test_cv__that_trains_on_what_it_holds_out__error(cv):
+    X = {name: np.random.default_rng(0).normal(size=(90, 2)) for name in "ab"}
+    with pytest.raises(ValueError, match="cv must hold out samples that it does not train on"):
+        DependencyEstimator(cv=cv).fit(X)
 
 
 # --- permutation test ------------------------------------------------------------------------------------------------

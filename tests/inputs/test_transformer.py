@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags
@@ -282,7 +282,7 @@ def test_fit__categories_in_a_frame__reach_the_transformer():
     Xt = transformer.fit_transform(X)
     assert_allclose(Xt["clinical"][:, :2], [[1, 0], [0, 1], [nan, nan], [1, 0]])
     assert transformer.get_feature_names_out()[0] == "clinical__onehotencoder__sex_f"
-    with pytest.raises(ValueError, match="modality 'clinical': could not convert string to float"):
+    with pytest.raises(ValueError, match="modality 'clinical', column 'sex' holds strings"):
         ModalityTransformer().fit(X)
 
 
@@ -360,15 +360,23 @@ def test_transform__text_column_of_a_flat_frame():
         transformer.set_params(text="passthrough").fit(frame)
 
 
-def test_global_pandas_output__leaves_other_containers_alone():
+def test_set_output__of_a_dict__makes_frames_of_its_modalities():
     X = make_dict()
     transformer = ModalityTransformer({"audio": StandardScaler(), "text": make_pipeline(PCA(3), StandardScaler())})
     with sklearn.config_context(transform_output="pandas"):
         Xt = transformer.fit_transform(X)
         framed = transformer.fit_transform(make_frame(X))
-    assert type(Xt) is ModalityDict and isinstance(Xt["audio"], np.ndarray)
+    assert type(Xt) is ModalityDict and list(Xt["audio"].columns) == ["x0", "x1", "x2"]
     assert framed.columns.nlevels == 2
     assert_allclose(Xt["audio"], scaled(X["audio"]))
+
+
+def test_set_output__of_a_dict_of_frames__keeps_their_index():
+    rows = pd.Index([f"s{i}" for i in range(12)])
+    X = {name: pd.DataFrame(value, index=rows) for name, value in make_dict().items()}
+    train, test = train_test_split(ModalityDict(X), random_state=0)
+    transformer = ModalityTransformer(StandardScaler()).set_output(transform="pandas").fit(train)
+    assert transformer.transform(test)["text"].index.equals(test["audio"].index)
 
 
 # --- sequences -------------------------------------------------------------------------------------------------------
@@ -528,7 +536,7 @@ def test_fit__no_feature_left__error():
 def test_fit__output_that_is_no_number__error():
     with pytest.raises(ValueError, match=r"modality 'a' after its transformer.*infinity"):
         ModalityTransformer({"a": FunctionTransformer(lambda X: X / 0)}).fit({"a": pd.DataFrame({"x": [1.0]})})
-    with pytest.raises(ValueError, match="modality 'a' after its transformer: could not convert"):
+    with pytest.raises(ValueError, match="modality 'a' after its transformer holds strings"):
         ModalityTransformer({"a": FunctionTransformer(lambda X: np.char.add(X.astype(str), "z"))}).fit({"a": [[1]]})
 
 
@@ -785,7 +793,7 @@ def test_zero_padding__samples_of_nothing__are_missing_and_transformed_as_such()
         (np.zeros((2, 3)), {}, r"sequences have shape \(2, 3\); expected \(n_samples, n_steps, n_features\)"),
         ([np.zeros((2, 3)), np.zeros((1, 3))], {}, r"sequences have shape \(2,\).*needs no padding: pass it"),
         (np.full((1, 2, 1), np.inf), {}, "sequences contains infinity"),
-        (np.full((1, 2, 1), "x"), {}, "sequences: could not convert string to float"),
+        (np.full((1, 2, 1), "x"), {}, "sequences holds strings"),
         (np.zeros((2, 3, 1)), {"where": "start"}, "where must be 'end' or 'anywhere', got 'start'"),
         (np.zeros((2, 3, 1)), {"where": "anywhere", "lengths": [1, 2]}, "Pass only one of them"),
         (np.zeros((2, 3, 1)), {"lengths": [1, 2, 3]}, r"lengths has shape \(3,\); expected \(2,\)"),

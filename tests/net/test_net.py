@@ -562,6 +562,21 @@ def test_datasets_that_are_not_masked__error(X, y):
         make().fit(Dataset(X["audio"], y), None)
 
 
+def test_a_subset_of_rows__trains_through_a_data_loader(X, y):
+    data = torch.utils.data.Subset(MaskedDataset(X, y), list(range(40)))
+    for iterator in (BatchIterator, DataLoader):
+        assert len(make(iterator_train=iterator).fit(data, None).history) == 2
+
+
+def test_masked_dataset__reads_what_arrays_are(X, y):
+    labels = np.arange(50)[::-1].astype(np.int32)
+    data = MaskedDataset(X, labels, labels / 50.0)
+    assert data.y.dtype == torch.int64 and data[-1][1].tolist() == [0] and data[0:2][1].tolist() == [49, 48]
+    for wrong in ({}, {"audio": np.zeros(3)}, {"audio": np.array([["a"]])}):
+        with pytest.raises(ValueError, match="X must map modality names to numbers"):
+            MaskedDataset(wrong)
+
+
 class Wrapper(torch.nn.Module):
     """Wraps a module as DistributedDataParallel does: only forward goes through it."""
 

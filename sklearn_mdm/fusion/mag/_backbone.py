@@ -1,4 +1,4 @@
-"""Pretrained transformers of Hugging Face: loading them, and stepping in between their layers."""
+"""A pretrained transformer whose states can be changed between two of its layers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-
-__all__: list[str] = []
 
 # Larger numbers of tokens mean "no limit" in configurations and tokenizers.
 MAX_POSITIONS = 10**6
@@ -32,28 +30,11 @@ class _StopPassError(Exception):
 
 
 class Backbone(nn.Module):
-    """A transformer whose states can be changed in front of one of its layers.
+    """A transformer, changed in place, whose states can be changed in front of one of its layers.
 
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-        An encoder with ``config.num_hidden_layers`` layers; it is changed in place.
-    layer : int
-        How many layers come before the change: 0 means the embeddings, -1 all layers.
-    frozen_layers : int or "all"
-        How many layers are fixed, the embeddings with them; 0 fixes nothing.
-    bf16 : bool
-        Whether matrix products are computed in bfloat16 in training.
-
-    Attributes
-    ----------
-    hidden_size : int
-        Width of the states.
-    n_positions : int or None
-        Most tokens that it has positions for.
-    precomputed : bool
-        Whether the states in front of the layer never change, and are to be computed once. Not in models whose layers
-        depend on their number, such as DeBERTa with a convolution behind the first.
+    ``layer``, ``frozen_layers`` and ``bf16`` are those of :class:`MAGFusion`. If ``precomputed``, the states in front
+    of the layer never change, and are to be computed once. Not in models whose layers depend on their number, such as
+    DeBERTa with a convolution behind the first.
     """
 
     def __init__(self, model: Any, layer: int, frozen_layers: int | Literal["all"], bf16: bool) -> None:
@@ -91,7 +72,7 @@ class Backbone(nn.Module):
         def stop(states: Tensor) -> Tensor:
             raise _StopPassError(states)
 
-        if not self._has_layer_above:
+        if not self._upper_prefixes:
             return self._run(self.model, tokens, types, attended, None).float()
         try:
             return self._run(self.model, tokens, types, attended, stop)
@@ -106,7 +87,7 @@ class Backbone(nn.Module):
         ``tokens``, their ``types`` and ``attended``, which are read, are (B, T). Where the states in front of the layer
         are known, ``states`` (B, T, d), the layers below do not run.
         """
-        if not self._has_layer_above:
+        if not self._upper_prefixes:
             return step(self.below(tokens, types, attended) if states is None else states)
         if states is None:
             return self._run(self.model, tokens, types, attended, step).float()
@@ -125,10 +106,6 @@ class Backbone(nn.Module):
         self.train()
         self.model.train(training)
         return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
-
-    @property
-    def _has_layer_above(self) -> bool:
-        return bool(self._upper_prefixes)
 
     def _run(self, model: Any, tokens: Tensor, types: Tensor, attended: Tensor, step: Step | None) -> Tensor:
         options = {"token_type_ids": types} if self.takes_types else {}

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_memory
 
-__all__: list[str] = []
-
 # Tokens of a pass; more of them need more memory and are no faster.
 MAX_TOKENS_PER_PASS = 4096
 # Below the directory of ``memory``.

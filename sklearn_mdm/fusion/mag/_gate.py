@@ -12,8 +12,6 @@ from ...encoders._base import Inputs, Masks
 from ...encoders._steps import mean_over_steps, observed
 from .._base import FusionModule
 
-__all__ = ["AdaptationGate"]
-
 
 class AdaptationGate(nn.Module):
     """The multimodal adaptation gate; see :class:`MAGFusion` for the formula.

@@ -20,8 +20,6 @@ from ._cache import cached_states
 from ._gate import AdaptationGate, Gated
 from ._text import N_COLUMNS, TOKEN, TYPE, WORD
 
-__all__: list[str] = []
-
 # Rows of a pass in evaluation, where texts are brought together by their length.
 MAX_ROWS_PER_PASS = 32
 
@@ -190,11 +188,9 @@ class GatedBackbone(Gated):
         return {**X, self.text: prepared}
 
     def _exact_backbone(self) -> Backbone:
-        """Return a copy that computes in double precision.
-
-        In single precision the last digits of a text depend on those that are computed with it: what a fold finds on
-        disk would be another number than what it computes. Rounded from double precision, it is the same.
-        """
+        """Return a copy that computes in double precision."""
+        # In single precision the last digits of a text depend on those that are computed with it: what a fold finds on
+        # disk would be another number than what it computes. Rounded from double precision, it is the same.
         backbone = copy.deepcopy(self.backbone).eval()
         return backbone if self.gate.norm.weight.device.type == "mps" else backbone.double()
 

@@ -11,8 +11,6 @@ from .._aligned import align
 from .._base import FusionOutput
 from ._gate import AdaptationGate, Gated
 
-__all__: list[str] = []
-
 
 class GatedEmbeddings(Gated):
     """A gate on word embeddings, then an encoder."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-__all__: list[str] = []
-
 # Seconds after which a hub that does not answer counts as out of reach.
 HUB_TIMEOUT = 5.0
 
@@ -29,23 +27,15 @@ def import_transformers() -> Any:
     return transformers
 
 
-def load_config(backbone: Any) -> Any:
-    """Configuration of a backbone: a directory, a name on the hub, or a transformers configuration or model."""
-    transformers = import_transformers()
-    if isinstance(backbone, transformers.PreTrainedConfig):
-        return backbone
-    if isinstance(backbone, transformers.PreTrainedModel):
-        return backbone.config
-    return _load(transformers.AutoConfig, backbone)
-
-
 def load_outline(backbone: Any) -> Any:
-    """Load a model without its weights."""
+    """Load a model without its weights: from a directory, by name, or of a transformers configuration or model."""
     transformers = import_transformers()
     if isinstance(backbone, transformers.PreTrainedModel):
         return getattr(backbone, "base_model", backbone)
+    given = isinstance(backbone, transformers.PreTrainedConfig)
+    config = copy.deepcopy(backbone) if given else _load(transformers.AutoConfig, backbone)
     with torch.device("meta"):
-        return transformers.AutoModel.from_config(copy.deepcopy(load_config(backbone)))
+        return transformers.AutoModel.from_config(config)
 
 
 def load_model(backbone: Any) -> Any:

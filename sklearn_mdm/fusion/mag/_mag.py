@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -23,9 +24,8 @@ from ._gated_embeddings import GatedEmbeddings
 from ._loading import load_model, load_outline, load_tokenizer
 from ._text import TextSchema
 
-__all__ = ["MAGFusion"]
 
-
+@dataclass(kw_only=True, eq=False, repr=False)
 class MAGFusion(Fusion):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
 
@@ -144,34 +144,18 @@ class MAGFusion(Fusion):
     3
     """
 
-    def __init__(
-        self,
-        *,
-        text: Hashable = "text",
-        backbone: Any = None,
-        layer: int = 0,
-        beta: float = 1.0,
-        dropout: float = 0.1,
-        pooling: Literal["mean", "cls"] = "mean",
-        tokenizer: Any = None,
-        max_length: int | None = None,
-        frozen_layers: int | Literal["all"] = 0,
-        backbone_lr: float = 2e-5,
-        bf16: bool = False,
-        memory: Any = None,
-    ) -> None:
-        self.text = text
-        self.backbone = backbone
-        self.layer = layer
-        self.beta = beta
-        self.dropout = dropout
-        self.pooling = pooling
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.frozen_layers = frozen_layers
-        self.backbone_lr = backbone_lr
-        self.bf16 = bf16
-        self.memory = memory
+    text: Hashable = "text"
+    backbone: Any = None
+    layer: int = 0
+    beta: float = 1.0
+    dropout: float = 0.1
+    pooling: Literal["mean", "cls"] = "mean"
+    tokenizer: Any = None
+    max_length: int | None = None
+    frozen_layers: int | Literal["all"] = 0
+    backbone_lr: float = 2e-5
+    bf16: bool = False
+    memory: Any = None
 
     @property
     def single_precision(self) -> bool:
@@ -259,7 +243,9 @@ class MAGFusion(Fusion):
         text, tokens = found[0], missing == "token"
         sides = {name: shape[-1] for name, shape in shapes.items() if name != text}
         if self.backbone is None:
-            _check_steps(shapes, text, missing)
+            # Sequences have the steps of the text; vectors are repeated.
+            sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
+            check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
             part = _encoder_of(encoder, text)
             gate = AdaptationGate(shapes[text][-1], sides, self.beta, self.dropout)
             shape = (1, *shapes[text]) if len(shapes[text]) == 1 else shapes[text]
@@ -296,12 +282,6 @@ class MAGFusion(Fusion):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_steps(shapes: Shapes, text: str, missing: Missing) -> None:
-    """Reject sequences that have other steps than the text; vectors are repeated."""
-    sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
-    check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
 
 
 def _encoder_of(encoder: EncoderChoice, text: str) -> str | Encoder:

@@ -15,8 +15,6 @@ from ...inputs._observed import Observed
 from ...inputs._padding import ends
 from ...inputs._schema import ModalitySchema
 
-__all__: list[str] = []
-
 # Columns of the array that a text becomes, one row per token. Single precision holds such integers exactly.
 TOKEN, WORD, TYPE = range(3)
 N_COLUMNS = 3
@@ -28,22 +26,8 @@ class TextSchema(ModalitySchema):
     """Reads one modality as texts, and the others as the numbers that they are.
 
     A text becomes an array (n_tokens, 3): token id, number of its word, token type. NaN marks what is not there, as in
-    every modality, so that texts are padded, cut into batches and dropped like any sequence.
-
-    Parameters
-    ----------
-    modality : str or int
-        Name of the modality that holds texts.
-    tokenizer : transformers tokenizer or None
-        Without one, only token ids are read.
-    vocab_size : int
-        Number of tokens that the model knows.
-    pad_id : int or None
-        Token that pads sequences of ids.
-    max_length : int or None
-        Most tokens of a text; longer ones are cut.
-    warn_cut : bool
-        Whether to say how many texts were cut.
+    every modality, so that texts are padded, cut into batches and dropped like any sequence. Without a tokenizer only
+    token ids are read, which ``pad_id`` pads; texts of more than ``max_length`` tokens are cut, with a warning or not.
     """
 
     def __init__(

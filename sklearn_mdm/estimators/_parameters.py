@@ -1,0 +1,214 @@
+"""The parameters of both estimators: types, defaults and ranges; and what else their docstrings share, written once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..encoders import Encoder
+from ..fusion import Fusion
+from ..measures import Measure
+from ..utils._typing import RandomState
+
+EstimatorClass = TypeVar("EstimatorClass", bound=type)
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Parameters:
+    """Stores the parameters that both estimators have: the constructor of scikit-learn, a line each."""
+
+    fusion: str | Fusion = "concat"
+    encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto"
+    measure: str | Measure = "kl"
+    lam: float = 0.03
+    unroll: int = 1
+    modalities: Mapping[Any, Any] | None = None
+    missing: Literal["mean", "token", "skip", "critic"] = "mean"
+    modality_dropout: float = 0.0
+    critic_hidden_dims: Sequence[int] = (64, 64)
+    critic_lr: float = 1e-3
+    n_negatives: int = 1
+    standardize: bool = True
+    optimizer: str | type[torch.optim.Optimizer] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 64
+    max_epochs: int = 100
+    early_stopping: bool | Literal["auto"] = "auto"
+    validation_fraction: float = 0.15
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    callbacks: list | None = None
+    device: str | torch.device = "auto"
+    warm_start: bool = False
+    random_state: RandomState = None
+    verbose: int = 0
+
+    _parameter_constraints: ClassVar[dict] = {
+        "fusion": "no_validation",
+        "encoder": "no_validation",
+        "measure": "no_validation",
+        "lam": [Interval(Real, 0, None, closed="left")],
+        "unroll": [Interval(Integral, 1, None, closed="left")],
+        "modalities": [Mapping, None],
+        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
+        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
+        "critic_hidden_dims": ["array-like"],
+        "critic_lr": [Interval(Real, 0, None, closed="neither")],
+        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "standardize": ["boolean"],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+
+# Parts of docstrings by name. A class has the name in angle brackets where the part belongs.
+PARTS = {}
+
+PARTS["shared parameters, in _parameters.py"] = r"""
+fusion : str or fusion object, default="concat"
+    System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention",
+    "misa", "mag" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
+    ``ConcatFusion(hidden_dims=(32,), dropout=0.1)``, whose own parameters a grid reaches as ``fusion__dropout``; see
+    :mod:`sklearn_mdm.fusion`. ``MAGFusion(backbone=...)`` reads texts.
+encoder : str, encoder object, or dict of modality name to either, default="auto"
+    What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
+    :mod:`sklearn_mdm.encoders`.
+measure : str or Measure, default="kl"
+    Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc", "knife",
+    for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
+lam : float, default=0.03
+    Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
+unroll : int, default=1
+    Critic updates before each update of the model.
+modalities : dict of name to column selector, default=None
+    For a 2-D X: which columns belong to which modality. Selectors are those of
+    :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
+missing : {"mean", "token", "skip", "critic"}, default="mean"
+    Replacement for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
+    ``standardize=False``). ``"token"``: a learned representation, which takes missing modalities or
+    ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction,
+    training samples that the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in
+    training, the mean. Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
+modality_dropout : float, default=0.0
+    Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
+    Makes predictions with missing modalities better.
+critic_hidden_dims : sequence of int, default=(64, 64)
+    Widths of the critic's hidden layers.
+critic_lr : float, default=1e-3
+    Learning rate of the critic.
+n_negatives : int, default=1
+    Negatives per row of a batch.
+standardize : bool, default=True
+    Whether to scale each feature of X, and each output of a regressor's y, to zero mean and unit variance over the
+    observed training rows and steps. Without it ``lam`` and ``lr`` depend on the units of the data.
+optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
+    Optimizer of the model. The critic has an Adam of its own.
+lr : float, default=1e-3
+    Learning rate of the model.
+weight_decay : float, default=1e-2
+    Weight decay of the model, decoupled from the gradient for ``"adamw"``.
+batch_size : int, default=64
+    Samples per update. A trailing batch of fewer than four joins the batch before it.
+max_epochs : int, default=100
+    Most passes over the training samples.
+early_stopping : bool or "auto", default="auto"
+    Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
+    return to the best epoch. ``"auto"`` does so from 100 samples on. Without it, training stops when the training loss
+    no longer falls. ``X_val`` takes the place of the held-out samples.
+validation_fraction : float, default=0.15
+    Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``.
+n_iter_no_change : int, default=10
+    Epochs without an improvement by ``tol`` before training stops.
+tol : float, default=1e-4
+    Smallest improvement of the loss, on standardised targets in regression, that counts.
+callbacks : list of skorch callbacks, default=None
+    Copies of them see every epoch and batch of ``net_``, whose predictions are those of the raw network (standardised
+    targets, logits).
+device : str or torch.device, default="auto"
+    ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
+    elsewhere single precision.
+warm_start : bool, default=False
+    Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay. Changed
+    parameters of the system, measure, loss and optimizer class are not taken up; learning rates, weight decay, ``lam``,
+    ``unroll``, ``n_negatives``, ``modality_dropout``, ``batch_size`` and those of stopping are.
+random_state : int, RandomState instance or None, default=None
+    Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
+    for bit on one machine with one thread count. Global generators are left alone.
+verbose : int, default=0
+    1 shows a progress bar, 2 a line per epoch.
+"""
+
+PARTS["shared attributes, in _parameters.py"] = """
+net_ : MDMNet
+    The trained skorch net.
+modalities_ : list
+    Modality names, sorted.
+n_features_in_ : int
+    Total number of features.
+n_features_per_modality_ : dict
+    Number of features of each modality.
+feature_names_in_ : array of str
+    Column names, if X was a flat data frame of named columns.
+scalers_ : dict of name to StandardScaler
+    Scaling of each modality; empty with ``standardize=False``.
+n_iter_ : int
+    Number of epochs that were run.
+history_ : skorch.history.History
+    Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped.
+loss_curve_ : list of float
+    Task loss on the training samples at each epoch: in nats for a classifier, in the units of y for a regressor
+    (squared, for the squared error).
+validation_loss_curve_ : list of float
+    Task loss on the held-out samples; NaN without them.
+dependency_curve_ : list of float
+    Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
+reporting_critic_ : object
+    The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
+imputer_ : object
+    The training samples, 256 at most, that ``missing="critic"`` completes others with; absent without that, and
+    wherever there is no ``reporting_critic_``.
+"""
+
+PARTS["shared notes and references, in _parameters.py"] = """
+X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
+lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
+a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
+of NaN is padding or a gap. At predict time a modality may also be absent or None.
+
+A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
+
+References
+----------
+.. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
+   EMNLP 2021.
+"""
+
+
+def with_shared_parts(cls: EstimatorClass) -> EstimatorClass:
+    """Fill the shared parts into the docstring of a class."""
+    doc = inspect.cleandoc(cls.__doc__ or "")  # there is none with python -OO
+    for name, text in PARTS.items():
+        doc = doc.replace(f"<{name}>", text.strip())
+    cls.__doc__ = doc
+    return cls

@@ -1,0 +1,81 @@
+"""Row labels: evidence of which rows belong together, in X, beside it, and in what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._tables import NO_LABELS, as_pandas
+
+__all__: list[str] = []
+
+
+def labels_of(value: Any) -> pd.Index | None:
+    """Row labels of one table, series or labelled array; None if it has none."""
+    if hasattr(value, "obs_names"):
+        return pd.Index(value.obs_names)
+    if hasattr(value, "indexes") and hasattr(value, "dims"):
+        return value.indexes.get(value.dims[0]) if value.dims else None
+    index = getattr(as_pandas(value), "index", None) if hasattr(value, "iloc") else None
+    return index if isinstance(index, pd.Index) and index.name != NO_LABELS else None
+
+
+def row_labels(X: Any) -> pd.Index | None:
+    """Row labels that the tables of X have in common; None without any.
+
+    Raises
+    ------
+    ValueError
+        If two of them disagree.
+    """
+    modalities = X.items() if isinstance(X, Mapping) else [(None, X)]
+    found: pd.Index | None = None
+    first = None
+    for name, value in modalities:
+        labels = labels_of(value)
+        if labels is None:
+            continue
+        if found is not None:
+            check_labels(found, labels, f"modality {first!r}", f"modality {name!r}")
+        if found is None or (_is_default(found) and not _is_default(labels)):
+            found, first = labels, name
+    return found
+
+
+def check_beside(X_labels: pd.Index | None, X_name: str = "X", /, **beside: Any) -> None:
+    """Check the row labels of what belongs to the samples of X, such as y and weights, against those of X."""
+    if X_labels is None:
+        return
+    for name, value in beside.items():
+        labels = labels_of(value)
+        if labels is not None and len(labels) == len(X_labels):  # another length is another error
+            check_labels(X_labels, labels, X_name, name)
+
+
+def check_labels(expected: pd.Index, found: pd.Index, expected_name: str, found_name: str) -> None:
+    """Reject labels that differ in value or order; default ones that share nothing with the others say nothing."""
+    if len(expected) != len(found) or same_labels(expected, found):
+        return
+    if (_is_default(expected) or _is_default(found)) and not expected.isin(found).any():
+        return
+    differ = np.array([a != b for a, b in zip(expected, found, strict=True)])
+    row = int(np.argmax(differ))
+    raise ValueError(
+        f"the row labels of {found_name} and {expected_name} disagree, in {int(differ.sum())} of {len(found)} rows: "
+        f"first at position {row}, {found[row]!r} in {found_name} and {expected[row]!r} in {expected_name}. Rows are "
+        "paired by position. Bring them into one order first, with found.reindex(expected.index) or by joining the "
+        "tables, pd.concat({name: table, ...}, axis=1); if the order is right and the labels are not, drop them with "
+        "reset_index(drop=True)."
+    )
+
+
+def same_labels(a: pd.Index, b: pd.Index) -> bool:
+    """Whether two indexes hold the same labels in the same order, whatever their types."""
+    return a is b or a.equals(b) or a.astype(object).equals(b.astype(object))
+
+
+def _is_default(labels: pd.Index) -> bool:
+    return isinstance(labels, pd.RangeIndex) and labels.start == 0 and labels.step == 1
