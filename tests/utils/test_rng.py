@@ -62,12 +62,12 @@ def drawn(make):
 def test_draws__are_those_of_the_global_generator_with_the_same_seed(make, dtype):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        expected = drawn(make) + [torch.rand(3)]
+        expected = [*drawn(make), torch.rand(3)]
     state = torch.get_rng_state()
     try:
         torch.set_default_dtype(dtype)
         with drawing_from(RandomStream(7)):
-            found = drawn(make) + [torch.rand(3)]
+            found = [*drawn(make), torch.rand(3)]
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(torch.get_rng_state(), state)
