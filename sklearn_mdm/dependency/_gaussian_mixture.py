@@ -105,7 +105,7 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
-        with threads_for_work(rows.size * rows.shape[1]):
+        with threads_for_work(rows.size * rows.shape[1] / 8):  # which is several short products
             return mixture.fit(rows)
 
 

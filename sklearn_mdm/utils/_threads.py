@@ -17,10 +17,10 @@ from torch import nn
 
 __all__: list[str] = []
 
-# Multiply-adds of a forward pass above which a second thread pays. On a busy machine the threads of smaller passes wait
-# for each other at every layer, which was measured to slow a fit fiftyfold. A pool that is never opened cannot hang a
-# process that is forked later, either.
-SMALL_PASS = 2**24
+# Multiply-adds of a forward pass above which a second thread pays: some milliseconds. On a busy machine the threads of
+# smaller passes wait for each other at every layer, which was measured to slow fits fiftyfold, and passes of 2**25 still
+# twentyfold. A pool that is never opened cannot hang a process that is forked later, either.
+SMALL_PASS = 2**27
 
 _here = threading.local()  # numbers of threads belong to Python threads: .outside are those that the caller came with
 _sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
