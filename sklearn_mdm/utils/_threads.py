@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -91,9 +90,10 @@ def _limit_blas(by: int) -> None:
 
 
 class _Blas:
-    lock = threading.Lock()
-    n_limited = 0
-    before: ClassVar[list[int]] = []
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_limited = 0
+        self.before: list[int] = []
 
 
 _blas = _Blas()
