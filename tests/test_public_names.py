@@ -110,6 +110,10 @@ def test_docstrings__parameters__are_those_of_the_signatures():
     assert not wrong, "\n".join(wrong)
 
 
+def test_docstrings__shared_parts__are_filled_in():
+    assert not [name for name, obj in public_objects().items() if "<shared" in (obj.__doc__ or "")]
+
+
 def test_docstrings__classes__have_an_example():
     # A warning or an error is raised by the package, not used by hand: an example would show only that it exists.
     without = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +35,7 @@ from ._seen_rows import SeenRows
 FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
 
 
+@dataclass(eq=False, repr=False)
 class DependencyEstimator(BaseEstimator):
     r"""Total correlation, or another measure of dependency, between two or more modalities.
 
@@ -143,6 +145,23 @@ class DependencyEstimator(BaseEstimator):
     (2000,)
     """
 
+    measure: str | Measure = "kl"
+    _: KW_ONLY
+    critic: CriticKind | None = None
+    hidden_dims: Sequence[int] = (128, 128, 64)
+    scaling: Literal["standardize", "rank"] = "standardize"
+    held_out_fraction: float = 0.5
+    cv: Any = None
+    decomposition: Decomposition | None = None
+    n_components: int = 32
+    max_updates: int = 3000
+    batch_size: int = 128
+    n_negatives: int = 16
+    lr: float = 4e-3
+    weight_decay: float = 0.3
+    modalities: Mapping[Any, Any] | Literal["columns"] | None = None
+    random_state: RandomState = None
+
     _parameter_constraints: ClassVar[dict] = {
         "measure": "no_validation",
         "critic": [StrOptions({"encoded", "concatenated", "separable", "multilinear"}), None],
@@ -162,50 +181,15 @@ class DependencyEstimator(BaseEstimator):
     }
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
-    dependency_: float
-    dependency_std_: float
-    pointwise_: np.ndarray
-    held_out_: np.ndarray
-    critics_: list[SummedCritic]
-    warnings_: list[str]
-    modalities_: list[Hashable]
-    n_features_in_: int
-    n_features_per_modality_: dict[Hashable, int]
-
-    def __init__(
-        self,
-        measure: str | Measure = "kl",
-        *,
-        critic: CriticKind | None = None,
-        hidden_dims: Sequence[int] = (128, 128, 64),
-        scaling: Literal["standardize", "rank"] = "standardize",
-        held_out_fraction: float = 0.5,
-        cv: Any = None,
-        decomposition: Decomposition | None = None,
-        n_components: int = 32,
-        max_updates: int = 3000,
-        batch_size: int = 128,
-        n_negatives: int = 16,
-        lr: float = 4e-3,
-        weight_decay: float = 0.3,
-        modalities: Mapping[Any, Any] | Literal["columns"] | None = None,
-        random_state: RandomState = None,
-    ) -> None:
-        self.measure = measure
-        self.critic = critic
-        self.hidden_dims = hidden_dims
-        self.scaling = scaling
-        self.held_out_fraction = held_out_fraction
-        self.cv = cv
-        self.decomposition = decomposition
-        self.n_components = n_components
-        self.max_updates = max_updates
-        self.batch_size = batch_size
-        self.n_negatives = n_negatives
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.modalities = modalities
-        self.random_state = random_state
+    dependency_: float = field(init=False)
+    dependency_std_: float = field(init=False)
+    pointwise_: np.ndarray = field(init=False)
+    held_out_: np.ndarray = field(init=False)
+    critics_: list[SummedCritic] = field(init=False)
+    warnings_: list[str] = field(init=False)
+    modalities_: list[Hashable] = field(init=False)
+    n_features_in_: int = field(init=False)
+    n_features_per_modality_: dict[Hashable, int] = field(init=False)
 
     def set_params(self, **params: Any) -> DependencyEstimator:
         """Set parameters; ``measure__...`` reaches into a measure object.

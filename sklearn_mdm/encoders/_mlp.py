@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ._base import Encoder
 from ._steps import step_weights
 
 
+@dataclass(eq=False, repr=False)
 class MLPEncoder(Encoder):
     """Multilayer perceptron on one modality.
 
@@ -37,10 +39,9 @@ class MLPEncoder(Encoder):
     torch.Size([4, 8])
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64,), out_dim: int = 32, dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.out_dim = out_dim
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    out_dim: int = 32
+    dropout: float = 0.0
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         check_sizes(self, "hidden_dims", "out_dim")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +17,15 @@ from ._steps import last_state, mean_over_steps, mean_state, observed_first
 _POOLINGS = {"last": last_state, "mean": mean_state}
 
 
+@dataclass(eq=False, repr=False)
 class _RecurrentEncoder(Encoder):
-    _network: type[nn.LSTM] | type[nn.GRU]
+    _network: ClassVar[type[nn.LSTM] | type[nn.GRU]]
 
-    def __init__(
-        self,
-        hidden_dim: int = 64,
-        out_dim: int | None = 32,
-        n_layers: int = 1,
-        dropout: float = 0.0,
-        pooling: Literal["last", "mean"] = "last",
-    ) -> None:
-        self.hidden_dim = hidden_dim
-        self.out_dim = out_dim
-        self.n_layers = n_layers
-        self.dropout = dropout
-        self.pooling = pooling
+    hidden_dim: int = 64
+    out_dim: int | None = 32
+    n_layers: int = 1
+    dropout: float = 0.0
+    pooling: Literal["last", "mean"] = "last"
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         _check_sequence(self, shape)
@@ -80,6 +74,7 @@ class LSTMEncoder(_RecurrentEncoder):
     _network = nn.LSTM
 
 
+@dataclass(eq=False, repr=False)
 class GRUEncoder(_RecurrentEncoder):
     """Gated recurrent units over the steps of a sequence; the representation is read off their hidden states.
 
@@ -115,16 +110,7 @@ class GRUEncoder(_RecurrentEncoder):
     """
 
     _network = nn.GRU
-
-    def __init__(
-        self,
-        hidden_dim: int = 64,
-        out_dim: int | None = 32,
-        n_layers: int = 1,
-        dropout: float = 0.0,
-        pooling: Literal["last", "mean"] = "mean",
-    ) -> None:
-        super().__init__(hidden_dim, out_dim, n_layers, dropout, pooling)
+    pooling: Literal["last", "mean"] = "mean"
 
 
 class _Recurrent(nn.Module):
@@ -142,6 +128,7 @@ class _Recurrent(nn.Module):
         return self.out(self.dropout(self.pool(self.network, x, mask)))
 
 
+@dataclass(eq=False, repr=False)
 class TransformerEncoder(Encoder):
     """Small transformer over the steps of a sequence; the representation is read off the mean of its outputs.
 
@@ -178,14 +165,11 @@ class TransformerEncoder(Encoder):
     torch.Size([4, 8])
     """
 
-    def __init__(
-        self, d_model: int = 64, n_heads: int = 4, n_layers: int = 1, out_dim: int = 32, dropout: float = 0.0
-    ) -> None:
-        self.d_model = d_model
-        self.n_heads = n_heads
-        self.n_layers = n_layers
-        self.out_dim = out_dim
-        self.dropout = dropout
+    d_model: int = 64
+    n_heads: int = 4
+    n_layers: int = 1
+    out_dim: int = 32
+    dropout: float = 0.0
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         _check_sequence(self, shape)

@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
@@ -44,6 +42,7 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
 from ._critic_imputer import CriticImputer, weighted_means
 from ._dependency_mixin import MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
+from ._parameters import OPTIMIZERS, Parameters
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
 from ._target import check_scoring_callbacks
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
 MIN_SAMPLES_TO_SPLIT = 100
@@ -61,37 +59,9 @@ MIN_SAMPLES_TO_SPLIT = 100
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 10_000
 
 
-class BaseMDMFusion(DependencyMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
-    _parameter_constraints: ClassVar[dict] = {
-        "fusion": "no_validation",
-        "encoder": "no_validation",
-        "measure": "no_validation",
-        "lam": [Interval(Real, 0, None, closed="left")],
-        "unroll": [Interval(Integral, 1, None, closed="left")],
-        "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
-        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
-        "critic_hidden_dims": ["array-like"],
-        "critic_lr": [Interval(Real, 0, None, closed="neither")],
-        "n_negatives": [Interval(Integral, 1, None, closed="left")],
-        "standardize": ["boolean"],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": [StrOptions({"auto"}), "boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str, torch.device],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 

@@ -75,7 +75,7 @@ class DependencyMixin:
     imputer_: CriticImputer
     dependency_curve_: list[float]
     lam: float
-    missing: str
+    missing: Literal["mean", "token", "skip", "critic"]
     _seed: int
     _epochs_run: int
 

@@ -1,8 +1,8 @@
-"""MDMFusionRegressor."""
+"""MDMFusionRegressor: one or several numbers from several modalities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,18 +11,21 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
-from ..encoders import Encoder
-from ..fusion import Fusion
-from ..measures import Measure
-from ..utils._typing import RandomState
 from ._base import BaseMDMFusion
-from ._classifier import _LOSSES
-from ._docs import with_shared_parts
+from ._parameters import with_shared_parts
 from ._scaling import standardize
 from ._target import check_target, scored_target, target_columns
 
+_LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
+    # With the power of the target's scale by which the loss grows.
+    "squared_error": (torch.nn.MSELoss, 2),
+    "absolute_error": (torch.nn.L1Loss, 1),
+    "huber": (torch.nn.HuberLoss, 2),
+}
+
 
 @with_shared_parts
+@dataclass(kw_only=True, eq=False, repr=False)
 class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     r"""Regression on several modalities, by maximising their mutual dependency.
 
@@ -35,13 +38,13 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
     Parameters
     ----------
-    <shared parameters, in _docs.py>
+    <shared parameters, in _parameters.py>
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Task loss, averaged over outputs.
 
     Attributes
     ----------
-    <shared attributes, in _docs.py>
+    <shared attributes, in _parameters.py>
     target_scaler_ : StandardScaler or None
         Scaling of y.
     n_outputs_ : int
@@ -55,7 +58,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
     Notes
     -----
-    <shared notes and references, in _docs.py>
+    <shared notes and references, in _parameters.py>
 
     Examples
     --------
@@ -76,64 +79,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     (300,)
     """
 
-    def __init__(
-        self,
-        *,
-        fusion: str | Fusion = "concat",
-        encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto",
-        measure: str | Measure = "kl",
-        lam: float = 0.03,
-        unroll: int = 1,
-        modalities: Mapping[Any, Any] | None = None,
-        missing: Literal["mean", "token", "skip", "critic"] = "mean",
-        modality_dropout: float = 0.0,
-        critic_hidden_dims: Sequence[int] = (64, 64),
-        critic_lr: float = 1e-3,
-        n_negatives: int = 1,
-        standardize: bool = True,
-        optimizer: str | type[torch.optim.Optimizer] = "adamw",
-        lr: float = 1e-3,
-        weight_decay: float = 1e-2,
-        batch_size: int = 64,
-        max_epochs: int = 100,
-        early_stopping: bool | Literal["auto"] = "auto",
-        validation_fraction: float = 0.15,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        callbacks: list | None = None,
-        device: str | torch.device = "auto",
-        warm_start: bool = False,
-        random_state: RandomState = None,
-        verbose: int = 0,
-        loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error",
-    ) -> None:
-        self.fusion = fusion
-        self.encoder = encoder
-        self.measure = measure
-        self.lam = lam
-        self.unroll = unroll
-        self.modalities = modalities
-        self.missing = missing
-        self.modality_dropout = modality_dropout
-        self.critic_hidden_dims = critic_hidden_dims
-        self.critic_lr = critic_lr
-        self.n_negatives = n_negatives
-        self.standardize = standardize
-        self.optimizer = optimizer
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.callbacks = callbacks
-        self.device = device
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.loss = loss
+    loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,

@@ -1,4 +1,4 @@
-"""Reading y."""
+"""y as it is read: validated, and refused where labels are missing."""
 
 from __future__ import annotations
 

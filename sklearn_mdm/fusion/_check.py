@@ -168,4 +168,4 @@ def _check_tensor(what: str, value: Any, width: int | None) -> None:
         f"{what} must be a tensor ({N_TRIAL_ROWS}, {'k' if width is None else width}) for {N_TRIAL_ROWS} samples, got "
         f"{described(value)}.",
     )
-    _require(bool(torch.isfinite(value).all()), f"{what} is not finite on numbers from -1 to 1.")
+    _require(bool(torch.isfinite(value).all()), f"{what} is not finite on numbers of the size of standardised ones.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
 
+@dataclass(eq=False, repr=False)
 class ConcatFusion(Fusion):
     r"""Concatenate the representations and predict from them with a multilayer perceptron.
 
@@ -40,9 +42,8 @@ class ConcatFusion(Fusion):
     0.2
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64,), dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

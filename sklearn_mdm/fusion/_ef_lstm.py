@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -12,6 +14,7 @@ from ._aligned import EmbeddedSteps, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
 
 
+@dataclass(eq=False, repr=False)
 class EarlyFusionLSTM(Fusion):
     r"""Put the modalities side by side at every step, run one LSTM over them, predict from its last state (EF-LSTM).
 
@@ -63,11 +66,10 @@ class EarlyFusionLSTM(Fusion):
     128
     """
 
-    def __init__(self, embed_dim: int = 32, hidden_dim: int = 64, n_layers: int = 1, dropout: float = 0.0) -> None:
-        self.embed_dim = embed_dim
-        self.hidden_dim = hidden_dim
-        self.n_layers = n_layers
-        self.dropout = dropout
+    embed_dim: int = 32
+    hidden_dim: int = 64
+    n_layers: int = 1
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
 
+@dataclass(eq=False, repr=False)
 class LateFusion(Fusion):
     r"""Predict from each modality by itself and average the predictions.
 
@@ -59,12 +61,9 @@ class LateFusion(Fusion):
     'even'
     """
 
-    def __init__(
-        self, hidden_dims: Sequence[int] = (64,), weights: Literal["learned", "even"] = "learned", dropout: float = 0.0
-    ) -> None:
-        self.hidden_dims = hidden_dims
-        self.weights = weights
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64,)
+    weights: Literal["learned", "even"] = "learned"
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

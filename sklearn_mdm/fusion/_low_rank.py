@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -14,6 +15,7 @@ from ..utils._parameter_objects import check_sizes
 from ._base import Fusion, FusionModule, FusionOutput
 
 
+@dataclass(eq=False, repr=False)
 class LowRankFusion(Fusion):
     r"""Predict from all products of the representations by weights of low rank (LMF, also LFN).
 
@@ -58,8 +60,7 @@ class LowRankFusion(Fusion):
     8
     """
 
-    def __init__(self, rank: int = 4) -> None:
-        self.rank = rank
+    rank: int = 4
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import GatedMemory, LSTMStates, Packing, shift
 
 
+@dataclass(eq=False, repr=False)
 class MemoryFusion(Fusion):
     r"""Watch the cell states of one LSTM per modality and keep what happens across them in a memory (MFN).
 
@@ -81,25 +83,14 @@ class MemoryFusion(Fusion):
     128
     """
 
-    def __init__(
-        self,
-        hidden_dims: int | Sequence[int] = 64,
-        memory_dim: int = 64,
-        attention_dim: int = 64,
-        candidate_dim: int = 64,
-        retain_dim: int = 64,
-        update_dim: int = 64,
-        head_dim: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        self.hidden_dims = hidden_dims
-        self.memory_dim = memory_dim
-        self.attention_dim = attention_dim
-        self.candidate_dim = candidate_dim
-        self.retain_dim = retain_dim
-        self.update_dim = update_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
+    hidden_dims: int | Sequence[int] = 64
+    memory_dim: int = 64
+    attention_dim: int = 64
+    candidate_dim: int = 64
+    retain_dim: int = 64
+    update_dim: int = 64
+    head_dim: int = 64
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -22,6 +23,7 @@ N_MOMENTS = 5
 MIN_LENGTH = 1e-4
 
 
+@dataclass(eq=False, repr=False)
 class MISAFusion(Fusion):
     r"""Split each modality into a part that all share and a part of its own, and fuse the parts by attention (MISA).
 
@@ -97,23 +99,13 @@ class MISAFusion(Fusion):
     0.5
     """
 
-    def __init__(
-        self,
-        hidden_dim: int = 128,
-        n_heads: int = 2,
-        feedforward_dim: int = 512,
-        dropout: float = 0.1,
-        sim_weight: float = 1.0,
-        diff_weight: float = 0.3,
-        recon_weight: float = 1.0,
-    ) -> None:
-        self.hidden_dim = hidden_dim
-        self.n_heads = n_heads
-        self.feedforward_dim = feedforward_dim
-        self.dropout = dropout
-        self.sim_weight = sim_weight
-        self.diff_weight = diff_weight
-        self.recon_weight = recon_weight
+    hidden_dim: int = 128
+    n_heads: int = 2
+    feedforward_dim: int = 512
+    dropout: float = 0.1
+    sim_weight: float = 1.0
+    diff_weight: float = 0.3
+    recon_weight: float = 1.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import Packing
 
 
+@dataclass(eq=False, repr=False)
 class MultiAttentionFusion(Fusion):
     r"""Let an LSTM per modality read, at every step, what several attentions found in all hidden states (MARN).
 
@@ -84,23 +86,13 @@ class MultiAttentionFusion(Fusion):
     2
     """
 
-    def __init__(
-        self,
-        embed_dim: int = 32,
-        hidden_dims: int | Sequence[int] = 32,
-        n_attentions: int = 4,
-        reduced_dim: int = 16,
-        cross_dim: int = 32,
-        head_dim: int = 64,
-        dropout: float = 0.0,
-    ) -> None:
-        self.embed_dim = embed_dim
-        self.hidden_dims = hidden_dims
-        self.n_attentions = n_attentions
-        self.reduced_dim = reduced_dim
-        self.cross_dim = cross_dim
-        self.head_dim = head_dim
-        self.dropout = dropout
+    embed_dim: int = 32
+    hidden_dims: int | Sequence[int] = 32
+    n_attentions: int = 4
+    reduced_dim: int = 16
+    cross_dim: int = 32
+    head_dim: int = 64
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

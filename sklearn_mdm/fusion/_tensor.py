@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ MAX_PRODUCTS = 2**20
 MAX_PRODUCTS_AT_ONCE = 2**25
 
 
+@dataclass(eq=False, repr=False)
 class TensorFusion(Fusion):
     r"""Multiply the representations in every combination and predict from the products (TFN).
 
@@ -69,9 +71,8 @@ class TensorFusion(Fusion):
     0.2
     """
 
-    def __init__(self, hidden_dims: Sequence[int] = (64, 64), dropout: float = 0.0) -> None:
-        self.hidden_dims = hidden_dims
-        self.dropout = dropout
+    hidden_dims: Sequence[int] = (64, 64)
+    dropout: float = 0.0
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

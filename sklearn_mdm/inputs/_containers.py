@@ -1,4 +1,4 @@
-"""A dict of modalities that can be indexed by sample, and what it takes for any value to be indexed like that."""
+"""What X and its modalities came in: dicts, frames, lists, texts; told apart, and brought into a form that rows can index."""
 
 from __future__ import annotations
 

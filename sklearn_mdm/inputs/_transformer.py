@@ -1,4 +1,4 @@
-"""One scikit-learn transformer per modality, and padding."""
+"""ModalityTransformer: one scikit-learn transformer per modality, fitted on what was observed."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
     critic = measure.build_critic(code_dims, *args, **parameters)
     if not isinstance(critic, nn.Module):
         raise TypeError(f"{_name(measure.build_critic)} must return a torch module, got {critic!r}.")
-    training, like = critic.training, next(critic.parameters(), torch.empty(0))
+    modes, like = {part: part.training for part in critic.modules()}, next(critic.parameters(), torch.empty(0))
     n, generator = fewest_rows(len(code_dims)), torch.Generator().manual_seed(0)
     index = offset_indices(n, len(code_dims), 1, generator).to(like.device)
     rows = [torch.randn(n, width, dtype=torch.float32, generator=generator).to(like) for width in code_dims]
@@ -40,7 +40,9 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
             if not isinstance(value, Tensor) or value.dim():
                 found = f"one of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
                 raise TypeError(f"{_name(method)} must return a scalar tensor, of shape (), got {found}.")
-    return critic.train(training)
+    for part, training in modes.items():
+        part.training = training
+    return critic
 
 
 def _check_signature(method: Callable, *args: Any, **parameters: Any) -> None:
@@ -55,8 +57,10 @@ def _tried(method: Callable, *args: Any) -> Any:
     _check_signature(method, *args)
     try:
         return method(*args)
-    except (ValueError, NotImplementedError):
-        raise  # which say what is wrong
+    except NotImplementedError:
+        raise  # which says what is wrong
+    except ValueError as error:  # of a parameter, or of a computation
+        raise ValueError(f"{_name(method)}: {error}") from error
     except Exception as error:
         raise TypeError(f"{_name(method)} breaks the contract of sklearn_mdm.measures.Measure: {error}") from error
 

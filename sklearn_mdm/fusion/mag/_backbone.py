@@ -1,4 +1,4 @@
-"""Pretrained transformers of Hugging Face: loading them, and stepping in between their layers."""
+"""A pretrained transformer whose states can be changed between two of its layers."""
 
 from __future__ import annotations
 

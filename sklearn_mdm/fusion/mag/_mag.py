@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from ._loading import load_model, load_outline, load_tokenizer
 from ._text import TextSchema
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class MAGFusion(Fusion):
     r"""Displace the words of a text by audio, video or other views of the same words (MAG-BERT, MAG-XLNet).
 
@@ -142,34 +144,18 @@ class MAGFusion(Fusion):
     3
     """
 
-    def __init__(
-        self,
-        *,
-        text: Hashable = "text",
-        backbone: Any = None,
-        layer: int = 0,
-        beta: float = 1.0,
-        dropout: float = 0.1,
-        pooling: Literal["mean", "cls"] = "mean",
-        tokenizer: Any = None,
-        max_length: int | None = None,
-        frozen_layers: int | Literal["all"] = 0,
-        backbone_lr: float = 2e-5,
-        bf16: bool = False,
-        memory: Any = None,
-    ) -> None:
-        self.text = text
-        self.backbone = backbone
-        self.layer = layer
-        self.beta = beta
-        self.dropout = dropout
-        self.pooling = pooling
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.frozen_layers = frozen_layers
-        self.backbone_lr = backbone_lr
-        self.bf16 = bf16
-        self.memory = memory
+    text: Hashable = "text"
+    backbone: Any = None
+    layer: int = 0
+    beta: float = 1.0
+    dropout: float = 0.1
+    pooling: Literal["mean", "cls"] = "mean"
+    tokenizer: Any = None
+    max_length: int | None = None
+    frozen_layers: int | Literal["all"] = 0
+    backbone_lr: float = 2e-5
+    bf16: bool = False
+    memory: Any = None
 
     @property
     def single_precision(self) -> bool:

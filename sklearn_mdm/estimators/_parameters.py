@@ -1,18 +1,91 @@
-"""What the documentation of both estimators has in common, written once: parameters, attributes, notes.
-
-The docstring of a class has the name of a part in angle brackets where that part belongs.
-"""
+"""The parameters of both estimators: types, defaults and ranges; and what else their docstrings share, written once."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..encoders import Encoder
+from ..fusion import Fusion
+from ..measures import Measure
+from ..utils._typing import RandomState
 
 EstimatorClass = TypeVar("EstimatorClass", bound=type)
 
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Parameters:
+    """Stores the parameters that both estimators have: the constructor of scikit-learn, a line each."""
+
+    fusion: str | Fusion = "concat"
+    encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto"
+    measure: str | Measure = "kl"
+    lam: float = 0.03
+    unroll: int = 1
+    modalities: Mapping[Any, Any] | None = None
+    missing: Literal["mean", "token", "skip", "critic"] = "mean"
+    modality_dropout: float = 0.0
+    critic_hidden_dims: Sequence[int] = (64, 64)
+    critic_lr: float = 1e-3
+    n_negatives: int = 1
+    standardize: bool = True
+    optimizer: str | type[torch.optim.Optimizer] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch_size: int = 64
+    max_epochs: int = 100
+    early_stopping: bool | Literal["auto"] = "auto"
+    validation_fraction: float = 0.15
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    callbacks: list | None = None
+    device: str | torch.device = "auto"
+    warm_start: bool = False
+    random_state: RandomState = None
+    verbose: int = 0
+
+    _parameter_constraints: ClassVar[dict] = {
+        "fusion": "no_validation",
+        "encoder": "no_validation",
+        "measure": "no_validation",
+        "lam": [Interval(Real, 0, None, closed="left")],
+        "unroll": [Interval(Integral, 1, None, closed="left")],
+        "modalities": [Mapping, None],
+        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
+        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
+        "critic_hidden_dims": ["array-like"],
+        "critic_lr": [Interval(Real, 0, None, closed="neither")],
+        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "standardize": ["boolean"],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+
+# Parts of docstrings by name. A class has the name in angle brackets where the part belongs.
 PARTS = {}
 
-PARTS["shared parameters, in _docs.py"] = r"""
+PARTS["shared parameters, in _parameters.py"] = r"""
 fusion : str or fusion object, default="concat"
     System that fuses the modalities: "concat", "late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention",
     "misa", "mag" (or the name that a paper gives it, such as "tfn"), or a parameter object such as
@@ -86,7 +159,7 @@ verbose : int, default=0
     1 shows a progress bar, 2 a line per epoch.
 """
 
-PARTS["shared attributes, in _docs.py"] = """
+PARTS["shared attributes, in _parameters.py"] = """
 net_ : MDMNet
     The trained skorch net.
 modalities_ : list
@@ -117,7 +190,7 @@ imputer_ : object
     wherever there is no ``reporting_critic_``.
 """
 
-PARTS["shared notes and references, in _docs.py"] = """
+PARTS["shared notes and references, in _parameters.py"] = """
 X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
 lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
 a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
