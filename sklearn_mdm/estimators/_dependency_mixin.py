@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from ..critic._negatives import offset_indices
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..exceptions import SingleModalityWarning, TooFewSamplesError
+from ..inputs._containers import as_samples
+from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
 from ..measures import KL
 from ..utils._isolation import isolated
@@ -111,7 +113,8 @@ class DependencyMixin:
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)
         z = self._represent(observed, rows)
-        groups = read_groups(groups, len(observed))
+        check_beside(observed.index, groups=groups)
+        groups = read_groups(as_samples(groups), len(observed))
         if groups is not None:
             groups = groups[rows]
         self.reporting_critic_ = train_reporting_critic(z, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed)

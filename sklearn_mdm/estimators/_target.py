@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import _check_y, check_consistent_length
+from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
@@ -37,6 +38,18 @@ def scored_target(X: Any, y: Any, sample_weight: Any) -> Any:
     """Y as scikit-learn's scores read it, if it belongs to X and has no missing labels."""
     check_beside(row_labels(X), y=y, sample_weight=sample_weight)
     return _labelled(y)
+
+
+def check_scoring_callbacks(callbacks: list | None) -> None:
+    """Reject scores by name in callbacks of a classifier: what they would be given are logits."""
+    for callback in callbacks or []:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        scoring = getattr(callback, "scoring", None) if isinstance(callback, EpochScoring) else None
+        if isinstance(scoring, str):
+            raise ValueError(
+                f"EpochScoring({scoring!r}) reads class labels, but net_ predicts logits. Pass a function instead: "
+                "EpochScoring(lambda net, X, y: (net.predict(X).argmax(1) == y).mean(), lower_is_better=False)."
+            )
 
 
 def _labelled(y: Any) -> Any:

@@ -84,8 +84,7 @@ class ModalitySchema:
         if raw is not None:
             self.feature_names = _frame_names(raw)
             estimator.n_features_in_ = sum(self.widths.values())
-            if hasattr(estimator, "feature_names_in_"):
-                del estimator.feature_names_in_
+            self._set_feature_names(estimator)
             n_samples = common_length(arrays)
             if n_samples < min_samples:
                 raise ValueError(
@@ -190,13 +189,22 @@ class ModalitySchema:
             kinds = {True: "sequences (n_samples, n_steps, n_features)", False: "vectors (n_samples, n_features)"}
             raise ValueError(
                 f"modality {name!r} has shape {array.shape}, but {owner} was fitted on "
-                f"{kinds[self.is_sequence[name]]} for it."
+                f"{kinds[self.is_sequence[name]]} for it. Pass the same; a single step is array[:, None]."
             )
         if width_of(array) != self.widths[name]:
             raise ValueError(
                 f"modality {name!r} has {width_of(array)} features, but {owner} was fitted with "
-                f"{self.widths[name]} features for it."
+                f"{self.widths[name]} features for it. Pass those, in the order of fit."
             )
+
+    def _set_feature_names(self, estimator: Any) -> None:
+        """Set ``feature_names_in_`` to ``modality__feature``, if every modality has names that are strings."""
+        names = [self.feature_names.get(name, [None]) for name in self.names]
+        if all(isinstance(each, str) for part in names for each in part):
+            pairs = zip(self.names, names, strict=True)
+            estimator.feature_names_in_ = np.array([f"{m}__{each}" for m, part in pairs for each in part], dtype=object)
+        elif hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
 
     def _check_feature_names(self, owner: str, names: dict[Hashable, list]) -> None:
         for name, found in names.items():
@@ -237,9 +245,9 @@ def _as_flat(X: Any) -> Any:
     """A flat X as a frame or array; views that lack names are told from it."""
     views = [np.shape(view) for view in X if hasattr(view, "shape")] if isinstance(X, (list, tuple)) else []
     if (views and max(map(len, views)) > 1) or getattr(X, "ndim", 2) == 3:
-        shapes = ", ".join(map(str, views)) or str(np.shape(X))
+        found = f"shapes {', '.join(map(str, views))}" if views else f"shape {np.shape(X)}"
         raise ValueError(
-            f"X is a {type(X).__name__} of shapes {shapes}, without names of modalities. Pass a dict, such as "
+            f"X is of type {type(X).__name__} and of {found}, without names of modalities. Pass a dict, such as "
             '{"audio": array, "text": array}; an array on its own must be (n_samples, n_features).'
         )
     return as_samples(X) if hasattr(X, "shape") else X
