@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import get_scorer
 from sklearn.utils.validation import _check_y, check_consistent_length
 from skorch.callbacks import EpochScoring
 
@@ -41,11 +42,11 @@ def scored_target(X: Any, y: Any, sample_weight: Any) -> Any:
 
 
 def check_scoring_callbacks(callbacks: list | None) -> None:
-    """Reject scores by name in callbacks of a classifier: what they would be given are logits."""
+    """Reject scores of labels by name in callbacks of a classifier: what they would be given are logits."""
     for callback in callbacks or []:
         callback = callback[1] if isinstance(callback, tuple) else callback
         scoring = getattr(callback, "scoring", None) if isinstance(callback, EpochScoring) else None
-        if isinstance(scoring, str):
+        if isinstance(scoring, str) and get_scorer(scoring)._response_method == "predict":
             raise ValueError(
                 f"EpochScoring({scoring!r}) reads class labels, but net_ predicts logits. Pass a function instead: "
                 "EpochScoring(lambda net, X, y: (net.predict(X).argmax(1) == y).mean(), lower_is_better=False)."
