@@ -348,6 +348,10 @@ class DependencyEstimator(BaseEstimator):
         ------
         ValueError
             If the measure says nothing about single samples.
+
+        See Also
+        --------
+        MDMFusionRegressor.pointwise_dependency : The same quantity of representations that were learned for a task.
         """
         self._check_pointwise()
         arrays, complete = self._read(X)

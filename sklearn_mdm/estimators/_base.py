@@ -41,8 +41,9 @@ from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
 from ._critic_imputer import CriticImputer, weighted_means
-from ._dependency_mixin import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
+from ._dependency_mixin import DependencyMixin
 from ._parameters import OPTIMIZERS, Parameters
+from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, train_reporting_critic
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
 from ._target import check_scoring_callbacks
@@ -289,7 +290,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
             if groups is not None:
                 groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
-        updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
+        updates = sum(row.get("train_batch_count", 0) for row in self.history_[len(self.history_) - self._epochs_run :])
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
             # values of nonlinear dependency by up to a tenth.
