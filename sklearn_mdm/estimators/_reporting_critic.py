@@ -1,4 +1,4 @@
-"""The critic that reports the dependency of a fitted net: trained after it, and calibrated on rows that it did not see."""
+"""The critic that reports the dependency of a fitted net: trained after it, calibrated on rows that it did not see."""
 
 from __future__ import annotations
 
