@@ -1,7 +1,13 @@
 """Tiny seeded data and tiny nets, shared by the tests of the estimators and the net."""
 
+import hashlib
+import json
+import random
+import warnings
+
 import numpy as np
 import pytest
+import torch
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
 from sklearn_mdm.dependency._density_ratio import TrainedCritic
@@ -111,3 +117,24 @@ def quick_reports(monkeypatch):
         return fit(self, *args, **kwargs)
 
     monkeypatch.setattr(TrainedCritic, "fit", quick_fit)
+
+
+@pytest.fixture
+def global_state():
+    """Return what a fit might change for everybody else, as it is now."""
+
+    def read():
+        numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+        return {
+            "torch": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
+            "numpy": json.dumps(numpy_state, default=lambda array: array.tolist()),
+            "random": random.getstate(),
+            "threads": torch.get_num_threads(),
+            "dtype": torch.get_default_dtype(),
+            "gradients": torch.is_grad_enabled(),
+            "inference": torch.is_inference_mode_enabled(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "filters of warnings": list(warnings.filters),
+        }
+
+    return read

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
+from ..utils._rng import randn_like
 from ._base import PairedCritic, Representations, Widths, zero_
 
 
@@ -87,7 +88,7 @@ class EncodedCritic(PairedCritic):
         """Return each modality's share in h."""
         z = torch.cat(self.inputs.each(representations), dim=1)
         if self.training and self.noise:
-            z = torch.add(z, torch.randn_like(z), alpha=self.noise)
+            z = torch.add(z, randn_like(z), alpha=self.noise)
         parts = zip(z.split(self.code_dims, 1), (z.square() - 1).split(self.code_dims, 1), strict=True)
         hidden = torch.stack([first(torch.cat(part, 1)) for first, part in zip(self.first, parts, strict=True)])
         hidden, share = hidden.split([hidden.shape[2] - self.width, self.width], dim=2)

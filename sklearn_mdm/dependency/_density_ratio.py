@@ -27,7 +27,7 @@ from ..utils._threads import threads_for
 from ._calibration import best_cap, log_normalizer, logistic_weights
 from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
 from ._permutation import MAX_TEST_ROWS, draw_permutations
-from ._training import VALIDATION_SETS, logistic_loss, train_critic
+from ._training import CHECKS, VALIDATION_SETS, logistic_loss, train_critic
 
 __all__: list[str] = []
 
@@ -35,6 +35,10 @@ __all__: list[str] = []
 EVALUATION_SETS = 32
 # Rows that validate and calibrate.
 MAX_VALIDATION_ROWS = 4000
+# A thrifty critic has as many negatives per row as others up to so many rows, and from there on as many in all.
+THRIFTY_NEGATIVES = 1000
+# Most rows times components times squared width of its mixtures of several components.
+THRIFTY_MIXTURE = 10**8
 
 
 @dataclass(eq=False, repr=False)
@@ -73,6 +77,9 @@ class TrainedCritic:
     refit : bool, default=True
         Whether the mixture learns from the validation rows too, once it is weighted. Values must then be read on rows
         that are in neither part.
+    thrifty : bool, default=False
+        Whether to spend less where there is much data: fewer looks at the validation rows, fewer negatives to validate
+        and calibrate on, and a single component where representations are wide.
     seed : int, default=0
         Seed of the critic and of its batches.
 
@@ -101,6 +108,7 @@ class TrainedCritic:
     weight_decay: float = 0.3
     n_components: int = 32
     refit: bool = True
+    thrifty: bool = False
     seed: int = 0
 
     # -- training ----------------------------------------------------------------------------------------------------
@@ -160,6 +168,8 @@ class TrainedCritic:
                 weight_decay=self.weight_decay,
                 seed=self.seed,
                 draws=draws,
+                n_checks=CHECKS // 2 if self.thrifty else CHECKS,
+                n_validation_sets=self._n_sets(VALIDATION_SETS, len(rest[0])),
             )
         self.network_.requires_grad_(False).double().eval()
         mixture = self._choose_mixture(train, rest, dims)
@@ -180,22 +190,26 @@ class TrainedCritic:
         z = (np.concatenate(representations, axis=1) - self.mean_) / self.scale_
         if self.measure.density_ratio:
             # Dependency does not change under a monotone map of a column; heavy tails change what can be learned.
-            z = np.where(np.abs(z) > 3, np.sign(z) * (3 + np.log1p(np.maximum(np.abs(z) - 3, 0))), z)
+            far = np.abs(z) > 3
+            z[far] = np.sign(z[far]) * (3 + np.log1p(np.abs(z[far]) - 3))
         return list(torch.from_numpy(z).float().split([z.shape[1] for z in representations], dim=1))
 
     def _choose_mixture(self, train: list[Tensor], rest: list[Tensor], dims: list[int]) -> GaussianMixture | None:
         if not self.n_components or not self.measure.density_ratio or self.measure.own_critic:
             return None
         generator = torch.Generator().manual_seed(self.seed)
-        index = offset_indices(len(rest[0]), len(rest), VALIDATION_SETS, generator)
+        index = offset_indices(len(rest[0]), len(rest), self._n_sets(VALIDATION_SETS, len(rest[0])), generator)
 
         def loss(mixture: MixtureRatio) -> float:
             with torch.no_grad():
                 features = mixture.encode([z.double() for z in rest])
-                return logistic_loss(mixture.combine(features), mixture.combine(gather(features, index)))
+                # One set of negatives after the other: what is encoded is wide.
+                sets = [mixture.combine(gather(features, part)) for part in index.split(len(rest[0]), dim=1)]
+                return logistic_loss(mixture.combine(features), torch.cat(sets))
 
         columns = torch.cat(train, dim=1).double().numpy()
-        return choose_mixture(columns, dims, loss, seed=self.seed, most=self.n_components)
+        most_work = THRIFTY_MIXTURE if self.thrifty else math.inf
+        return choose_mixture(columns, dims, loss, seed=self.seed, most=self.n_components, most_work=most_work)
 
     # -- calibration -------------------------------------------------------------------------------------------------
 
@@ -203,7 +217,8 @@ class TrainedCritic:
         """Weights and cap, from rows that no update saw."""
         self.weights_, self.cap_ = np.ones(1), math.inf
         if self.measure.density_ratio:
-            joint, product = self._parts(rest), self._parts(rest, self._negatives(rest))
+            negatives = self._negatives(rest, self._n_sets(EVALUATION_SETS, len(rest[0])))
+            joint, product = self._parts(rest), self._parts(rest, negatives)
             self.weights_ = logistic_weights(joint, product)
             self.cap_ = best_cap(self.weights_ @ joint, self.weights_ @ product)
 
@@ -217,9 +232,13 @@ class TrainedCritic:
                 parts.append(torch.cat([network.combine(f) for f in every]).numpy())  # type: ignore[operator]
         return np.stack(parts)
 
-    def _negatives(self, z: list[Tensor]) -> list[Tensor]:
+    def _negatives(self, z: list[Tensor], n_sets: int = EVALUATION_SETS) -> list[Tensor]:
         generator = torch.Generator().manual_seed(self.seed + 1)
-        return [offset_indices(len(z[0]), len(z), 1, generator) for _ in range(EVALUATION_SETS)]
+        return [offset_indices(len(z[0]), len(z), 1, generator) for _ in range(n_sets)]
+
+    def _n_sets(self, most: int, n_rows: int) -> int:
+        """Negatives per row, of so many rows: the most, unless they are to be few."""
+        return min(most, max(1, THRIFTY_NEGATIVES * most // n_rows)) if self.thrifty else most
 
     @isolated()
     def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:

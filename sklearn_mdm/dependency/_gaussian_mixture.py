@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -117,18 +118,26 @@ def refit_mixture(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture
 
 
 def choose_mixture(
-    train: np.ndarray, code_dims: Sequence[int], loss: Callable[[MixtureRatio], float], *, seed: int, most: int
+    train: np.ndarray,
+    code_dims: Sequence[int],
+    loss: Callable[[MixtureRatio], float],
+    *,
+    seed: int,
+    most: int,
+    most_work: float = math.inf,
 ) -> GaussianMixture | None:
     """Return the mixture whose ratio has the smallest held-out loss, or None where there are too few rows for one.
 
-    More components, up to ``most``, are tried while the loss falls.
+    More components, up to ``most``, are tried while the loss falls, and rows times components times squared width are
+    at most ``most_work``.
     """
     n, width = train.shape
     if n < MIN_ROWS_PER_COLUMN * width:
         return None
     best, best_loss = None, np.inf
     for n_components in COMPONENTS:
-        too_wide = n_components > 1 and n_components * width > MAX_FEATURES
+        work = n * n_components * width**2
+        too_wide = n_components > 1 and (n_components * width > MAX_FEATURES or work > most_work)
         if n_components > most or too_wide or n < MIN_ROWS_PER_COLUMN * width * n_components:
             break
         mixture = _fitted(_mixture(n_components, seed), train)

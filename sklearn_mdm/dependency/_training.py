@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ..critic._negatives import offset_indices
 from ..measures import Measure
 from ..measures._base import log_mean_exp
-from ..utils._rng import RandomStream, drawing_from
+from ..utils._rng import RandomStream, drawing_from, may_draw
 
 __all__: list[str] = []
 
@@ -48,6 +48,8 @@ def train_critic(
     weight_decay: float,
     seed: int,
     draws: RandomStream,
+    n_checks: int = CHECKS,
+    n_validation_sets: int = VALIDATION_SETS,
 ) -> Course:
     """Train a critic in place; it ends with the averaged weights of the smallest validation loss.
 
@@ -59,12 +61,13 @@ def train_critic(
         If the objective becomes non-finite.
     """
     n, m = len(train[0]), len(train)
-    generator = torch.Generator().manual_seed(seed)
+    generator, intercept = torch.Generator().manual_seed(seed), may_draw(network, measure)
     size = min(batch_size, n)
     n_updates = min(n_updates, math.ceil(MAX_PASSES * n / size))
     optimizer, schedule = _optimizer(network, n_updates, lr, weight_decay)
-    check_every = max(1, n_updates // CHECKS)
-    held_index = offset_indices(len(validation[0]), m, VALIDATION_SETS, generator)
+    check_every = max(1, n_updates // n_checks)
+    patience = PATIENCE * n_checks // CHECKS * check_every
+    held_index = offset_indices(len(validation[0]), m, n_validation_sets, generator)
     average = copy.deepcopy(network).eval()
     best, best_update = copy.deepcopy(average.state_dict()), 0
     curve = [_validation_loss(average, measure, validation, held_index, draws)]
@@ -77,7 +80,7 @@ def train_critic(
         batch = [z.index_select(0, rows) for z in train]
         optimizer.zero_grad(set_to_none=True)
         index = offset_indices(size, m, n_negatives, generator)
-        with drawing_from(draws):
+        with drawing_from(draws, intercept=intercept):
             objective = measure.critic_objective(network, batch, index)
         (-objective).backward()
         optimizer.step()
@@ -93,7 +96,7 @@ def train_critic(
             curve.append(_validation_loss(average, measure, validation, held_index, draws))
             if curve[-1] < best_loss:
                 best, best_update = copy.deepcopy(average.state_dict()), update
-            elif update - best_update >= PATIENCE * check_every:
+            elif update - best_update >= patience:
                 break
     network.load_state_dict(best)
     return Course(best_update, curve)

@@ -36,11 +36,13 @@ def train_reporting_critic(
     groups: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     n_updates: int,
+    thrifty: bool = False,
     seed: int,
 ) -> TrainedCritic:
     """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
 
-    The other part is ``held_out``, or a random third, in whole groups where there are any.
+    The other part is ``held_out``, or a random third, in whole groups where there are any. A ``thrifty`` critic spends
+    less where there is much data.
     """
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
@@ -57,6 +59,7 @@ def train_reporting_critic(
         n_negatives=4,
         n_components=4,
         refit=False,
+        thrifty=thrifty,
         seed=seed,
     ).fit(z, held_out)
     rest = [part[held_out] for part in z]

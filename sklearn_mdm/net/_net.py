@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import resolve_component
-from ..utils._rng import RandomStream, drawing_from
+from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
 from ._data import Batch, BatchIterator, MaskedDataset
@@ -223,6 +224,8 @@ class MDMNet(NeuralNet):
         # What the module and the critic themselves draw, such as dropout.
         entropy = self.seed_ if self.random_state is None else self.random_state
         self.draws_ = {"module": RandomStream.of(entropy, 1 + len(self.history))}
+        parts = [getattr(self, name + "_") for name in (*self._modules, *self._criteria) if hasattr(self, name + "_")]
+        self.intercept_ = may_draw(*parts, self.measure_)
         self.stopped_, self.n_updates_ = False, 0
         self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
 
@@ -272,6 +275,7 @@ class MDMNet(NeuralNet):
             "term_active_",
             "critic_batches_",
             "draws_",
+            "intercept_",
             "critic_parameters_",
             "totals_",
             "pending_",
@@ -353,10 +357,13 @@ class MDMNet(NeuralNet):
         for parameter in getattr(self, "critic_parameters_", ()):
             parameter.requires_grad = learn
 
+    def _drawing(self, stream: str) -> AbstractContextManager[None]:
+        return drawing_from(self.draws_[stream], intercept=self.intercept_)
+
     def _critic_step(self, batch: Batch) -> None:
         batch = self._on_device(batch)
         self.optimizer_critic_.zero_grad(set_to_none=True)
-        with drawing_from(self.draws_["critic"]):
+        with self._drawing("critic"):
             with torch.no_grad():
                 z = self.fusion_module_.represent(batch.X, batch.mask)
             objective = self._critic_objective(list(z.values()))
@@ -368,14 +375,14 @@ class MDMNet(NeuralNet):
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
         mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
-        with drawing_from(self.draws_["module"]):
+        with self._drawing("module"):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
         if self.term_active_:
-            with drawing_from(self.draws_["critic"]):
+            with self._drawing("critic"):
                 dependency = self._dependency(Xi, yi, output, mask)
             if dependency is not None:
                 loss = loss - self.lam * dependency

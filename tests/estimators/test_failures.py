@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mdm import MDMNet
+from sklearn_mdm.dependency._density_ratio import TrainedCritic
 
 nan = np.nan
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -75,24 +77,92 @@ def test_a_report__survives_a_bad_batch(estimator, X, y):
     assert_array_equal(model.pointwise_dependency(X), values)
 
 
-def test_ctrl_c_in_partial_fit__keeps_the_net(estimator, X, y, monkeypatch):
-    model = started(estimator, X, y, lam=1.0)
-    train_step = MDMNet.train_step
-    steps = []
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+def press_ctrl_c(monkeypatch, at_step):
+    """Interrupt the training in a step, counted from 1 over all epochs."""
+    train_step, steps = MDMNet.train_step, []
 
     def interrupted(self, batch, **fit_params):
         steps.append(1)
-        if len(steps) == 3:
+        if len(steps) == at_step:
             raise KeyboardInterrupt
         return train_step(self, batch, **fit_params)
 
     monkeypatch.setattr(MDMNet, "train_step", interrupted)
+
+
+# Three steps an epoch, or four without validation: in the first epoch, the second, and the third and last.
+@pytest.mark.parametrize(("at_step", "epoch"), [(2, 1), (5, 2), (9, 3)])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_ctrl_c__keeps_what_was_learned(estimator, X, y, monkeypatch, at_step, epoch, early_stopping):
+    press_ctrl_c(monkeypatch, at_step)
+    model = estimator(lam=1.0, early_stopping=early_stopping)
+    with pytest.warns(UserWarning, match=f"interrupted in epoch {epoch}"):
+        assert model.fit(X, y) is model
+    assert model.n_iter_ == len(model.loss_curve_) == epoch
+    assert np.isfinite(model.transform(X)).all()
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+    with pytest.raises(ValueError, match="fit_dependency"):
+        model.dependency_score(X)
+    assert np.isfinite(model.fit_dependency(X).dependency_score(X))
+    model.partial_fit(X, y).fit(X, y)
+    assert model.n_iter_ == 3
+
+
+def test_ctrl_c__weights_are_those_of_the_best_epoch_so_far(regressor, X, y, monkeypatch, same_parameters):
+    shorter = regressor(max_epochs=2, early_stopping=True).fit(X, y)
+    press_ctrl_c(monkeypatch, 8)  # in the third epoch
+    model = regressor(max_epochs=9, early_stopping=True)
+    with pytest.warns(UserWarning, match="interrupted in epoch 3"):
+        model.fit(X, y)
+    assert same_parameters(model, shorter)
+
+
+def test_ctrl_c_before_the_first_update__is_not_fitted(estimator, X, y, monkeypatch):
+    press_ctrl_c(monkeypatch, 1)
+    model = estimator()
     with pytest.raises(KeyboardInterrupt):
-        model.partial_fit(X, y)
-    assert len(steps) == 3
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+def test_ctrl_c_in_a_warm_start__goes_on_from_the_earlier_fit(estimator, X, y, monkeypatch):
+    model = estimator(lam=1.0, warm_start=True).fit(X, y)
+    press_ctrl_c(monkeypatch, 2)
+    with pytest.warns(UserWarning, match="interrupted in epoch 4"):
+        model.fit(X, y)
+    assert np.isfinite(model.transform(X)).all()
+    with pytest.raises(ValueError, match="fit_dependency"):
+        model.pointwise_dependency(X)
+
+
+def test_ctrl_c_while_the_reporting_critic_is_trained__keeps_the_net(estimator, X, y, monkeypatch, same_parameters):
+    def interrupted(self, *args):
+        raise KeyboardInterrupt
+
+    expected = estimator(lam=1.0).fit(X, y)
+    monkeypatch.setattr(TrainedCritic, "fit", interrupted)
+    with pytest.warns(UserWarning, match="fit_dependency"):
+        model = estimator(lam=1.0).fit(X, y)
+    assert same_parameters(model, expected) and model.n_iter_ == 3
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ctrl_c_in_partial_fit__keeps_the_net_and_ends_the_loop(estimator, X, y, monkeypatch, first):
+    model = estimator(lam=1.0) if first else started(estimator, X, y, lam=1.0)
+    press_ctrl_c(monkeypatch, 3)
+    classes = {"classes": np.unique(y)} if first and is_classifier(model) else {}
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, y, **classes)
     assert np.isfinite(model.transform(X)).all()
     model.partial_fit(X, y)
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_failed_fit__is_not_fitted(estimator, X, y):

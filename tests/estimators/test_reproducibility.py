@@ -1,10 +1,7 @@
 """One random_state, one result: in a process, across processes, and with the dependency term switched on or off."""
 
-import hashlib
-import json
 import os
 import pickle
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -100,22 +97,9 @@ def test_the_same_seed_in_another_process__gives_the_same_bits(capsys):
     assert here == there and len(here.strip()) == 64
 
 
-def global_state():
-    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
-    return {
-        "torch": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
-        "numpy": json.dumps(numpy_state, default=lambda array: array.tolist()),
-        "random": random.getstate(),
-        "threads": torch.get_num_threads(),
-        "dtype": torch.get_default_dtype(),
-        "gradients": torch.is_grad_enabled(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
-
-
 @pytest.mark.parametrize("random_state", [0, "instance"])
 @pytest.mark.parametrize("measure", ["kl", "wasserstein"])
-def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_state, measure):
+def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_state, measure, global_state):
     state = np.random.RandomState(0) if random_state == "instance" else random_state
     model = estimator(**{**EVERYTHING, "measure": measure, "random_state": state, "early_stopping": True})
     before = global_state()
@@ -132,7 +116,7 @@ def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_
     assert global_state() == before
 
 
-def test_a_failed_fit__leaves_the_global_generators_alone(estimator, X, y):
+def test_a_failed_fit__leaves_the_global_generators_alone(estimator, X, y, global_state):
     before = global_state()
     with pytest.raises(FloatingPointError):
         estimator(**{**EVERYTHING, "lr": 1e30, "max_epochs": 9}).fit(X, y)

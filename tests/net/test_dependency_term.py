@@ -8,7 +8,6 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback
 
 from sklearn_mdm import MDMNet
 from sklearn_mdm.encoders import MLPEncoder
@@ -187,32 +186,6 @@ def test_a_failed_refit__leaves_no_net_of_other_data(estimator, X, y):
     with pytest.raises(ValueError, match="'audio'"):
         model.fit({**X, "audio": X["audio"][:, :0]}, y)
     without_net(model, X)
-
-
-@pytest.mark.parametrize("callbacks", [None, "some"])
-def test_ctrl_c__is_not_swallowed(estimator, X, y, monkeypatch, callbacks):
-    def interrupted(self, batch, **fit_params):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(MDMNet, "train_step", interrupted)
-    model = estimator(callbacks=callbacks and [Callback()])
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, y)
-    without_net(model, X)
-
-
-@pytest.mark.parametrize("at_epoch", [2, 3])  # of three
-def test_ctrl_c_after_some_epochs__is_not_swallowed(estimator, X, y, monkeypatch, at_epoch):
-    train_step = MDMNet.train_step
-
-    def interrupted(self, batch, **fit_params):
-        if len(self.history) == at_epoch:
-            raise KeyboardInterrupt
-        return train_step(self, batch, **fit_params)
-
-    monkeypatch.setattr(MDMNet, "train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        estimator().fit(X, y)
 
 
 # --- which rows enter ------------------------------------------------------------------------------------------------
