@@ -46,6 +46,7 @@ class ModalitySchema:
     """
 
     unscaled: frozenset = frozenset()
+    flat_names: list | None = None
 
     names: list[Hashable]
     widths: dict[Hashable, int]
@@ -63,7 +64,7 @@ class ModalitySchema:
         """
         owner = type(estimator).__name__
         raw = _split_checked(X)
-        self.columns, self.feature_names = None, {}
+        self.columns, self.feature_names, self.flat_names = None, {}, None
         if raw is None:
             flat = self._validate_flat(estimator, X, reset=True, ensure_min_samples=min_samples)
             self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(flat, modalities)
@@ -140,6 +141,10 @@ class ModalitySchema:
             options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
             return validate_data(estimator, X, **options, **kwargs)
         validate_data(estimator, X, skip_check_array=True, **kwargs)
+        if kwargs["reset"]:
+            self.flat_names = list(X.columns)
+        else:  # scikit-learn compares names that are strings only
+            _check_names("X", list(X.columns), self.flat_names, type(estimator).__name__)
         for axis, (kind, least) in enumerate({"sample": ensure_min_samples, "feature": 1}.items()):
             if X.shape[axis] < least:
                 raise ValueError(
@@ -208,21 +213,7 @@ class ModalitySchema:
 
     def _check_feature_names(self, owner: str, names: dict[Hashable, list]) -> None:
         for name, found in names.items():
-            expected = self.feature_names.get(name)
-            if expected is None or found == expected or len(found) != len(expected):
-                continue
-            if _are_positions(found) or _are_positions(expected):
-                continue
-            # Some kinds of table have strings only.
-            pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
-            first = next((i for i, (a, b) in pairs if a != b), None)
-            if first is None:
-                continue
-            raise ValueError(
-                f"the feature names of modality {name!r} should match those that were passed to fit, in name and "
-                f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}. "
-                "Select them in the order of fit, table[names]."
-            )
+            _check_names(f"modality {name!r}", found, self.feature_names.get(name), owner)
 
 
 def _split_checked(X: Any) -> dict[Hashable, Any] | None:
@@ -261,6 +252,8 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
             tables = [item for item in value if hasattr(item, "columns")]
         found = [list(table.columns) for table in tables if isinstance(table, pd.DataFrame)]
+        if hasattr(value, "indexes") and value.dims[-1] in value.indexes:  # an array of xarray
+            found = [value.indexes[value.dims[-1]].tolist()]
         for i, other in enumerate(found):
             if other != found[0]:
                 raise ValueError(
@@ -270,6 +263,21 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
         if found:
             names[name] = found[0]
     return names
+
+
+def _check_names(label: str, found: list, expected: list | None, owner: str) -> None:
+    """Reject feature names that are not those of fit."""
+    if expected is None or len(found) != len(expected) or _are_positions(found) or _are_positions(expected):
+        return
+    # As strings, which is all that some kinds of table have.
+    pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
+    first = next((i for i, (a, b) in pairs if a != b), None)
+    if first is not None:
+        raise ValueError(
+            f"the feature names of {label} should match those that were passed to fit, in name and order: at position "
+            f"{first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}. Select them in the order of "
+            "fit, table[names]."
+        )
 
 
 def _are_positions(names: list) -> bool:
