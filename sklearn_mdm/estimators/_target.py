@@ -55,7 +55,7 @@ def check_scoring_callbacks(callbacks: list | None) -> None:
 
 def _labelled(y: Any) -> Any:
     """Y as an array or table, in which no label is missing."""
-    y = as_samples(y)
+    y = as_samples(pd.Series(y) if isinstance(y, pd.api.extensions.ExtensionArray) else y)
     missing = np.asarray(pd.isna(y))
     if missing.any():
         by_row = missing.reshape(len(missing), -1).any(axis=1)

@@ -22,6 +22,8 @@ def as_pandas(value: Any) -> Any:
     if hasattr(value, "obs_names") and hasattr(value, "var_names"):
         X = value.X.toarray() if hasattr(value.X, "toarray") else np.asarray(value.X)
         return pd.DataFrame(X, index=pd.Index(value.obs_names), columns=list(value.var_names))
+    if hasattr(value, "lazy") and hasattr(value, "collect"):  # a query of polars
+        value = value.collect()
     if hasattr(value, "lazy") and hasattr(value, "get_columns"):  # polars, whose own conversion needs pyarrow
         columns = {name: _column_of_polars(value[name]) for name in value.columns}
         return _without_labels(pd.DataFrame(columns, index=range(value.shape[0]), copy=False))
