@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
 from sklearn_mdm.dependency._density_ratio import TrainedCritic
@@ -129,7 +130,7 @@ def global_state():
             "torch": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest(),
             "numpy": json.dumps(numpy_state, default=lambda array: array.tolist()),
             "random": random.getstate(),
-            "threads": torch.get_num_threads(),
+            "threads": [torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())],
             "dtype": torch.get_default_dtype(),
             "gradients": torch.is_grad_enabled(),
             "inference": torch.is_inference_mode_enabled(),

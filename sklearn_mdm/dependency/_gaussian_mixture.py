@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
+from ..utils._threads import threads_for_work
 
 # Covariances need several rows per column; with fewer the ratio is noise.
 MIN_ROWS_PER_COLUMN = 5
@@ -104,7 +105,8 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
-        return mixture.fit(rows)
+        with threads_for_work(rows.size * rows.shape[1] / 8):  # which is several short products
+            return mixture.fit(rows)
 
 
 def refit_mixture(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:

@@ -329,13 +329,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """What the net reads of X."""
         return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
 
-    @isolated()
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
         prepare = getattr(self.net_.fusion_module_, "prepare", None)
         if prepare is None:
             return X
-        prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
+        with isolated():
+            prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
         return replace(X, arrays={name: prepared[self._keys[name]] for name in X.names})
 
     def _prepared_samples(self, train: Samples, valid: Samples | None) -> tuple[Samples, Samples | None]:

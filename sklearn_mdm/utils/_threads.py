@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,10 +17,10 @@ from torch import nn
 
 __all__: list[str] = []
 
-# Multiply-adds of a forward pass above which a second thread pays. On a busy machine the threads of smaller passes wait
-# for each other at every layer, which was measured to slow a fit fiftyfold. A pool that is never opened cannot hang a
-# process that is forked later, either.
-SMALL_PASS = 2**24
+# Multiply-adds of a forward pass above which a second thread pays: some milliseconds. On a busy machine the threads of
+# smaller passes wait for each other at every layer, which was measured to slow fits fiftyfold, and passes of 2**25 still
+# twentyfold. A pool that is never opened cannot hang a process that is forked later, either.
+SMALL_PASS = 2**27
 
 _here = threading.local()  # numbers of threads belong to Python threads: .outside are those that the caller came with
 _sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
@@ -28,7 +29,8 @@ _sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 def one_thread() -> AbstractContextManager[None]:
     """Compute on one thread, unless a :func:`threads_for` inside finds that its work is large.
 
-    Only OpenMP (and MKL with it) is limited, and for the calling Python thread only.
+    OpenMP (and MKL with it) is limited for the calling Python thread only. The BLAS of numpy and scipy knows one number
+    for all, which is one as long as any thread is limited.
     """
     return _limited(True)
 
@@ -43,7 +45,12 @@ def threads_for(modules: Iterable[nn.Module], n_rows: int) -> AbstractContextMan
     n_rows : int
         Rows of a batch; for sequences, rows times steps.
     """
-    return _limited(sum(map(_n_parameters, modules)) * n_rows <= SMALL_PASS)
+    return threads_for_work(sum(map(_n_parameters, modules)) * n_rows)
+
+
+def threads_for_work(multiply_adds: float) -> AbstractContextManager[None]:
+    """Compute on one thread if what is done between two waits for all threads is small; see :func:`threads_for`."""
+    return _limited(multiply_adds <= SMALL_PASS)
 
 
 @contextmanager
@@ -51,7 +58,7 @@ def _limited(single: bool) -> Iterator[None]:
     outermost, before = not hasattr(_here, "outside"), getattr(_here, "single", False)
     if outermost:
         torch.get_num_threads()  # the first use of torch in a thread sets the number, which would undo a limit
-        _here.outside = [library.get_num_threads() for library in _libraries()]
+        _here.outside = [library.get_num_threads() for library in _libraries("openmp")]
     try:
         _set(single, before)
         yield
@@ -64,9 +71,32 @@ def _limited(single: bool) -> Iterator[None]:
 def _set(single: bool, before: bool) -> None:
     _here.single = single
     if single != before:
-        for library, n_threads in zip(_libraries(), _here.outside, strict=True):
+        for library, n_threads in zip(_libraries("openmp"), _here.outside, strict=True):
             library.set_num_threads(1 if single else n_threads)
         _set_mkl()(1 if single else 0)  # 0: what holds for the process
+        _limit_blas(1 if single else -1)
+
+
+def _limit_blas(by: int) -> None:
+    """Count the threads that are limited; the first sets the number of BLAS to one, the last puts it back."""
+    with _blas.lock:
+        _blas.n_limited += by
+        if _blas.n_limited == 1 and by == 1:
+            _blas.before = [library.get_num_threads() for library in _libraries("blas")]
+            for library in _libraries("blas"):
+                library.set_num_threads(1)
+        elif _blas.n_limited == 0:
+            for library, n_threads in zip(_libraries("blas"), _blas.before, strict=True):
+                library.set_num_threads(n_threads)
+
+
+class _Blas:
+    lock = threading.Lock()
+    n_limited = 0
+    before: ClassVar[list[int]] = []
+
+
+_blas = _Blas()
 
 
 def _n_parameters(module: nn.Module) -> int:
@@ -77,9 +107,9 @@ def _n_parameters(module: nn.Module) -> int:
 
 
 @functools.cache
-def _libraries() -> list[LibController]:
+def _libraries(user_api: str) -> list[LibController]:
     # Looking for the loaded libraries takes milliseconds; they stay the same.
-    return ThreadpoolController().select(user_api="openmp").lib_controllers
+    return ThreadpoolController().select(user_api=user_api).lib_controllers
 
 
 @functools.cache
