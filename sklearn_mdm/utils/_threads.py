@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,7 +17,7 @@ from torch import nn
 __all__: list[str] = []
 
 # Multiply-adds of a forward pass above which a second thread pays: some milliseconds. On a busy machine the threads of
-# smaller passes wait for each other at every layer, which was measured to slow fits fiftyfold, and passes of 2**25 still
+# smaller passes wait for each other at every layer: that was measured to slow fits fiftyfold, and passes of 2**25 still
 # twentyfold. A pool that is never opened cannot hang a process that is forked later, either.
 SMALL_PASS = 2**27
 
@@ -91,9 +90,10 @@ def _limit_blas(by: int) -> None:
 
 
 class _Blas:
-    lock = threading.Lock()
-    n_limited = 0
-    before: ClassVar[list[int]] = []
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_limited = 0
+        self.before: list[int] = []
 
 
 _blas = _Blas()
