@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_is_fitted
 
 from ..exceptions import SeenSamplesWarning, TooFewSamplesError
+from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
@@ -235,7 +236,7 @@ class DependencyEstimator(BaseEstimator):
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
         check_beside(row_labels(X), groups=groups)
-        groups = read_groups(groups, len(complete))
+        groups = read_groups(as_samples(groups), len(complete))
         if groups is not None:
             groups = groups[complete]
         min_rows, rows = fewest_rows(len(arrays)), np.flatnonzero(complete)
@@ -347,6 +348,10 @@ class DependencyEstimator(BaseEstimator):
         ------
         ValueError
             If the measure says nothing about single samples.
+
+        See Also
+        --------
+        MDMFusionRegressor.pointwise_dependency : The same quantity of representations that were learned for a task.
         """
         self._check_pointwise()
         arrays, complete = self._read(X)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, is_classifier
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
@@ -26,6 +26,7 @@ from ..encoders._modality_encoders import ENCODERS, per_modality
 from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
+from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
@@ -40,10 +41,12 @@ from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
 from ._critic_imputer import CriticImputer, weighted_means
-from ._dependency_mixin import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, DependencyMixin, train_reporting_critic
+from ._dependency_mixin import DependencyMixin
 from ._parameters import OPTIMIZERS, Parameters
+from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, train_reporting_critic
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
+from ._target import check_scoring_callbacks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,7 +61,7 @@ MIN_SAMPLES_TO_SPLIT = 100
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
 
-class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
@@ -154,6 +157,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
         self._validate_params()
         check_not_cut_like(X, X_val)
+        if is_classifier(self):
+            check_scoring_callbacks(self.callbacks)
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
             samples = self._read(X, y, sample_weight, groups, reset=reset)
@@ -200,7 +205,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
             observed = self._schema.read(self, X)
         check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
         weight = read_weight(sample_weight, len(observed))
-        groups = read_groups(groups, len(observed))
+        groups = read_groups(as_samples(groups), len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
             raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
@@ -285,7 +290,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
             z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
             if groups is not None:
                 groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
-        updates = sum(row.get("train_batch_count", 0) for row in self.history_[-self._epochs_run :])
+        updates = sum(row.get("train_batch_count", 0) for row in self.history_[len(self.history_) - self._epochs_run :])
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
             # values of nonlinear dependency by up to a tenth.
@@ -559,6 +564,21 @@ class BaseMDMFusion(Parameters, DependencyMixin, ClassNamePrefixFeaturesOutMixin
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of what ``transform`` returns: "fused0", "fused1", and so on.
+
+        Parameters
+        ----------
+        input_features : Ignored
+            Present for API consistency.
+
+        Returns
+        -------
+        names : array of str of shape (n_fused,)
+        """
+        check_is_fitted(self, "_n_features_out")
+        return np.asarray([f"fused{i}" for i in range(self._n_features_out)], dtype=object)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the fused representation of the samples.

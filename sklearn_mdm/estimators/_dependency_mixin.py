@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -12,56 +11,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..critic._negatives import offset_indices
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
-from ..exceptions import SingleModalityWarning, TooFewSamplesError
+from ..exceptions import SingleModalityWarning
+from ..inputs._containers import as_samples
+from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
-from ..measures import KL
 from ..utils._isolation import isolated
-from ..utils._splits import fewest_rows, held_out_rows, read_groups
+from ..utils._splits import fewest_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
+from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic
 from ._samples import Samples
-
-# Updates of a critic that fit_dependency trains.
-DEPENDENCY_UPDATES = 2000
-# Share of the rows that calibrate it, where none are given.
-CALIBRATION_FRACTION = 1 / 3
-# Fewer rows than these are too few to calibrate on; some that the net was trained on are better then.
-MIN_UNSEEN_ROWS = 30
-
-
-def train_reporting_critic(
-    z: Sequence[np.ndarray],
-    *,
-    groups: np.ndarray | None = None,
-    held_out: np.ndarray | None = None,
-    n_updates: int,
-    thrifty: bool = False,
-    seed: int,
-) -> TrainedCritic:
-    """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
-
-    The other part is ``held_out``, or a random third, in whole groups where there are any. A ``thrifty`` critic spends
-    less where there is much data.
-    """
-    n, fewest = len(z[0]), 3 * fewest_rows(len(z))
-    if n < fewest:
-        raise TooFewSamplesError(
-            f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
-        )
-    if held_out is None:
-        held_out = held_out_rows(n, CALIBRATION_FRACTION, seed, groups)
-    critic = TrainedCritic(
-        KL(),
-        kind="encoded",
-        hidden_dims=(64, 64, 64),
-        n_updates=n_updates,
-        n_negatives=4,
-        n_components=4,
-        refit=False,
-        thrifty=thrifty,
-        seed=seed,
-    ).fit(z, held_out)
-    rest = [part[held_out] for part in z]
-    return critic.normalize(rest, None if groups is None else groups[held_out])
 
 
 class DependencyMixin:
@@ -114,7 +72,8 @@ class DependencyMixin:
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)
         z = self._represent(observed, rows)
-        groups = read_groups(groups, len(observed))
+        check_beside(observed.index, groups=groups)
+        groups = read_groups(as_samples(groups), len(observed))
         if groups is not None:
             groups = groups[rows]
         self.reporting_critic_ = train_reporting_critic(z, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed)
@@ -160,6 +119,11 @@ class DependencyMixin:
         -------
         values : array of shape (n_samples,)
             NaN where a modality is missing.
+
+        See Also
+        --------
+        DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
+        sklearn_mdm.inspection.pointwise_attribution : What of it each modality of a sample accounts for.
         """
         z, complete = self._represent_complete(X)
         values = np.full(len(complete), np.nan)
@@ -264,7 +228,7 @@ class DependencyMixin:
         if (
             self.lam == 0
             or len(self.modalities_) == 1
-            or np.isfinite(self.dependency_curve_[-self._epochs_run :]).any()
+            or np.isfinite(self.dependency_curve_[len(self.dependency_curve_) - self._epochs_run :]).any()
         ):
             return
         complete, fewest = int(train.complete.sum()), fewest_rows(len(self.modalities_))

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import _check_sample_weight
 
+from ..inputs._containers import as_samples
+from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
 
 __all__: list[str] = []
@@ -58,6 +60,8 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     """Validate one weight per sample: none negative, and not all of them zero."""
     if sample_weight is None:
         return None
+    sample_weight = as_samples(sample_weight)
+    check_no_odd_numbers("sample_weight", sample_weight)
     weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
     if (weight < 0).any():
         raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import get_scorer
 from sklearn.utils.validation import _check_y, check_consistent_length
+from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
@@ -39,9 +41,21 @@ def scored_target(X: Any, y: Any, sample_weight: Any) -> Any:
     return _labelled(y)
 
 
+def check_scoring_callbacks(callbacks: list | None) -> None:
+    """Reject scores of labels by name in callbacks of a classifier: what they would be given are logits."""
+    for callback in callbacks or []:
+        callback = callback[1] if isinstance(callback, tuple) else callback
+        scoring = getattr(callback, "scoring", None) if isinstance(callback, EpochScoring) else None
+        if isinstance(scoring, str) and get_scorer(scoring)._response_method == "predict":
+            raise ValueError(
+                f"EpochScoring({scoring!r}) reads class labels, but net_ predicts logits. Pass a function instead: "
+                "EpochScoring(lambda net, X, y: (net.predict(X).argmax(1) == y).mean(), lower_is_better=False)."
+            )
+
+
 def _labelled(y: Any) -> Any:
     """Y as an array or table, in which no label is missing."""
-    y = as_samples(y)
+    y = as_samples(pd.Series(y) if isinstance(y, pd.api.extensions.ExtensionArray) else y)
     missing = np.asarray(pd.isna(y))
     if missing.any():
         by_row = missing.reshape(len(missing), -1).any(axis=1)

@@ -1,4 +1,4 @@
-"""What X and its modalities came in: dicts, frames, lists, texts; told apart, and brought into a form that rows can index."""
+"""What X and its modalities come in: dicts, frames, lists, texts; told apart, and made to be indexed by rows."""
 
 from __future__ import annotations
 

@@ -63,11 +63,12 @@ def check_labels(expected: pd.Index, found: pd.Index, expected_name: str, found_
         return
     differ = np.array([a != b for a, b in zip(expected, found, strict=True)])
     row = int(np.argmax(differ))
+    here, there = found.tolist()[row], expected.tolist()[row]
     raise ValueError(
         f"the row labels of {found_name} and {expected_name} disagree, in {int(differ.sum())} of {len(found)} rows: "
-        f"first at position {row}, {found[row]!r} in {found_name} and {expected[row]!r} in {expected_name}. Rows are "
-        "paired by position. Bring them into one order first, with found.reindex(expected.index) or by joining the "
-        "tables, pd.concat({name: table, ...}, axis=1); if the order is right and the labels are not, drop them with "
+        f"first at position {row}, {here!r} in {found_name} and {there!r} in {expected_name}. Rows are paired by "
+        "position. Bring them into one order first, with found.reindex(expected.index) or by joining the tables, "
+        "pandas.concat({name: table, ...}, axis=1); if the order is right and the labels are not, drop them with "
         "reset_index(drop=True)."
     )
 

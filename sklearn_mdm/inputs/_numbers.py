@@ -30,6 +30,7 @@ REMEDIES = {
         "Encode them first, for example with ModalityTransformer({name: OneHotEncoder(sparse_output=False)}), or turn "
         'strings of digits into numbers with pandas.to_numeric(column, errors="coerce")'
     ),
+    "labels": "A regressor needs numbers, pandas.to_numeric(y); MDMFusionClassifier takes strings for classes",
     "vectors": (
         "beside other columns. Pass them as a modality of their own, {name: frame[column].tolist()}, and the rest as "
         "another"
@@ -122,7 +123,7 @@ def _check_types(label: str, items: Any) -> None:
 
 
 def _refuse(label: str, kind: str, found: str) -> NoReturn:
-    remedy = REMEDIES[kind]
+    remedy = REMEDIES["labels" if (label, kind) == ("y", "strings") else kind]
     joint = ", " if remedy[0].islower() else ". "
     what = ": Complex data not supported" if kind == "complex numbers" else f" holds {kind}"  # as scikit-learn puts it
     raise ValueError(f"{label}{what} ({found}){joint}{remedy}.")

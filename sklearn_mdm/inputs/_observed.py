@@ -111,7 +111,8 @@ def _mask_of(name: Hashable, array: np.ndarray) -> np.ndarray | None:
             f"modality {name!r}: {int(partly.sum())} of {partly.size} {unit} contain NaN beside numbers (first: "
             f"sample {int(np.argwhere(partly)[0][0])}). NaN marks a whole row as not observed. Impute single "
             f"values first, for example with ModalityTransformer({{{name!r}: SimpleImputer()}}), or set the "
-            "whole row to NaN."
+            "whole row to NaN. (scikit-learn's permutation_importance, which permutes columns one by one, makes such "
+            "rows; modality_importance does not.)"
         )
     return mask
 

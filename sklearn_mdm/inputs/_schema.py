@@ -46,6 +46,7 @@ class ModalitySchema:
     """
 
     unscaled: frozenset = frozenset()
+    flat_names: list | None = None
 
     names: list[Hashable]
     widths: dict[Hashable, int]
@@ -63,7 +64,7 @@ class ModalitySchema:
         """
         owner = type(estimator).__name__
         raw = _split_checked(X)
-        self.columns, self.feature_names = None, {}
+        self.columns, self.feature_names, self.flat_names = None, {}, None
         if raw is None:
             flat = self._validate_flat(estimator, X, reset=True, ensure_min_samples=min_samples)
             self.columns = {"X": np.arange(flat.shape[1])} if modalities is None else resolve_columns(flat, modalities)
@@ -84,8 +85,7 @@ class ModalitySchema:
         if raw is not None:
             self.feature_names = _frame_names(raw)
             estimator.n_features_in_ = sum(self.widths.values())
-            if hasattr(estimator, "feature_names_in_"):
-                del estimator.feature_names_in_
+            self._set_feature_names(estimator)
             n_samples = common_length(arrays)
             if n_samples < min_samples:
                 raise ValueError(
@@ -141,6 +141,10 @@ class ModalitySchema:
             options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
             return validate_data(estimator, X, **options, **kwargs)
         validate_data(estimator, X, skip_check_array=True, **kwargs)
+        if kwargs["reset"]:
+            self.flat_names = list(X.columns)
+        else:  # scikit-learn compares names that are strings only
+            _check_names("X", list(X.columns), self.flat_names, type(estimator).__name__)
         for axis, (kind, least) in enumerate({"sample": ensure_min_samples, "feature": 1}.items()):
             if X.shape[axis] < least:
                 raise ValueError(
@@ -190,31 +194,26 @@ class ModalitySchema:
             kinds = {True: "sequences (n_samples, n_steps, n_features)", False: "vectors (n_samples, n_features)"}
             raise ValueError(
                 f"modality {name!r} has shape {array.shape}, but {owner} was fitted on "
-                f"{kinds[self.is_sequence[name]]} for it."
+                f"{kinds[self.is_sequence[name]]} for it. Pass the same; a single step is array[:, None]."
             )
         if width_of(array) != self.widths[name]:
             raise ValueError(
                 f"modality {name!r} has {width_of(array)} features, but {owner} was fitted with "
-                f"{self.widths[name]} features for it."
+                f"{self.widths[name]} features for it. Pass those, in the order of fit."
             )
+
+    def _set_feature_names(self, estimator: Any) -> None:
+        """Set ``feature_names_in_`` to ``modality__feature``, if every modality has names that are strings."""
+        names = [self.feature_names.get(name, [None]) for name in self.names]
+        if all(isinstance(each, str) for part in names for each in part):
+            pairs = zip(self.names, names, strict=True)
+            estimator.feature_names_in_ = np.array([f"{m}__{each}" for m, part in pairs for each in part], dtype=object)
+        elif hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
 
     def _check_feature_names(self, owner: str, names: dict[Hashable, list]) -> None:
         for name, found in names.items():
-            expected = self.feature_names.get(name)
-            if expected is None or found == expected or len(found) != len(expected):
-                continue
-            if _are_positions(found) or _are_positions(expected):
-                continue
-            # Some kinds of table have strings only.
-            pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
-            first = next((i for i, (a, b) in pairs if a != b), None)
-            if first is None:
-                continue
-            raise ValueError(
-                f"the feature names of modality {name!r} should match those that were passed to fit, in name and "
-                f"order: at position {first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}. "
-                "Select them in the order of fit, table[names]."
-            )
+            _check_names(f"modality {name!r}", found, self.feature_names.get(name), owner)
 
 
 def _split_checked(X: Any) -> dict[Hashable, Any] | None:
@@ -237,9 +236,9 @@ def _as_flat(X: Any) -> Any:
     """A flat X as a frame or array; views that lack names are told from it."""
     views = [np.shape(view) for view in X if hasattr(view, "shape")] if isinstance(X, (list, tuple)) else []
     if (views and max(map(len, views)) > 1) or getattr(X, "ndim", 2) == 3:
-        shapes = ", ".join(map(str, views)) or str(np.shape(X))
+        found = f"shapes {', '.join(map(str, views))}" if views else f"shape {np.shape(X)}"
         raise ValueError(
-            f"X is a {type(X).__name__} of shapes {shapes}, without names of modalities. Pass a dict, such as "
+            f"X is of type {type(X).__name__} and of {found}, without names of modalities. Pass a dict, such as "
             '{"audio": array, "text": array}; an array on its own must be (n_samples, n_features).'
         )
     return as_samples(X) if hasattr(X, "shape") else X
@@ -253,6 +252,8 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
             tables = [item for item in value if hasattr(item, "columns")]
         found = [list(table.columns) for table in tables if isinstance(table, pd.DataFrame)]
+        if hasattr(value, "indexes") and value.dims[-1] in value.indexes:  # an array of xarray
+            found = [value.indexes[value.dims[-1]].tolist()]
         for i, other in enumerate(found):
             if other != found[0]:
                 raise ValueError(
@@ -262,6 +263,21 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
         if found:
             names[name] = found[0]
     return names
+
+
+def _check_names(label: str, found: list, expected: list | None, owner: str) -> None:
+    """Reject feature names that are not those of fit."""
+    if expected is None or len(found) != len(expected) or _are_positions(found) or _are_positions(expected):
+        return
+    # As strings, which is all that some kinds of table have.
+    pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
+    first = next((i for i, (a, b) in pairs if a != b), None)
+    if first is not None:
+        raise ValueError(
+            f"the feature names of {label} should match those that were passed to fit, in name and order: at position "
+            f"{first} found {found[first]!r}, {owner} was fitted with {expected[first]!r}. Select them in the order of "
+            "fit, table[names]."
+        )
 
 
 def _are_positions(names: list) -> bool:

@@ -22,6 +22,8 @@ def as_pandas(value: Any) -> Any:
     if hasattr(value, "obs_names") and hasattr(value, "var_names"):
         X = value.X.toarray() if hasattr(value.X, "toarray") else np.asarray(value.X)
         return pd.DataFrame(X, index=pd.Index(value.obs_names), columns=list(value.var_names))
+    if hasattr(value, "lazy") and hasattr(value, "collect"):  # a query of polars
+        value = value.collect()
     if hasattr(value, "lazy") and hasattr(value, "get_columns"):  # polars, whose own conversion needs pyarrow
         columns = {name: _column_of_polars(value[name]) for name in value.columns}
         return _without_labels(pd.DataFrame(columns, index=range(value.shape[0]), copy=False))
@@ -44,10 +46,10 @@ def _column_of_polars(column: Any) -> Any:
 
 
 def _of_xarray(value: Any) -> Any:
-    """Arrays of two dimensions, if either has labels, as frames; others as they are, which keeps the labels of rows."""
+    """Arrays of two dimensions as frames, if they have labels; with more they stay as they are, which keeps them."""
     indexes = [value.indexes.get(dim) for dim in value.dims]
     if value.ndim != 2 or all(index is None for index in indexes):
-        return value if value.ndim > 2 and indexes[0] is not None else np.asarray(value)
+        return np.asarray(value) if value.ndim < 3 or indexes[0] is indexes[-1] is None else value
     frame = pd.DataFrame(np.asarray(value), columns=indexes[1])
     return _without_labels(frame) if indexes[0] is None else frame.set_axis(indexes[0], axis=0)
 

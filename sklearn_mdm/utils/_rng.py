@@ -101,6 +101,8 @@ class _OwnDraws(TorchFunctionMode):
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         handle = _HANDLE.get(func)
+        if handle is None and kwargs and "generator" in kwargs:
+            handle = _with_generator  # transformers puts functions of its own in the place of torch.nn.init's
         if handle is not None:
             return handle(_here.stream, func, args, dict(kwargs or {}))
         return func(*args, **kwargs) if kwargs else func(*args)

@@ -17,7 +17,7 @@ from torch import nn
 __all__: list[str] = []
 
 # Multiply-adds of a forward pass above which a second thread pays: some milliseconds. On a busy machine the threads of
-# smaller passes wait for each other at every layer, which was measured to slow fits fiftyfold, and passes of 2**25 still
+# smaller passes wait for each other at every layer: that was measured to slow fits fiftyfold, and passes of 2**25 still
 # twentyfold. A pool that is never opened cannot hang a process that is forked later, either.
 SMALL_PASS = 2**27
 

@@ -1,5 +1,6 @@
 """load_mmsa: the layout, padding, and pickles that want more than to be read."""
 
+import gzip
 import io
 import os
 import pickle
@@ -432,3 +433,40 @@ def test_load_mmsa__module_that_a_pickle_names__is_not_imported(write, tmp_path,
     with pytest.raises(ValueError, match=r"imported_by_a_pickle\.thing"):
         load_mmsa(write(b"\x80\x02cimported_by_a_pickle\nthing\n."))
     assert "imported_by_a_pickle" not in sys.modules
+
+
+# --- what a file may be called and hold ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some():
+    """A split with two modalities."""
+    return {"text": np.ones((4, 3, 2), np.float32), "audio": np.ones((4, 2, 1)), "labels": np.arange(4.0)}
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "data.npz", "data.PKL.GZ", "data"])
+def test_load_mmsa__format__is_read_off_the_first_bytes(tmp_path, some, name):
+    (tmp_path / name).write_bytes(gzip.compress(pickle.dumps({"train": some})))
+    np.testing.assert_array_equal(load_mmsa(tmp_path / name).train.y, some["labels"])
+    np.savez(tmp_path / "file.npz", train_text=some["text"], train_y=some["labels"])
+    (tmp_path / "file.npz").rename(tmp_path / "FILE.NPZ")
+    np.testing.assert_array_equal(load_mmsa(tmp_path / "FILE.NPZ").train.y, some["labels"])
+
+
+def test_load_mmsa__what_is_not_read__is_named(tmp_path, some):
+    path = tmp_path / "data.pkl"
+    path.write_bytes(pickle.dumps({"train": some | {"video": some["audio"]}, "dev": some}))
+    with pytest.warns(UserWarning, match=r"split 'dev', 'video' of train is not read.*modalities="):
+        load_mmsa(path)
+    np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"], dev_text=some["text"])
+    with pytest.warns(UserWarning, match="split 'dev' is not read"):
+        load_mmsa(tmp_path / "data.npz")
+
+
+def test_load_mmsa__several_outputs__keep_their_shape(tmp_path, some):
+    path, labels = tmp_path / "data.pkl", np.arange(32).reshape(4, 4, 2)
+    path.write_bytes(pickle.dumps({"train": some | {"labels": labels}}))
+    np.testing.assert_array_equal(load_mmsa(path).train.y, labels)
+    path.write_bytes(pickle.dumps({"train": some | {"labels": labels[:3]}}))
+    with pytest.raises(ValueError, match=r"4 samples, and values of 'labels' of shape \(3, 4, 2\)"):
+        load_mmsa(path)

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.estimators import _base as base
-from sklearn_mdm.estimators._dependency_mixin import train_reporting_critic
+from sklearn_mdm.estimators._reporting_critic import train_reporting_critic
 
 
 def views(n, noise, seed=0, m=2):

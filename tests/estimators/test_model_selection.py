@@ -303,7 +303,7 @@ def test_set_output__gives_a_frame_with_the_index_of_x(estimator, X, y, as_frame
     assert isinstance(out, pd.DataFrame)
     assert_array_equal(out.to_numpy(), array)
     assert list(out.columns) == list(model.get_feature_names_out())
-    assert out.columns[0] == type(model).__name__.lower() + "0" and out.shape[1] == 8
+    assert out.columns[0] == "fused0" and out.shape[1] == 8
     if as_frame:
         assert out.index[0] == "sample0"
     assert model.fit_transform(data, y).shape == (60, 8)

@@ -500,7 +500,12 @@ def test_schema__every_container__gives_the_same_arrays(form, missing):
     assert_same_arrays(estimator.read(X), X)
     assert estimator.n_features_in_ == 5
     assert estimator.n_features_per_modality_ == {"audio": 3, "text": 2}
-    assert not hasattr(estimator, "feature_names_in_")
+    assert hasattr(estimator, "feature_names_in_") == (form in ("frame", "reversed frame"))
+
+
+def test_schema__named_features__are_listed_with_their_modality():
+    estimator = Estimator().fit(make_frame(make_dict())[["text", "audio"]])
+    assert estimator.feature_names_in_.tolist()[:3] == [f"audio__{each}" for each in make_frame(make_dict())["audio"]]
 
 
 FLAT_COLUMNS = ["t0", "a0", "a1", "t1", "a2"]

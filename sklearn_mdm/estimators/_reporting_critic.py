@@ -1,0 +1,55 @@
+"""The critic that reports the dependency of a fitted net: trained after it, calibrated on rows that it did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..dependency._density_ratio import TrainedCritic
+from ..exceptions import TooFewSamplesError
+from ..measures import KL
+from ..utils._splits import fewest_rows, held_out_rows
+
+# Updates of a critic that fit_dependency trains.
+DEPENDENCY_UPDATES = 2000
+# Share of the rows that calibrate it, where none are given.
+CALIBRATION_FRACTION = 1 / 3
+# Fewer rows than these are too few to calibrate on; some that the net was trained on are better then.
+MIN_UNSEEN_ROWS = 30
+
+
+def train_reporting_critic(
+    z: Sequence[np.ndarray],
+    *,
+    groups: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
+    n_updates: int,
+    thrifty: bool = False,
+    seed: int,
+) -> TrainedCritic:
+    """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
+
+    The other part is ``held_out``, or a random third, in whole groups where there are any. A ``thrifty`` critic spends
+    less where there is much data.
+    """
+    n, fewest = len(z[0]), 3 * fewest_rows(len(z))
+    if n < fewest:
+        raise TooFewSamplesError(
+            f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
+        )
+    if held_out is None:
+        held_out = held_out_rows(n, CALIBRATION_FRACTION, seed, groups)
+    critic = TrainedCritic(
+        KL(),
+        kind="encoded",
+        hidden_dims=(64, 64, 64),
+        n_updates=n_updates,
+        n_negatives=4,
+        n_components=4,
+        refit=False,
+        thrifty=thrifty,
+        seed=seed,
+    ).fit(z, held_out)
+    rest = [part[held_out] for part in z]
+    return critic.normalize(rest, None if groups is None else groups[held_out])
