@@ -228,7 +228,8 @@ class TrainedCritic:
         with torch.no_grad():
             for network in [self.network_] if self.mixture_ is None else [self.network_, self.mixture_]:
                 features = network.encode(z)  # type: ignore[operator]
-                every = [features] if indices is None else [gather(features, index) for index in indices]
+                # One set of negatives after the other: what is encoded is wide.
+                every = [features] if indices is None else (gather(features, index) for index in indices)
                 parts.append(torch.cat([network.combine(f) for f in every]).numpy())  # type: ignore[operator]
         return np.stack(parts)
 
