@@ -3,7 +3,7 @@
 Times are ratios inside one run, so that they mean the same on every machine. All but the first section want a machine
 with nothing else to do.
 
-    python benchmarks/ground.py [--out results/ground.json] [--only threads search report bits]
+    python benchmarks/side_by_side.py [--out results/side_by_side.json] [--only threads search report bits]
 """
 
 from __future__ import annotations
