@@ -173,8 +173,8 @@ def dask():
     from distributed import Client, LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster, Client(cluster) as client:
-        client.upload_file(Path(__file__).with_name("_common.py"))
-        client.upload_file(__file__)
+        client.upload_file(str(Path(__file__).with_name("_common.py")))
+        client.upload_file(str(Path(__file__)))
         return client.gather(client.map(digest, range(8), pure=False))
 
 

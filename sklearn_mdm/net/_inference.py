@@ -76,28 +76,47 @@ def _apply(
 
 
 class _Double:
-    """A copy of a module in double precision, in evaluation mode."""
+    """A copy of a module in double precision, in evaluation mode.
+
+    It keeps the dicts in which torch holds what a module is made of: to walk through the module takes longer than to
+    apply it to a row.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = copy.deepcopy(module).double().eval().requires_grad_(False)
-        self.tensors = [*self.module.parameters(), *self.module.buffers()]
-        # Attributes that a user may set after the fit, by the dicts in which both modules hold them.
+        own, other = list(module.modules()), list(self.module.modules())
+        self.children = [(part._modules, list(part._modules.values())) for part in own]
+        self.owned, copied = ([d for p in parts for d in (p._parameters, p._buffers)] for parts in (own, other))
+        self.tensors = _values(copied)
+        # Attributes that a user may set after the fit.
         self.settings = [
-            (vars(own), vars(other), key)
-            for own, other in zip(module.modules(), self.module.modules(), strict=True)
-            for key, value in vars(own).items()
+            (vars(part), vars(twin), key)
+            for part, twin in zip(own, other, strict=True)
+            for key, value in vars(part).items()
             if isinstance(value, (bool, int, float, str, tuple)) and key != "training"
         ]
+
+    def follow(self) -> bool:
+        """Take over the values of the module as they are now; False if it is made of something else by now."""
+        values = _values(self.owned)
+        if any(list(now.values()) != then for now, then in self.children):
+            return False
+        if [copied.shape for copied in self.tensors] != [value.shape for value in values]:
+            return False
+        with torch.no_grad():
+            torch._foreach_copy_(self.tensors, values)
+        for own, other, key in self.settings:
+            other[key] = own[key]
+        return True
+
+
+def _values(owned: list[dict[str, Any]]) -> list[Tensor]:
+    return [value for part in owned for value in part.values() if value is not None]
 
 
 def _double(module: nn.Module) -> nn.Module:
     """Return a copy in double precision, with the values of the module as they are now."""
-    values = [*module.parameters(), *module.buffers()]
     double = _copies.get(module)
-    if double is None or [copied.shape for copied in double.tensors] != [value.shape for value in values]:
+    if double is None or not double.follow():
         double = _copies[module] = _Double(module)
-    with torch.no_grad():
-        torch._foreach_copy_(double.tensors, values)
-    for own, other, key in double.settings:
-        other[key] = own[key]
     return double.module

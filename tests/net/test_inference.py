@@ -31,6 +31,8 @@ def test_what_a_user_changes_after_the_fit__is_predicted_with(regressor, X, y, d
     assert np.allclose(fitted.predict(X), before, rtol=1e-6)
     head[-1].weight = torch.nn.Parameter(torch.zeros_like(head[-1].weight))
     assert len(np.unique(fitted.predict(X))) == 1
+    head[-1] = torch.nn.Linear(head[-1].in_features, 1, dtype=head[-1].weight.dtype)
+    assert len(np.unique(fitted.predict(X))) > 1
     fitted.net_.module_.encoders.missing = "skip"
     lacking = {"audio": X["audio"]}
     skipped = fitted.transform(lacking)
