@@ -174,7 +174,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         -------
         score : float
         """
-        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
+        y, sample_weight = scored_target(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None

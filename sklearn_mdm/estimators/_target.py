@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer
-from sklearn.utils.validation import _check_y, check_consistent_length
+from sklearn.utils.validation import _check_y, _num_samples, check_consistent_length
 from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
+from ._samples import read_weight
 
 __all__: list[str] = []
 
@@ -35,10 +37,24 @@ def check_target(
     return y if rows is None else y[rows]
 
 
-def scored_target(X: Any, y: Any, sample_weight: Any) -> Any:
-    """Y as scikit-learn's scores read it, if it belongs to X and has no missing labels."""
+def scored_target(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, np.ndarray | None]:
+    """Y and weights as scikit-learn's scores read them, if they belong to X and are what the estimator can predict."""
     check_beside(row_labels(X), y=y, sample_weight=sample_weight)
-    return _labelled(y)
+    check_outputs(estimator, target_columns(y))
+    y = _labelled(y)
+    if hasattr(estimator, "__sklearn_tags__") and is_regressor(estimator):
+        check_no_odd_numbers("y", y)
+    return y, None if sample_weight is None else read_weight(sample_weight, _num_samples(y))
+
+
+def check_outputs(estimator: Any, columns: list | None) -> None:
+    """Reject names of outputs that are not those of fit, in their order."""
+    expected = getattr(estimator, "_target_columns", None)
+    if None not in (columns, expected) and columns != expected:
+        raise ValueError(
+            f"the outputs of y are {columns}, but {type(estimator).__name__} was fitted with {expected}. "
+            "Select them in that order."
+        )
 
 
 def check_scoring_callbacks(callbacks: list | None) -> None:

@@ -97,6 +97,7 @@ class _UnwrappedTransform:
         given = split_container(X)
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
+        y = as_samples(y) if isinstance(y, np.ma.MaskedArray) else y  # NumPy would read what the mask hides
         _, y = indexable(next(iter(values.values())), y)
         self.transformers_, self._output_forms, outputs = {}, {}, {}
         for name in self.modalities_:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EpochScoring
 
 from sklearn_mdm import DependencyEstimator, ModalityDict, ModalityTransformer
-from sklearn_mdm.inspection import pointwise_attribution, rank_samples
+from sklearn_mdm.inspection import modality_importance, pointwise_attribution, rank_samples
 
 ROWS = pd.Index([f"s{i}" for i in range(60)])
 
@@ -68,12 +68,34 @@ def test_outputs__in_another_order__are_an_error(regressor, X, y):
     two = pd.DataFrame({"a": y, "b": -y})
     with pytest.raises(ValueError, match=r"outputs of y are \['b', 'a'\].*\['a', 'b'\]"):
         regressor().fit(X, two, X_val=X, y_val=two[["b", "a"]])
+    fitted = regressor(max_epochs=1).fit(X, two)
+    for use in (fitted.score, lambda X, y: modality_importance(fitted, X, y)):
+        with pytest.raises(ValueError, match=r"outputs of y are \['b', 'a'\].*\['a', 'b'\]"):
+            use(X, two[["b", "a"]])
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda y: np.ma.array(y, mask=np.arange(60) < 5), "y has 5 missing labels"),
+        (lambda y: pd.Series(pd.to_datetime(y, unit="D")), "y holds dates"),
+        (lambda y: y.astype("timedelta64[s]"), "y holds durations"),
+    ],
+    ids=["masked", "dates", "durations"],
+)
+def test_targets__that_are_no_numbers__are_an_error_in_scores_and_inspection(regressor, X, y, write, message):
+    fitted = regressor(max_epochs=1).fit(X, y)
+    for use in (fitted.score, lambda X, y: modality_importance(make_pipeline("passthrough", fitted), X, y)):
+        with pytest.raises(ValueError, match=message):
+            use(X, write(y))
 
 
 def test_masked_weights_and_groups__are_missing(estimator, X, y):
     mask = np.arange(60) < 5
     with pytest.raises(ValueError, match="NaN"):
         estimator().fit(X, y, sample_weight=np.ma.array(np.ones(60), mask=mask))
+    with pytest.raises(ValueError, match="NaN"):
+        estimator(max_epochs=1).fit(X, y).score(X, y, sample_weight=np.ma.array(np.ones(60), mask=mask))
     with pytest.raises(ValueError, match="5 missing labels"):
         estimator().fit(X, y, groups=np.ma.array(np.arange(60), mask=mask))
     with pytest.raises(ValueError, match="durations"):

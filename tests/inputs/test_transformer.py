@@ -136,6 +136,12 @@ def test_fit__supervised_transformer__selects_what_predicts_y(selector):
     assert_array_equal(Xt["audio"], X["audio"][:, [2]])
 
 
+def test_fit__masked_targets__reach_no_transformer():
+    y = np.ma.array(np.arange(20.0), mask=np.arange(20) < 3)
+    with pytest.raises(ValueError, match="contains NaN"):
+        ModalityTransformer(SelectKBest(k=1)).fit({"a": np.random.default_rng(0).normal(size=(20, 2))}, y)
+
+
 def test_fit__y_of_another_length__error():
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         ModalityTransformer(StandardScaler()).fit(make_dict(), np.zeros(N - 1))
