@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.model_selection import GridSearchCV, GroupKFold, train_test_split
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import EpochScoring
@@ -100,6 +100,22 @@ def test_masked_weights_and_groups__are_missing(estimator, X, y):
         estimator().fit(X, y, groups=np.ma.array(np.arange(60), mask=mask))
     with pytest.raises(ValueError, match="durations"):
         estimator().fit(X, y, sample_weight=np.ones(60).astype("timedelta64[s]"))
+
+
+def test_rows_of_y_and_weights__in_different_orders__are_an_error_beside_an_x_without_labels(regressor, X, y):
+    labelled = pd.Series(y, index=ROWS)
+    for beside in ("sample_weight", "groups"):
+        with pytest.raises(ValueError, match=f"row labels of {beside} and y disagree"):
+            regressor().fit(X, labelled, **{beside: labelled.abs()[::-1]})
+    with pytest.raises(ValueError, match="row labels of groups and sample_weight disagree"):
+        regressor().fit(X, pd.Series(y), labelled.abs(), groups=labelled[::-1])
+
+
+def test_rows_of_a_default_index__beside_labels_that_are_no_integers__say_nothing(regressor, X, y):
+    frame = pd.concat({name: pd.DataFrame(values, index=ROWS) for name, values in X.items()}, axis=1)
+    cross_val_score(regressor(max_epochs=1), frame, pd.Series(y), cv=2, error_score="raise")
+    with pytest.raises(ValueError, match="row labels of y and X disagree"):  # rows of other samples
+        regressor().fit(frame.iloc[:30].set_axis(range(30), axis=0), pd.Series(y).iloc[[5, *range(31, 60)]])
 
 
 # --- row labels of results -------------------------------------------------------------------------------------------
