@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -97,7 +97,8 @@ class _UnwrappedTransform:
         given = split_container(X)
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
-        y = as_samples(y) if isinstance(y, np.ma.MaskedArray) else y  # NumPy would read what the mask hides
+        if isinstance(y, (np.ma.MaskedArray, Mapping, Set)):  # NumPy would read what is hidden, or keys
+            y = as_samples(y)
         _, y = indexable(next(iter(values.values())), y)
         self.transformers_, self._output_forms, outputs = {}, {}, {}
         for name in self.modalities_:

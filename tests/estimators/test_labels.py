@@ -118,6 +118,35 @@ def test_rows_of_a_default_index__beside_labels_that_are_no_integers__say_nothin
         regressor().fit(frame.iloc[:30].set_axis(range(30), axis=0), pd.Series(y).iloc[[5, *range(31, 60)]])
 
 
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda y: dict(zip(range(60), y, strict=True)), "dict, of which only the keys"),
+        (lambda y: set(range(60)), "set, which has no order"),
+        (iter, "iterator, which can be read once"),
+        (lambda y: (each for each in y), "generator, which can be read once"),
+        (lambda y: 1.0, "float. Pass a list"),
+        (lambda y: "y" * 60, "str. Pass a list"),
+    ],
+    ids=["dict", "set", "iterator", "generator", "number", "string"],
+)
+def test_what_has_no_entry_per_sample__is_an_error(estimator, X, y, write, message):
+    for beside in ("y", "sample_weight", "groups"):
+        with pytest.raises(TypeError, match=f"expected one entry per sample, got .*{message}"):
+            estimator().fit(X, **{"y": y, beside: write(y)})
+
+
+def test_groups_and_weights__of_other_shapes_and_types__are_read_or_refused(estimator, X, y):
+    for beside in ("sample_weight", "groups"):
+        with pytest.raises(ValueError, match=rf"{beside} has shape \(60, 2\); expected one .* per sample"):
+            estimator().fit(X, y, **{beside: np.ones((60, 2))})
+    mixed = np.array([i // 2 if i % 4 < 2 else f"speaker {i // 2}" for i in range(60)], dtype=object)
+    for groups in (mixed, mixed[:, None]):
+        fitted = estimator(max_epochs=1, early_stopping=True).fit(X, y, groups=groups)
+        same = estimator(max_epochs=1, early_stopping=True).fit(X, y, groups=np.arange(60) // 2)
+        assert_allclose(fitted.validation_loss_curve_, same.validation_loss_curve_)
+
+
 # --- row labels of results -------------------------------------------------------------------------------------------
 
 

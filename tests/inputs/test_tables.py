@@ -73,6 +73,16 @@ def each(write):
     return lambda frames: {name: write(frame) for name, frame in frames.items()}
 
 
+class ArrayOnly:
+    """An array that says nothing of itself, but turns into one."""
+
+    def __init__(self, frame):
+        self._values = numbers(frame)
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values.astype(dtype or float)
+
+
 def masked(frame):
     return np.ma.array(np.where(frame.isna(), 1e4, numbers(frame)), mask=frame.isna())
 
@@ -90,6 +100,7 @@ CONTAINERS = {
         lambda frames: xr.Dataset({k: (("sample", f"{k}_feature"), v.to_numpy()) for k, v in frames.items()}),
         {"types"},
     ),
+    "__array__": (each(ArrayOnly), {"lengths"}),
     "h5py": (each(in_hdf5), {"lengths"}),
     "named fields": (each(lambda frame: frame.to_records(index=False)), {"names", "types", "lengths"}),
     "lists": (each(lambda frame: frame.to_numpy().tolist()), {"types", "lengths"}),

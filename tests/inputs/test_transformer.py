@@ -136,6 +136,11 @@ def test_fit__supervised_transformer__selects_what_predicts_y(selector):
     assert_array_equal(Xt["audio"], X["audio"][:, [2]])
 
 
+def test_fit__targets_without_an_order__error():
+    with pytest.raises(TypeError, match="dict, of which only the keys"):
+        ModalityTransformer(SelectKBest(k=1)).fit(make_dict(), dict.fromkeys(range(N), 0.0))
+
+
 def test_fit__masked_targets__reach_no_transformer():
     y = np.ma.array(np.arange(20.0), mask=np.arange(20) < 3)
     with pytest.raises(ValueError, match="contains NaN"):
