@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import RandomTreesEmbedding
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
@@ -134,6 +135,15 @@ def test_fit__supervised_transformer__selects_what_predicts_y(selector):
         y = np.nan_to_num(X["audio"][:, 2], nan=1e6)
     Xt = ModalityTransformer({"audio": selector}).fit_transform(X, y)
     assert_array_equal(Xt["audio"], X["audio"][:, [2]])
+
+
+def test_fit__that_fails__leaves_it_unfitted():
+    transformer = ModalityTransformer(SelectKBest(k=1)).fit(make_dict(), np.arange(N) % 2)
+    for X, y in [({}, None), (make_dict(), np.full(N, nan))]:
+        with pytest.raises(ValueError, match=r"empty|NaN"):
+            transformer.fit(X, y)
+        with pytest.raises(NotFittedError):
+            transformer.transform(make_dict())
 
 
 def test_fit__targets_without_an_order__error():
