@@ -222,8 +222,33 @@ def test_columns_that_no_selector_takes__may_hold_anything(estimator, X, y):
     DependencyEstimator(modalities=modalities, max_updates=5, random_state=0).fit(frame)
 
 
+def test_columns_that_no_selector_takes__may_be_absent_later_or_elsewhere(regressor, X, y):
+    frame, modalities = ModalityDict(X).to_frame()
+    wide = pd.concat([pd.Series("x", index=frame.index, name="id"), frame], axis=1)
+    fitted = regressor(modalities=modalities).fit(wide, y)
+    expected = modality_importance(fitted, wide, y, random_state=0)
+    for later in (frame, frame.assign(id="x", when=pd.NaT)):
+        np.testing.assert_array_equal(fitted.predict(later), fitted.predict(wide))
+        pd.testing.assert_frame_equal(modality_importance(fitted, later, y, random_state=0), expected)
+        with pytest.raises(ValueError, match=r"order|feature names"):
+            fitted.predict(later[later.columns[::-1]])
+    pd.testing.assert_index_equal(
+        ModalityTransformer(modalities=modalities).set_output(transform="pandas").fit(wide).transform(frame).index,
+        frame.index,
+    )
+
+
 def test_names_that_are_numbers__are_compared_in_flat_frames(regressor, X, y):
     frame = pd.DataFrame(np.hstack(list(X.values())), columns=[10, 20, 30, 40, 50])
     fitted = regressor(max_epochs=1, modalities={"audio": [0, 1, 2], "text": [3, 4]}).fit(frame, y)
     with pytest.raises(ValueError, match=r"feature names of X.*found 20"):
         fitted.predict(frame[[20, 10, 30, 40, 50]])
+
+
+def test_names_that_are_positions__in_another_order__are_an_error(regressor, X, y):
+    frames = {name: pd.DataFrame(values) for name, values in X.items()}
+    swapped = {name: frame[frame.columns[::-1]] for name, frame in frames.items()}
+    for first, other in [(frames, swapped), (swapped, frames)]:
+        with pytest.raises(ValueError, match="feature names of modality 'audio'"):
+            regressor(max_epochs=1).fit(first, y).predict(other)
+    regressor(max_epochs=1).fit(frames, y).predict(X)

@@ -290,6 +290,23 @@ def test_copies_of_samples__in_every_container__are_told(container):
             estimator.fit(CONTAINERS[container][0](twice))
 
 
+LISTS = {
+    "polars": lambda row: pl.DataFrame(row.to_frame().T.to_dict("list")),
+    "pyarrow": lambda row: pa.Table.from_pydict(row.to_frame().T.to_dict("list")),
+    "xarray": lambda row: xr.DataArray(row.to_numpy()[None], dims=("step", "f"), coords={"f": list(row.index)}),
+    "Series": lambda row: row,
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_tables__whose_columns_differ__are_refused(fit, kind):
+    rows = [row for _, row in FRAMES["text"].iterrows()]
+    fitted = fit({**FRAMES, "text": [LISTS[kind](row) for row in rows]})
+    for swapped in (rows[:5] + [row[::-1] for row in rows[5:]], [row[::-1] for row in rows]):
+        with pytest.raises(ValueError, match=r"columns of its table 5|feature names of modality 'text'"):
+            fitted.predict({**FRAMES, "text": [LISTS[kind](row) for row in swapped]})
+
+
 NAMED = [name for name, (_, holds) in CONTAINERS.items() if "names" in holds and not name.startswith("flat")]
 
 
