@@ -220,7 +220,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         unknown = [label for label in self.class_weight if label not in self.classes_]
         if unknown:
             raise ValueError(f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}.")
-        bad = {label: weight for label, weight in self.class_weight.items() if not 0 <= weight < np.inf}
+        bad = {label: weight for label, weight in self.class_weight.items() if not _is_weight(weight)}
         if bad:
             raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
         for label, weight in self.class_weight.items():
@@ -244,3 +244,10 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     def _stratify(self, y: np.ndarray) -> np.ndarray:
         return y
+
+
+def _is_weight(weight: Any) -> bool:
+    try:
+        return not isinstance(weight, str) and bool(0 <= weight < np.inf)
+    except (TypeError, ValueError):
+        return False

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
-from ._scaling import standardize
+from ._scaling import moderate, standardize
 from ._target import check_outputs, check_target, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
@@ -166,7 +166,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         self.target_scaler_ = None
         if self.standardize:
             with np.errstate(over="ignore", invalid="ignore"):
-                scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=sample_weight)
+                scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=moderate(sample_weight))
             if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
                 raise ValueError("y has values too large to standardise. Rescale it.")
             self.target_scaler_ = scaler

@@ -1,9 +1,12 @@
 """Weights of classes, what comes out with row labels, and what searches do to validation samples."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -35,12 +38,42 @@ def test_balanced_weights__of_validation_samples__are_those_of_the_training_clas
     assert_allclose(balanced.validation_loss_curve_, given.validation_loss_curve_)
 
 
-@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf, None, "a"])
 def test_class_weights__that_are_no_weights__are_an_error(classifier, X, y, weight):
     with pytest.raises(ValueError, match="class_weight has negative or non-finite weights"):
         classifier(class_weight={0: weight, 1: 1.0}).fit(X, y)
     with pytest.raises(ValueError, match="weight zero"):
         classifier(class_weight=dict.fromkeys(range(3), 0)).fit(X, y)
+
+
+def test_weights__that_are_huge__count_by_their_ratios(classifier, regressor, X, y):
+    huge, moderate = (classifier(class_weight={0: w, 1: w, 2: 0.0}).fit(X, y) for w in (1e300, 1.0))
+    assert_allclose(huge.predict_proba(X), moderate.predict_proba(X))
+    fitted = regressor(max_epochs=1).fit(X, y, sample_weight=np.where(y == 1, 1e300, 1e-300))
+    assert np.isfinite(fitted.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, "a"], "labels of type int, str. Pass strings"),
+        ([datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)], "labels of type date"),
+        ([0j, 1j], r"Complex data not supported: y holds labels of type complex"),
+        (pd.interval_range(0, 2), "labels of type Interval"),
+        (pd.Categorical([0, "a"]), "labels of type int, str"),
+    ],
+    ids=["mixed", "dates", "complex", "intervals", "mixed categories"],
+)
+def test_classes__of_odd_types__are_named(classifier, X, y, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classifier().fit(
+            X, pd.Series(labels).take(y % 2).array if hasattr(labels, "dtype") else [labels[i % 2] for i in y]
+        )
+
+
+def test_sparse_targets__are_an_error(estimator, X, y):
+    with pytest.raises(TypeError, match=r"y is sparse.*y.toarray\(\)"):
+        estimator().fit(X, sparse.csr_array(y[:, None]))
 
 
 # --- y ---------------------------------------------------------------------------------------------------------------
