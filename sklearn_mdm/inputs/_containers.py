@@ -48,7 +48,10 @@ def _check_sequence(value: Any) -> None:
     """Reject what has no entry for each sample, in an order, however often it is read."""
     found = f"expected one entry per sample, got an object of type {type(value).__name__}"
     if isinstance(value, Mapping):
-        raise TypeError(f"{found}, of which only the keys would be read. Pass its values: list(mapping.values()).")
+        raise TypeError(
+            f"{found}, of which only the keys would be read. Pass list(mapping.values()), or a "
+            "data frame if its values are columns."
+        )
     if isinstance(value, Set):
         raise TypeError(f"{found}, which has no order. Pass a list or an array in the order of the samples.")
     if isinstance(value, Iterator):
@@ -70,7 +73,7 @@ def as_item(item: Any) -> Any:
 
 def is_missing(item: Any) -> bool:
     """Whether a single entry says that nothing was observed: None, NaN, NaT or pandas.NA."""
-    return item is None or (np.ndim(item) == 0 and bool(pd.isna(item)))
+    return item is None or (not isinstance(item, (list, tuple)) and np.ndim(item) == 0 and bool(pd.isna(item)))
 
 
 def _is_ragged(value: list) -> bool:

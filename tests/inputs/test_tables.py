@@ -290,6 +290,24 @@ def test_copies_of_samples__in_every_container__are_told(container):
             estimator.fit(CONTAINERS[container][0](twice))
 
 
+ODD = {
+    "steps of different widths": ([[[1.0, 2.0], [1.0]]] * N, "sample 0 has time steps of different widths"),
+    "a mapping": ({"joy": np.ones(N), "fear": np.ones(N)}, "dict, of which only the keys.*data frame"),
+    "an xarray Dataset": (xr.Dataset({"joy": ("sample", np.ones(N))}), "Dataset, of which only the keys"),
+    "a tensor without values": (torch.ones(N, 2, device="meta"), "cannot be read: Cannot copy out of meta tensor"),
+    "structs": (pa.table({"joy": [{"a": 1.0}] * N}), "column 'joy': .*columns of numbers"),
+    "intervals": (pd.DataFrame({"joy": pd.interval_range(0, N)}), "column 'joy': .*columns of numbers"),
+    "a Series": (pd.Series(np.ones(N)), r"series.to_frame\(\) if it is a single feature"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_no_modality__is_refused_by_its_name(fit, what):
+    value, message = ODD[what]
+    with pytest.raises((ValueError, TypeError), match=f"modality 'text'.*{message}"):
+        fit({"audio": FRAMES["audio"], "text": value})
+
+
 LISTS = {
     "polars": lambda row: pl.DataFrame(row.to_frame().T.to_dict("list")),
     "pyarrow": lambda row: pa.Table.from_pydict(row.to_frame().T.to_dict("list")),

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
@@ -305,6 +306,13 @@ def test_fit__categories_in_a_frame__reach_the_transformer():
     assert transformer.get_feature_names_out()[0] == "clinical__onehotencoder__sex_f"
     with pytest.raises(ValueError, match="modality 'clinical', column 'sex' holds strings"):
         ModalityTransformer().fit(X)
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["v", "u", "w"])])
+def test_fit__categories_of_polars__reach_the_transformer(dtype):
+    table = pl.DataFrame({"c": pl.Series(["u", "v", None], dtype=dtype)})
+    Xt = ModalityTransformer(OneHotEncoder(sparse_output=False)).fit_transform({"b": table})
+    assert_array_equal(Xt["b"], [[1.0, 0.0], [0.0, 1.0], [nan, nan]])
 
 
 def test_fit__a_single_column_of_strings__is_text_unless_categorical():
