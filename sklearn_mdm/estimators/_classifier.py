@@ -174,7 +174,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         -------
         score : float
         """
-        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
+        y, sample_weight = scored_target(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
@@ -219,7 +220,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         unknown = [label for label in self.class_weight if label not in self.classes_]
         if unknown:
             raise ValueError(f"class_weight names classes {unknown} that y does not have: {self.classes_.tolist()}.")
-        bad = {label: weight for label, weight in self.class_weight.items() if not 0 <= weight < np.inf}
+        bad = {label: weight for label, weight in self.class_weight.items() if not _is_weight(weight)}
         if bad:
             raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
         for label, weight in self.class_weight.items():
@@ -243,3 +244,10 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     def _stratify(self, y: np.ndarray) -> np.ndarray:
         return y
+
+
+def _is_weight(weight: Any) -> bool:
+    try:
+        return not isinstance(weight, str) and bool(0 <= weight < np.inf)
+    except (TypeError, ValueError):
+        return False

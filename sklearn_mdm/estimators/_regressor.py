@@ -13,8 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
-from ._scaling import standardize
-from ._target import check_target, scored_target, target_columns
+from ._scaling import moderate, standardize
+from ._target import check_outputs, check_target, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
     # With the power of the target's scale by which the loss grows.
@@ -142,7 +142,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         -------
         score : float
         """
-        return super().score(X, scored_target(X, y, sample_weight), sample_weight)
+        y, sample_weight = scored_target(self, X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
@@ -158,18 +159,14 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             raise ValueError(
                 f"y has {y.shape[1]} outputs, but {type(self).__name__} was fitted with {self.n_outputs_}."
             )
-        if None not in (columns, self._target_columns) and columns != self._target_columns:
-            raise ValueError(
-                f"the outputs of y are {columns}, but {type(self).__name__} was fitted with {self._target_columns}. "
-                "Select them in that order."
-            )
+        check_outputs(self, columns)
         return y
 
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         self.target_scaler_ = None
         if self.standardize:
             with np.errstate(over="ignore", invalid="ignore"):
-                scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=sample_weight)
+                scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=moderate(sample_weight))
             if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
                 raise ValueError("y has values too large to standardise. Rescale it.")
             self.target_scaler_ = scaler

@@ -62,6 +62,8 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
         return None
     sample_weight = as_samples(sample_weight)
     check_no_odd_numbers("sample_weight", sample_weight)
+    if np.ndim(sample_weight) != 1:
+        raise ValueError(f"sample_weight has shape {np.shape(sample_weight)}; expected one weight per sample, ({n},).")
     weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
     if (weight < 0).any():
         raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")

@@ -13,6 +13,7 @@ __all__: list[str] = []
 
 # Numbers that are looked at at a time. Smaller data are standardised in one go, as StandardScaler itself would.
 MAX_NUMBERS_AT_ONCE = 2**22
+MAX_WEIGHT = 1e100
 
 
 def fit_scalers(
@@ -37,6 +38,7 @@ def fit_scalers(
         If the moments of a modality overflow.
     """
     scalers = {}
+    sample_weight = moderate(sample_weight)
     everything = np.array_equal(rows, np.arange(len(X)))
     for name, array in X.arrays.items():
         if name in unscaled:
@@ -61,6 +63,11 @@ def fit_scalers(
             raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
         scalers[name] = scaler
     return scalers
+
+
+def moderate(weight: np.ndarray | None) -> np.ndarray | None:
+    """Divide weights by the largest, where their products with squares would overflow; only their ratios count."""
+    return weight if weight is None or weight.max() < MAX_WEIGHT else weight / weight.max()
 
 
 def standardize(scaler: StandardScaler, values: np.ndarray) -> np.ndarray:

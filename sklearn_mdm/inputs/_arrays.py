@@ -28,8 +28,9 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
         raise TypeError(f"{label} is sparse ({type(value).__name__}), but {owner} needs dense data: {SPARSE_REMEDY}.")
     try:
         value = as_samples(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{label} cannot be read: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # the last of tensors of torch that hold no values
+        kind = ValueError if isinstance(error, RuntimeError) else type(error)
+        raise kind(f"{label} cannot be read: {error}") from error
     if isinstance(value, pd.DataFrame) and value.shape[1] == 1 and not value.isna().all(axis=None):
         value = value.iloc[:, 0] if holds_vectors(value.iloc[:, 0]) else value
     if is_text(value):
@@ -41,9 +42,10 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
     if len(np.shape(value)) == 1 and holds_vectors(value):
         return _pad_ragged(label, np.asarray(value, dtype=object))
     if len(np.shape(value)) not in (2, 3):
+        remedy = "series.to_frame()" if isinstance(value, pd.Series) else "array.reshape(-1, 1)"
         raise ValueError(
             f"{label} has shape {np.shape(value)}; expected (n_samples, n_features), (n_samples, n_steps, n_features) "
-            "or a list of (n_steps_i, n_features) arrays. Use array.reshape(-1, 1) if it is a single feature."
+            f"or a list of (n_steps_i, n_features) arrays. Use {remedy} if it is a single feature."
         )
     array = check_numbers(label, value)
     if array.shape[-1] == 0:
@@ -82,6 +84,8 @@ def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:
             arrays.append(None)
             continue
         item = as_item(item)
+        if isinstance(item, (list, tuple)) and len({np.shape(step) for step in item}) > 1:
+            raise ValueError(f"{label}, sample {i} has time steps of different widths. Give each the same features.")
         if len(np.shape(item)) not in (1, 2):
             raise ValueError(
                 f"{label}, sample {i} has shape {np.shape(item)}; each sample of a list must be an array "

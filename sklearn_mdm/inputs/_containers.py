@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def as_samples(value: Any) -> Any:
         return value
     if sparse.issparse(value):
         return value.tocsr()  # not every sparse format can be indexed
+    _check_sequence(value)
     value = as_pandas(value)
     if hasattr(value, "iloc") or hasattr(value, "indexes"):
         return value
@@ -43,6 +44,23 @@ def as_samples(value: Any) -> Any:
     return np.asarray(value)
 
 
+def _check_sequence(value: Any) -> None:
+    """Reject what has no entry for each sample, in an order, however often it is read."""
+    found = f"expected one entry per sample, got an object of type {type(value).__name__}"
+    if isinstance(value, Mapping):
+        raise TypeError(
+            f"{found}, of which only the keys would be read. Pass list(mapping.values()), or a "
+            "data frame if its values are columns."
+        )
+    if isinstance(value, Set):
+        raise TypeError(f"{found}, which has no order. Pass a list or an array in the order of the samples.")
+    if isinstance(value, Iterator):
+        raise TypeError(f"{found}, which can be read once only. Pass list(...) of it.")
+    is_sequence = isinstance(value, Iterable) or hasattr(value, "shape") or hasattr(value, "__array__")
+    if isinstance(value, (str, bytes)) or not (is_sequence or hasattr(value, "__getitem__")):
+        raise TypeError(f"{found}. Pass a list or an array.")
+
+
 def as_item(item: Any) -> Any:
     """Return a sample of a list, or a number in it, as NumPy understands it."""
     if isinstance(item, (str, list, tuple, int, float)) or item is None or type(item) is np.ndarray:
@@ -55,7 +73,7 @@ def as_item(item: Any) -> Any:
 
 def is_missing(item: Any) -> bool:
     """Whether a single entry says that nothing was observed: None, NaN, NaT or pandas.NA."""
-    return item is None or (np.ndim(item) == 0 and bool(pd.isna(item)))
+    return item is None or (not isinstance(item, (list, tuple)) and np.ndim(item) == 0 and bool(pd.isna(item)))
 
 
 def _is_ragged(value: list) -> bool:
@@ -79,7 +97,7 @@ def n_samples_of(value: Any) -> int:
         if len(shape) == 0:
             raise ValueError("expected one entry per sample, got a single number.")
         return int(shape[0])
-    return len(value)
+    return len(value if hasattr(value, "__len__") else as_samples(value))
 
 
 def common_length(values: Mapping[Hashable, Any]) -> int:

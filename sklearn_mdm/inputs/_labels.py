@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from ._tables import NO_LABELS, as_pandas
 
@@ -40,26 +41,29 @@ def row_labels(X: Any) -> pd.Index | None:
             continue
         if found is not None:
             check_labels(found, labels, f"modality {first!r}", f"modality {name!r}")
-        if found is None or (_is_default(found) and not _is_default(labels)):
+        if found is None or (_says_nothing(found, labels) and not _says_nothing(labels, found)):
             found, first = labels, name
     return found
 
 
 def check_beside(X_labels: pd.Index | None, X_name: str = "X", /, **beside: Any) -> None:
-    """Check the row labels of what belongs to the samples of X, such as y and weights, against those of X."""
-    if X_labels is None:
-        return
+    """Check the row labels of X, y, weights and groups, which belong to the same samples, against each other."""
+    known, known_name = X_labels, X_name
     for name, value in beside.items():
         labels = labels_of(value)
-        if labels is not None and len(labels) == len(X_labels):  # another length is another error
-            check_labels(X_labels, labels, X_name, name)
+        if labels is None:
+            continue
+        if known is not None:
+            check_labels(known, labels, known_name, name)
+        if known is None or (_says_nothing(known, labels) and not _says_nothing(labels, known)):
+            known, known_name = labels, name
 
 
 def check_labels(expected: pd.Index, found: pd.Index, expected_name: str, found_name: str) -> None:
     """Reject labels that differ in value or order; default ones that share nothing with the others say nothing."""
-    if len(expected) != len(found) or same_labels(expected, found):
+    if len(expected) != len(found) or same_labels(expected, found):  # another length is another error
         return
-    if (_is_default(expected) or _is_default(found)) and not expected.isin(found).any():
+    if (_says_nothing(expected, found) or _says_nothing(found, expected)) and not expected.isin(found).any():
         return
     differ = np.array([a != b for a, b in zip(expected, found, strict=True)])
     row = int(np.argmax(differ))
@@ -78,5 +82,8 @@ def same_labels(a: pd.Index, b: pd.Index) -> bool:
     return a is b or a.equals(b) or a.astype(object).equals(b.astype(object))
 
 
-def _is_default(labels: pd.Index) -> bool:
-    return isinstance(labels, pd.RangeIndex) and labels.start == 0 and labels.step == 1
+def _says_nothing(labels: pd.Index, others: pd.Index) -> bool:
+    """Whether labels are a default index, or rows of one beside labels that are no integers."""
+    if isinstance(labels, pd.RangeIndex) and labels.start == 0 and labels.step == 1:
+        return True
+    return labels.name is None and is_integer_dtype(labels.dtype) and not is_integer_dtype(others.dtype)

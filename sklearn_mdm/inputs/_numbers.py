@@ -98,7 +98,8 @@ def _floats(label: str, values: np.ndarray) -> np.ndarray:
     try:
         return values.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise type(error)(f"{label}: {error}") from error
+        remedy = "Leave it out, or turn it into columns of numbers"
+        raise type(error)(f"{label}: {error}. {remedy}.") from error
 
 
 def _float_type(dtypes: list[np.dtype]) -> Any:

@@ -140,6 +140,7 @@ class ModalitySchema:
         if not isinstance(X, pd.DataFrame):
             options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
             return validate_data(estimator, X, **options, **kwargs)
+        X = X if kwargs["reset"] else self.as_at_fit(X)
         validate_data(estimator, X, skip_check_array=True, **kwargs)
         if kwargs["reset"]:
             self.flat_names = list(X.columns)
@@ -152,6 +153,17 @@ class ModalitySchema:
                     f"{type(estimator).__name__}."
                 )
         return X
+
+    def as_at_fit(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return X with the columns of fit, if it differs only in columns that no modality has."""
+        names = self.flat_names
+        if names is None or _are_positions(names) or list(X.columns) == names:
+            return X
+        assert self.columns is not None
+        selected = [names[i] for i in np.sort(np.concatenate(list(self.columns.values())))]
+        if len(selected) == len(names) or [name for name in X.columns if name in set(selected)] != selected:
+            return X
+        return X.reindex(columns=names)
 
     def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
         return as_float_array(name, value, owner)
@@ -248,10 +260,10 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
     """Feature names of the modalities that came with some: of tables, and of the tables in a list."""
     names = {}
     for name, value in raw.items():
-        tables = [value]
         if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
-            tables = [item for item in value if hasattr(item, "columns")]
-        found = [list(table.columns) for table in tables if isinstance(table, pd.DataFrame)]
+            found = [names for names in map(_names_of_item, value) if names is not None]
+        else:
+            found = [list(value.columns)] if isinstance(value, pd.DataFrame) else []
         if hasattr(value, "indexes") and value.dims[-1] in value.indexes:  # an array of xarray
             found = [value.indexes[value.dims[-1]].tolist()]
         for i, other in enumerate(found):
@@ -265,9 +277,21 @@ def _frame_names(raw: Mapping[Hashable, Any]) -> dict[Hashable, list]:
     return names
 
 
+def _names_of_item(item: Any) -> list | None:
+    """Feature names of one sample in a list: a table of any library, or a vector with labels."""
+    if hasattr(item, "indexes") and hasattr(item, "dims"):
+        return item.indexes[item.dims[-1]].tolist() if item.dims and item.dims[-1] in item.indexes else None
+    if isinstance(item, pd.Series):
+        return None if _are_positions(list(item.index)) else list(item.index)
+    names = getattr(item, "column_names", getattr(item, "columns", None))
+    return None if names is None else list(names)
+
+
 def _check_names(label: str, found: list, expected: list | None, owner: str) -> None:
-    """Reject feature names that are not those of fit."""
-    if expected is None or len(found) != len(expected) or _are_positions(found) or _are_positions(expected):
+    """Reject feature names that are not those of fit; positions say nothing, unless they are in another order."""
+    if expected is None or len(found) != len(expected):
+        return
+    if (_are_positions(found) or _are_positions(expected)) and set(found) != set(expected):
         return
     # As strings, which is all that some kinds of table have.
     pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ NO_LABELS = "no row labels"
 
 def as_pandas(value: Any) -> Any:
     """Return a table of polars, pyarrow, xarray, AnnData or the like as a pandas frame; anything else as it is."""
-    if isinstance(value, (pd.DataFrame, pd.Series)):
+    if isinstance(value, (pd.DataFrame, pd.Series, Mapping)):  # such as a Dataset of xarray, which is none
         return value
     if isinstance(value, np.ndarray):  # of named fields, such as HDF5 has
         return _without_labels(pd.DataFrame.from_records(value)) if value.dtype.names else value
@@ -41,6 +42,9 @@ def _without_labels(frame: Any) -> Any:
 
 
 def _column_of_polars(column: Any) -> Any:
+    if str(column.dtype).startswith(("Categorical", "Enum")):
+        categories = list(column.dtype.categories) if str(column.dtype).startswith("Enum") else None
+        return pd.Categorical(column.to_list(), categories=categories)
     values = column.to_numpy()
     return values if values.ndim == 1 else list(values)
 

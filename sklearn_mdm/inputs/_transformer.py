@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,21 +91,25 @@ class _UnwrappedTransform:
         ModalityDict, data frame or ndarray of shape (n_samples, n_features_out)
             X, transformed, in the container that X came in.
         """
+        self.__dict__.pop("transformers_", None)  # a fit that fails leaves nothing that belongs to other data
         self._schema = _UnencodedSchema()
         values = self._schema.fit_read(self, X, self.modalities)
         check_beside(row_labels(X), y=y)
         given = split_container(X)
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
+        if isinstance(y, (np.ma.MaskedArray, Mapping, Set)):  # NumPy would read what is hidden, or keys
+            y = as_samples(y)
         _, y = indexable(next(iter(values.values())), y)
-        self.transformers_, self._output_forms, outputs = {}, {}, {}
+        fitted, self._output_forms, outputs = {}, {}, {}
         for name in self.modalities_:
-            self.transformers_[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)
+            fitted[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)
             # To fill in where a later X has nothing: NaN of the same width, or None for texts.
             self._output_forms[name] = (
                 () if outputs[name].ndim == 1 else outputs[name].shape[-1:],
                 outputs[name].dtype,
             )
+        self.transformers_ = fitted
         return self._pack(X, outputs)
 
     def transform(self: Any, X: Any) -> Any:
@@ -392,7 +396,9 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
             return pd.concat(frames, axis=1, names=X.columns.names)
         if (given := split_container(X)) is not None:
             outputs = {name: None if value is None else outputs[name] for name, value in given.items()}
-            return ModalityDict(self._as_frames(X, outputs))
+            packed = ModalityDict(self._as_frames(X, outputs))
+            packed._rows = getattr(X, "_rows", None)  # by which X_val that a search has cut is told
+            return packed
         for name, output in outputs.items():
             if output.ndim == 1:
                 raise ValueError(

@@ -14,12 +14,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ..estimators import MDMFusionClassifier, MDMFusionRegressor
-from ..inputs._labels import check_beside, row_labels
+from ..estimators._target import scored_target
 from ..utils._typing import RandomState
-from ..utils._unwrap import fitted_estimator
+from ..utils._unwrap import final_estimator
 from ._views import ModalityColumns, ModalityViews, complete_views, partners
 
 # What validate_params checks in all functions that score subsets.
@@ -44,11 +44,11 @@ class SubsetScores:
         modalities: ModalityColumns | None,
         random_state: RandomState,
     ) -> None:
-        check_is_fitted(fitted_estimator(estimator))
+        predictor, _ = final_estimator(estimator)
         views = ModalityViews(X, modalities, estimator)
         if y is not None:
             check_consistent_length(np.empty(views.n_samples), y)
-            check_beside(row_labels(X), y=y)
+            y, _ = scored_target(predictor, X, y)
         self.views, self.y = complete_views(views, y, modalities, estimator)
         if isinstance(scoring, (list, tuple, set, Mapping)):
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")

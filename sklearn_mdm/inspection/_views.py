@@ -17,6 +17,7 @@ from ..inputs._columns import resolve_columns, sorted_names
 from ..inputs._containers import as_samples, common_length, is_multiindex_frame, split_container
 from ..inputs._labels import row_labels
 from ..inputs._modality_dict import ModalityDict
+from ..inputs._schema import ModalitySchema
 from ..utils._unwrap import first_step
 
 # Columns of each modality of a flat X, by names, positions, masks, slices or callables.
@@ -53,6 +54,9 @@ class ModalityViews:
                 raise ValueError(
                     f"X has shape {self._X.shape}; expected a dict of modalities or (n_samples, n_features)."
                 )
+            schema: Any = getattr(first_step(estimator), "_schema", None)
+            if modalities is None and isinstance(self._X, pd.DataFrame) and isinstance(schema, ModalitySchema):
+                self._X = schema.as_at_fit(self._X)
             self._columns = _columns_of(self._X, modalities, estimator)
             self.names = sorted_names(self._columns)
             self.n_samples = self._X.shape[0]

@@ -73,8 +73,14 @@ def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:
     """Validate groups as one label per sample."""
     if groups is None:
         return None
+    if np.ndim(groups) != 1 and np.shape(groups)[1:] != (1,):
+        raise ValueError(f"groups has shape {np.shape(groups)}; expected one label per sample, ({n_samples},).")
     groups = column_or_1d(groups)
     check_consistent_length(np.empty(n_samples), groups)
     if pd.isna(groups).any():
         raise ValueError(f"groups has {int(pd.isna(groups).sum())} missing labels; every sample needs one.")
+    try:
+        np.unique(groups)
+    except TypeError:  # of types that have no order, such as numbers beside strings
+        groups = pd.factorize(groups)[0]
     return groups

@@ -73,6 +73,16 @@ def each(write):
     return lambda frames: {name: write(frame) for name, frame in frames.items()}
 
 
+class ArrayOnly:
+    """An array that says nothing of itself, but turns into one."""
+
+    def __init__(self, frame):
+        self._values = numbers(frame)
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values.astype(dtype or float)
+
+
 def masked(frame):
     return np.ma.array(np.where(frame.isna(), 1e4, numbers(frame)), mask=frame.isna())
 
@@ -90,6 +100,7 @@ CONTAINERS = {
         lambda frames: xr.Dataset({k: (("sample", f"{k}_feature"), v.to_numpy()) for k, v in frames.items()}),
         {"types"},
     ),
+    "__array__": (each(ArrayOnly), {"lengths"}),
     "h5py": (each(in_hdf5), {"lengths"}),
     "named fields": (each(lambda frame: frame.to_records(index=False)), {"names", "types", "lengths"}),
     "lists": (each(lambda frame: frame.to_numpy().tolist()), {"types", "lengths"}),
@@ -277,6 +288,41 @@ def test_copies_of_samples__in_every_container__are_told(container):
         warnings.simplefilter("ignore")
         with pytest.warns(RepeatedSamplesWarning, match="30 of 90"):
             estimator.fit(CONTAINERS[container][0](twice))
+
+
+ODD = {
+    "steps of different widths": ([[[1.0, 2.0], [1.0]]] * N, "sample 0 has time steps of different widths"),
+    "a mapping": ({"joy": np.ones(N), "fear": np.ones(N)}, "dict, of which only the keys.*data frame"),
+    "an xarray Dataset": (xr.Dataset({"joy": ("sample", np.ones(N))}), "Dataset, of which only the keys"),
+    "a tensor without values": (torch.ones(N, 2, device="meta"), "cannot be read: Cannot copy out of meta tensor"),
+    "structs": (pa.table({"joy": [{"a": 1.0}] * N}), "column 'joy': .*columns of numbers"),
+    "intervals": (pd.DataFrame({"joy": pd.interval_range(0, N)}), "column 'joy': .*columns of numbers"),
+    "a Series": (pd.Series(np.ones(N)), r"series.to_frame\(\) if it is a single feature"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_no_modality__is_refused_by_its_name(fit, what):
+    value, message = ODD[what]
+    with pytest.raises((ValueError, TypeError), match=f"modality 'text'.*{message}"):
+        fit({"audio": FRAMES["audio"], "text": value})
+
+
+LISTS = {
+    "polars": lambda row: pl.DataFrame(row.to_frame().T.to_dict("list")),
+    "pyarrow": lambda row: pa.Table.from_pydict(row.to_frame().T.to_dict("list")),
+    "xarray": lambda row: xr.DataArray(row.to_numpy()[None], dims=("step", "f"), coords={"f": list(row.index)}),
+    "Series": lambda row: row,
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_tables__whose_columns_differ__are_refused(fit, kind):
+    rows = [row for _, row in FRAMES["text"].iterrows()]
+    fitted = fit({**FRAMES, "text": [LISTS[kind](row) for row in rows]})
+    for swapped in (rows[:5] + [row[::-1] for row in rows[5:]], [row[::-1] for row in rows]):
+        with pytest.raises(ValueError, match=r"columns of its table 5|feature names of modality 'text'"):
+            fitted.predict({**FRAMES, "text": [LISTS[kind](row) for row in swapped]})
 
 
 NAMED = [name for name, (_, holds) in CONTAINERS.items() if "names" in holds and not name.startswith("flat")]

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
@@ -12,6 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import RandomTreesEmbedding
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
@@ -134,6 +136,26 @@ def test_fit__supervised_transformer__selects_what_predicts_y(selector):
         y = np.nan_to_num(X["audio"][:, 2], nan=1e6)
     Xt = ModalityTransformer({"audio": selector}).fit_transform(X, y)
     assert_array_equal(Xt["audio"], X["audio"][:, [2]])
+
+
+def test_fit__that_fails__leaves_it_unfitted():
+    transformer = ModalityTransformer(SelectKBest(k=1)).fit(make_dict(), np.arange(N) % 2)
+    for X, y in [({}, None), (make_dict(), np.full(N, nan))]:
+        with pytest.raises(ValueError, match=r"empty|NaN"):
+            transformer.fit(X, y)
+        with pytest.raises(NotFittedError):
+            transformer.transform(make_dict())
+
+
+def test_fit__targets_without_an_order__error():
+    with pytest.raises(TypeError, match="dict, of which only the keys"):
+        ModalityTransformer(SelectKBest(k=1)).fit(make_dict(), dict.fromkeys(range(N), 0.0))
+
+
+def test_fit__masked_targets__reach_no_transformer():
+    y = np.ma.array(np.arange(20.0), mask=np.arange(20) < 3)
+    with pytest.raises(ValueError, match="contains NaN"):
+        ModalityTransformer(SelectKBest(k=1)).fit({"a": np.random.default_rng(0).normal(size=(20, 2))}, y)
 
 
 def test_fit__y_of_another_length__error():
@@ -284,6 +306,13 @@ def test_fit__categories_in_a_frame__reach_the_transformer():
     assert transformer.get_feature_names_out()[0] == "clinical__onehotencoder__sex_f"
     with pytest.raises(ValueError, match="modality 'clinical', column 'sex' holds strings"):
         ModalityTransformer().fit(X)
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["v", "u", "w"])])
+def test_fit__categories_of_polars__reach_the_transformer(dtype):
+    table = pl.DataFrame({"c": pl.Series(["u", "v", None], dtype=dtype)})
+    Xt = ModalityTransformer(OneHotEncoder(sparse_output=False)).fit_transform({"b": table})
+    assert_array_equal(Xt["b"], [[1.0, 0.0], [0.0, 1.0], [nan, nan]])
 
 
 def test_fit__a_single_column_of_strings__is_text_unless_categorical():
