@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
@@ -21,8 +22,8 @@ from ._safe_pickle import load_plain_pickle
 SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision")
 TARGETS = ("regression_labels", "classification_labels", "labels", "y")
-# How keys begin that hold no modality of their own; "text_bert" is what "text" was computed from.
-NO_MODALITIES = (*TARGETS, "text_bert", "annotations", "id", "length")
+# Keys that hold no modality of their own; "text_bert" is what "text" was computed from.
+NO_MODALITY = re.compile(rf"({'|'.join(TARGETS)}|text_bert|annotations?|ids?|groups?|lengths?)(_.*)?|.*_lengths?")
 # First bytes of an npz file, and of one that gzip compressed.
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 # Between the video and the clip in an id.
@@ -53,7 +54,7 @@ def load_mmsa(
         File: npz or a pickle, which may be compressed by gzip. What it is is read off its first bytes, not its name.
     modalities : sequence of str, default=None
         Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
-        there, or all numerical ones of an npz file.
+        there, and of an npz file all others of numbers that are neither labels, annotations, ids nor lengths.
     target : str, default=None
         Key of the target. None takes the first one there is of "regression_labels", "classification_labels", "labels"
         and "y".
@@ -134,11 +135,12 @@ def load_mmsa(
         names = modalities
         if names is None:
             names = [name for name in MODALITIES if name in found]
-            others = [name for name, value in found.items() if name not in names and _has_features(value)]
+            others = [name for name, value in found.items() if name not in (*names, target) and _has_features(value)]
+            others = [name for name in others if not NO_MODALITY.fullmatch(str(name))]
             if is_npz:
                 names += others
             else:
-                ignored += [f"{str(name)!r} of {split}" for name in others if not str(name).startswith(NO_MODALITIES)]
+                ignored += [f"{str(name)!r} of {split}" for name in others]
         data[split] = _as_bunch(split, found, names, target, zero_padding, infinite)
     if ignored:
         warnings.warn(

@@ -206,6 +206,13 @@ def test_load_mmsa__npz_of_other_views__takes_all_that_have_features(tmp_path):
     assert list(train.X) == ["mrna", "mirna"] and train.groups is None and train.raw_text is None
 
 
+def test_load_mmsa__npz_with_labels_of_two_columns__takes_none_of_them_as_a_modality(tmp_path):
+    others = ("y", "labels", "classification_labels_T", "mood", "annotations", "text_bert", "lengths")
+    arrays = {f"train_{name}": np.ones((5, 2)) for name in ("text", "yaw", "idle", *others)}
+    np.savez(tmp_path / "data.npz", **arrays)
+    assert list(load_mmsa(tmp_path / "data.npz", target="mood").train.X) == ["text", "yaw", "idle"]
+
+
 def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
     train = load_mmsa(write(content)).train
     model = MDMFusionRegressor(max_epochs=1, lam=0.0, device="cpu", random_state=0)
