@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -15,10 +16,14 @@ from ..exceptions import DependencyWarning, RepeatedSamplesWarning
 __all__: list[str] = []
 
 # Fewer distinct samples than these are the few values that data can take.
-MIN_DISTINCT = 12
+MIN_DISTINCT = 8
 # Share of the distinct samples that have a value of a modality to themselves, from which on it is measured, not chosen
 # from a few.
 MIN_OWN_VALUES = 0.9
+# Values that differ by less than this share of their column's spread are one.
+RESOLUTION = 1e-6
+# Found are by far more pairs than chance makes, if they are so many times it, and so many times a few.
+MIN_EXCESS, FEW_PAIRS = 4, 3
 
 
 class Copies:
@@ -78,14 +83,23 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     """Number samples by what they are copies of: int (n_samples,); None if none is a copy.
 
     Samples that agree in every value of every modality are copies, unless such data repeat by nature: a modality is
-    there that is measured. Of those that are not, columns lie on a grid that they fill, as classes, counts and
-    one-hot vectors do, or several different samples share one value.
+    there that is measured. Of those that are not, several different samples share one value, or columns lie on a grid
+    that they fill, as classes, counts and one-hot vectors do. Rounded measurements fill one too: they are told by
+    whole samples that agree far more often than if the columns of the modality were independent, that is, than all
+    pairs times the product of the shares of pairs that agree in a column (of those that others do not determine).
+
+    Where by far more pairs agree up to a millionth of the spread of each column than by chance, that is enough.
     """
-    hashes = hash_rows(arrays)
-    _, first, copy_of = np.unique(hashes, return_index=True, return_inverse=True)
-    if len(first) == len(hashes) or len(first) < MIN_DISTINCT:
+    copy_of = _number(arrays)
+    near = [_rounded(array) for array in arrays]
+    near_copy_of = _number(near)
+    n_near = _n_pairs(near_copy_of) - _n_pairs(copy_of)
+    if n_near > MIN_EXCESS * (RESOLUTION * math.comb(len(copy_of), 2) + FEW_PAIRS):
+        arrays, copy_of = near, near_copy_of
+    first = np.unique(copy_of, return_index=True)[1]
+    if len(first) == len(copy_of) or len(first) < MIN_DISTINCT:
         return None
-    return copy_of.ravel() if any(_is_measured(array[first]) for array in arrays) else None
+    return copy_of if any(_is_measured(array, first, _n_pairs(copy_of)) for array in arrays) else None
 
 
 def keep_together(copy_of: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
@@ -104,9 +118,48 @@ def hash_rows(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return pd.util.hash_pandas_object(pd.DataFrame(np.concatenate(arrays, axis=1)), index=False).to_numpy()
 
 
-def _is_measured(values: np.ndarray) -> bool:
-    own = len(np.unique(hash_rows([values]))) / len(values)
-    return own >= MIN_OWN_VALUES and not all(_fills_a_grid(column) for column in values.T)
+def _number(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Number samples by their values: (n_samples,)."""
+    return np.unique(hash_rows(arrays), return_inverse=True)[1].ravel()
+
+
+def _n_pairs(numbers: np.ndarray) -> int:
+    """Count pairs of equal numbers."""
+    counts = np.bincount(numbers)
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """Round each column to a share of its spread, which no outlier moves."""
+    center = np.median(array, axis=0)
+    spread = np.abs(array - center)
+    step = np.ones(array.shape[1])
+    for j, column in enumerate(spread.T):
+        if column.any():
+            step[j] = RESOLUTION * np.median(column[column > 0])
+    return np.round((array - center) / step) * step + 0.0  # no negative zero, which has another hash
+
+
+def _is_measured(values: np.ndarray, first: np.ndarray, n_found: int) -> bool:
+    """Whether a modality is measured, of whose samples those at ``first`` differ, and so many pairs are equal."""
+    distinct = values[first]
+    if len(np.unique(hash_rows([distinct]))) < MIN_OWN_VALUES * len(distinct):
+        return False
+    return not all(_fills_a_grid(column) for column in distinct.T) or n_found > MIN_EXCESS * (
+        _n_expected_pairs(values) + FEW_PAIRS
+    )
+
+
+def _n_expected_pairs(values: np.ndarray) -> float:
+    """Pairs of samples that would be equal if columns were independent, without those that others determine."""
+    expected, so_far = float(math.comb(len(values), 2)), np.zeros(len(values), dtype=int)
+    for column in values.T:
+        numbers = np.unique(column, return_inverse=True)[1].ravel()
+        finer = np.unique(so_far * len(values) + numbers, return_inverse=True)[1].ravel()
+        if finer.max() > so_far.max():
+            expected *= _n_pairs(numbers) / math.comb(len(values), 2)
+            so_far = finer
+    return expected
 
 
 def _fills_a_grid(column: np.ndarray) -> bool:
