@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ MIN_OWN_VALUES = 0.9
 RESOLUTION = 1e-6
 # Found are by far more pairs than chance makes, if they are so many times it, and so many times a few.
 MIN_EXCESS, FEW_PAIRS = 4, 3
+# Columns of a modality that are looked at first.
+MAX_COLUMNS = 64
 
 
 class Copies:
@@ -65,6 +67,20 @@ class Copies:
         return train if self._copy_of is None else train[~np.isin(self._copy_of[train], self._copy_of[held_out])]
 
 
+def copies_of(arrays: Iterable[np.ndarray], rows: np.ndarray, groups: np.ndarray | None) -> Copies:
+    """Copies among some rows of arrays (n_samples, ...), in which NaN is a value too.
+
+    Few columns of wide arrays are looked at first: rows that are equal are so there.
+    """
+    flat = [array.reshape(len(array), -1) for array in arrays]
+    some = [np.linspace(0, array.shape[1] - 1, min(array.shape[1], MAX_COLUMNS)).astype(int) for array in flat]
+    parts = [np.nan_to_num(array[np.ix_(rows, chosen)]) for array, chosen in zip(flat, some, strict=True)]
+    copies = Copies(parts, groups)
+    if not copies.found or all(array.shape == part.shape for array, part in zip(flat, parts, strict=True)):
+        return copies
+    return Copies([np.nan_to_num(array[rows]) for array in flat], groups)
+
+
 def one_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:
     """Leave out samples that are copies of earlier ones, and warn a caller's caller of it."""
     copy_of = find_copies(arrays)
@@ -90,6 +106,8 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
     Where by far more pairs agree up to a millionth of the spread of each column than by chance, that is enough.
     """
+    if len(arrays[0]) < MIN_DISTINCT:
+        return None
     copy_of = _number(arrays)
     near = [_rounded(array) for array in arrays]
     near_copy_of = _number(near)
