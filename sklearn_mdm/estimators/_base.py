@@ -315,7 +315,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
-        warn_all(copies.warnings, stacklevel=4)
+        own = valid is None or valid.X is train.X or copies_of(train.X.arrays.values(), part.rows, None).found
+        if own:  # not only of training samples that were passed as X_val
+            warn_all(copies.warnings, stacklevel=4)
         self._keep_candidates(train.X, part.rows, [values[: len(part.rows)] for values in z])
 
     def _some_complete(self, samples: Samples, most: int) -> Samples:
