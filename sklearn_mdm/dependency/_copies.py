@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..exceptions import DependencyWarning, RepeatedSamplesWarning
+from ..exceptions import DependencyWarning, RepeatedSamplesWarning, TooFewSamplesError
 
 __all__: list[str] = []
 
@@ -121,13 +121,24 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
 
 
 def keep_together(copy_of: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """Groups (n_samples,) that neither a copy nor a given group connects; those given if no copy connects them."""
+    """Groups (n_samples,) that neither a copy nor a given group connects; those given if no copy connects them.
+
+    Raises
+    ------
+    TooFewSamplesError
+        If copies connect all groups.
+    """
     if groups is None:
         return copy_of
     _, group_of = np.unique(groups, return_inverse=True)
     n_copies, n_groups = copy_of.max() + 1, group_of.max() + 1
     edges = (np.ones(len(groups)), (copy_of, n_copies + group_of.ravel()))
     n_connected, labels = connected_components(coo_array(edges, shape=(n_copies + n_groups,) * 2), directed=False)
+    if n_connected == 1 < n_groups:
+        raise TooFewSamplesError(
+            f"samples that repeat others in every value connect all {n_groups} groups, so that nothing can be held out "
+            "without them. Drop the copies, or those that are in another group than their like."
+        )
     return groups if n_connected == n_groups else labels[copy_of]
 
 

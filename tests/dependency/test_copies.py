@@ -121,3 +121,5 @@ def test_find_copies__data_that_repeat_by_nature__have_none(arrays, expected):
 def test_keep_together__copies_join_groups():
     together = keep_together(np.array([0, 0, 1, 2, 3]), np.array(["a", "b", "b", "c", "d"]))
     assert len(set(together[:3])) == 1 and len(set(together)) == 3
+    with pytest.raises(TooFewSamplesError, match="repeat others in every value connect all 3 groups"):
+        keep_together(np.array([0, 0, 1, 1, 2]), np.array(["a", "b", "b", "c", "a"]))
