@@ -392,7 +392,9 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
             return pd.concat(frames, axis=1, names=X.columns.names)
         if (given := split_container(X)) is not None:
             outputs = {name: None if value is None else outputs[name] for name, value in given.items()}
-            return ModalityDict(self._as_frames(X, outputs))
+            packed = ModalityDict(self._as_frames(X, outputs))
+            packed._rows = getattr(X, "_rows", None)  # by which a search that cuts X_val is noticed
+            return packed
         for name, output in outputs.items():
             if output.ndim == 1:
                 raise ValueError(
