@@ -24,6 +24,8 @@ MODALITIES = ("text", "audio", "vision")
 TARGETS = ("regression_labels", "classification_labels", "labels", "y")
 # Keys that hold no modality of their own; "text_bert" is what "text" was computed from.
 NO_MODALITY = re.compile(rf"({'|'.join(TARGETS)}|text_bert|annotations?|ids?|groups?|lengths?)(_.*)?|.*_lengths?")
+# Kinds of NumPy that are read as numbers.
+NUMBERS = "fiub"
 # First bytes of an npz file, and of one that gzip compressed.
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
 # Between the video and the clip in an id.
@@ -176,13 +178,16 @@ def _read_npz(path: Path) -> dict:
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             split, _, name = key.partition("_")
-            if split not in SPLITS or not name:
-                if name in (*MODALITIES, "y"):
-                    content[split] = {name: np.empty(0)}  # to be named as one that is not read
-                continue
+            known = split in SPLITS and bool(name)
             try:
-                content.setdefault(split, {})[name] = arrays[key]
+                value = arrays[key]
+                if known:
+                    content.setdefault(split, {})[name] = value
+                elif name in (*MODALITIES, "y") or (name and _has_features(value)):
+                    content[split] = {name: value}  # to be named as one that is not read
             except ValueError as error:
+                if not known:
+                    continue
                 raise ValueError(
                     f"{path.name}: {key!r} holds Python objects, which are not read. Save it as an array of numbers or "
                     "of strings."
@@ -218,26 +223,36 @@ def _as_bunch(
 
 
 def _is_split(value: Any) -> bool:
-    return isinstance(value, dict) and any(isinstance(each, np.ndarray) for each in value.values())
+    return isinstance(value, dict) and any(
+        isinstance(each, np.ndarray) or _has_features(each) for each in value.values()
+    )
 
 
 def _has_features(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "fiu"
+    """Whether there are numbers of more than one dimension: an array, or arrays or lists of numbers, one per sample."""
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        return value.ndim in (2, 3) and value.dtype.kind in NUMBERS
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) == 0:
+        return False
+    try:
+        first = np.asarray(value[0])
+    except ValueError:  # ragged
+        return False
+    return first.ndim in (1, 2) and first.size > 0 and first.dtype.kind in NUMBERS
 
 
 def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding | None, infinite: float | None) -> Any:
     value = as_samples(value)
-    if value.dtype.kind not in "fiub":  # texts, or sequences of unequal length
+    if value.dtype.kind == "O" and value.ndim == 1:  # texts, or sequences of unequal length
+        value = value.copy()
+        for i, item in enumerate(value):
+            if _has_features([item]):
+                value[i] = _without_infinite(label, np.array(item), infinite)
+        return value
+    if value.dtype.kind not in NUMBERS:
         return value
     value = value.astype(value.dtype if value.dtype in (np.float32, np.float64) else np.float32)
-    where = np.isinf(value)
-    if where.any():
-        if infinite is None:
-            raise ValueError(
-                f"{label}: {int(where.sum())} of {where.size} values are infinite. Pass infinite=0 to put zeros there, "
-                "as MMSA does."
-            )
-        value[where] = infinite
+    value = _without_infinite(label, value, infinite)
     if value.ndim != 3:
         return value
     if lengths is None:
@@ -256,6 +271,19 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding |
             "modality? Remove them to go without."
         )
     value[step < first] = np.nan
+    return value
+
+
+def _without_infinite(label: str, value: np.ndarray, infinite: float | None) -> np.ndarray:
+    """Replace infinite values in place."""
+    where = np.isinf(value)
+    if where.any():
+        if infinite is None:
+            raise ValueError(
+                f"{label}: {int(where.sum())} of {where.size} values are infinite. Pass infinite=0 to put zeros there, "
+                "as MMSA does."
+            )
+        value[where] = infinite
     return value
 
 

@@ -226,6 +226,12 @@ def test_load_mmsa__other_layouts__are_an_error(write, what):
         load_mmsa(write(what))
 
 
+def _as_objects(items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
 def _of_one_shape():
     array = np.empty(2, dtype=object)
     array[0], array[1] = np.zeros((2, 3)), np.ones((2, 3))
@@ -468,6 +474,31 @@ def test_load_mmsa__what_is_not_read__is_named(tmp_path, some):
     np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"], dev_text=some["text"])
     with pytest.warns(UserWarning, match="split 'dev' is not read"):
         load_mmsa(tmp_path / "data.npz")
+    np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"], dev_video=some["text"])
+    with pytest.warns(UserWarning, match="split 'dev' is not read"):
+        load_mmsa(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("made", [list, np.array, _as_objects, lambda x: np.array(x) > 0])
+def test_load_mmsa__modality_in_another_container__is_named_if_not_read(tmp_path, some, made):
+    (tmp_path / "data.pkl").write_bytes(
+        pickle.dumps(
+            {
+                "train": some | {"video": made([[1.0, 2.0]] * 4), "audio_lengths": np.full((4, 1), 2)},
+                "val": {"text": [[1]]},
+            }
+        )
+    )
+    with pytest.warns(UserWarning, match=r"split 'val', 'video' of train is not read"):
+        load_mmsa(tmp_path / "data.pkl")
+
+
+def test_load_mmsa__infinite_values_of_ragged_lists__are_replaced(tmp_path, some):
+    some["audio"] = [np.ones((2, 1)), np.full((1, 1), np.inf), [[1.0]], np.ones((3, 1))]
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps({"train": some}))
+    with pytest.raises(ValueError, match="train, 'audio': 1 of 1 values are infinite"):
+        load_mmsa(tmp_path / "data.pkl")
+    assert load_mmsa(tmp_path / "data.pkl", infinite=0).train.X["audio"][1] == 0
 
 
 def test_load_mmsa__several_outputs__keep_their_shape(tmp_path, some):
