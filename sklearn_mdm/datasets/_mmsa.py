@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -28,6 +30,8 @@ NO_MODALITY = re.compile(rf"({'|'.join(TARGETS)}|text_bert|annotations?|ids?|gro
 NUMBERS = "fiub"
 # First bytes of an npz file, and of one that gzip compressed.
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
+# And of files that are to be decompressed first.
+OTHER_COMPRESSIONS = {b"BZh": "bz2", b"\xfd7z": "xz"}
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
 # Which steps of zeros are padding.
@@ -126,10 +130,15 @@ def load_mmsa(
     with path.open("rb") as file:
         start = file.read(len(ZIP))
     is_npz = start == ZIP
+    if start[:3] in OTHER_COMPRESSIONS:
+        raise ValueError(f"{path.name} is compressed by {OTHER_COMPRESSIONS[start[:3]]}. Decompress it first.")
     content = _read_npz(path) if is_npz else _read_pickle(path, gzip.open if start.startswith(GZIP) else open)
     splits = [split for split in SPLITS if split in content]
     if not splits:
-        raise ValueError(f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}.")
+        raise ValueError(
+            f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}. "
+            "Rename its splits, in lower case."
+        )
     ignored = [f"split {str(name)!r}" for name in content if name not in SPLITS and _is_split(content[name])]
     data = Bunch()
     for split in splits:
@@ -157,7 +166,13 @@ def load_mmsa(
 def _read_pickle(path: Path, opened: Callable[..., Any]) -> dict:
     try:
         with opened(path, "rb") as file:
+            if opened is gzip.open and file.peek(len(ZIP))[: len(ZIP)] == ZIP:
+                raise ValueError(f"{path.name} is an npz file that gzip compressed. Decompress it first.")
             content = load_plain_pickle(file)
+            while opened is gzip.open and file.read(2**20):  # the checksum is compared at the end
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} is damaged: {error}. Download or write it again.") from error
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path.name} is not a pickle of plain arrays: {error} A pickle can run any code when it is loaded; "
@@ -165,16 +180,24 @@ def _read_pickle(path: Path, opened: Callable[..., Any]) -> dict:
             "load it with pickle where its packages are installed, and save it as arrays: numpy.savez('data.npz', "
             "train_text=..., train_audio=..., train_y=..., train_id=...); load_mmsa reads that."
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(split, {}), dict) for split in SPLITS):
+    if not isinstance(content, dict):
         raise ValueError(
             f"{path.name} holds a {type(content).__name__}; expected a dict of splits, each of them a dict."
         )
+    for split in SPLITS:
+        if not isinstance(content.get(split, {}), dict):
+            raise ValueError(
+                f"{path.name} holds a {type(content[split]).__name__} as {split}; expected a dict of splits, each of "
+                "them a dict. Remove a split that is empty."
+            )
     return content
 
 
 def _read_npz(path: Path) -> dict:
     """Bring the flat keys of an npz file into the layout of the pickle."""
     content: dict[str, dict] = {}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path.name} is damaged: the end of the archive is missing. Download or write it again.")
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             split, _, name = key.partition("_")
@@ -185,6 +208,8 @@ def _read_npz(path: Path) -> dict:
                     content.setdefault(split, {})[name] = value
                 elif name in (*MODALITIES, "y") or (name and _has_features(value)):
                     content[split] = {name: value}  # to be named as one that is not read
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path.name} is damaged: {error}. Download or write it again.") from error
             except ValueError as error:
                 if not known:
                     continue
@@ -242,6 +267,8 @@ def _has_features(value: Any) -> bool:
 
 
 def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding | None, infinite: float | None) -> Any:
+    if value is None:
+        raise ValueError(f"{label} is None. Leave it out of modalities=, or of the file.")
     value = as_samples(value)
     if value.dtype.kind == "O" and value.ndim == 1:  # texts, or sequences of unequal length
         value = value.copy()
@@ -258,7 +285,11 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding |
     if lengths is None:
         return value if zero_padding is None else zero_padding_to_nan(value, where=zero_padding)
     # Of a sequence that was cut, the length may be that before.
-    lengths = np.minimum(np.asarray(lengths).ravel().astype(int), value.shape[1])
+    try:
+        with np.errstate(invalid="raise"):
+            lengths = np.minimum(np.asarray(lengths).ravel().astype(int), value.shape[1])
+    except (TypeError, ValueError, FloatingPointError) as error:
+        raise ValueError(f"the lengths of {label} must be whole numbers: {error}.") from error
     if lengths.shape != (len(value),) or (lengths < 0).any():
         raise ValueError(f"{label} has {len(value)} samples, but there are lengths {lengths} for it.")
     step, used = np.arange(value.shape[1]), (value != 0).any(axis=2)
@@ -292,7 +323,10 @@ def _read_target(split: str, content: dict, target: str | None, n_samples: int) 
     if key is None or key not in content:
         lacking = f"none of the targets {list(TARGETS)}" if key is None else f"no target {key!r}"
         raise ValueError(f"{split} has {lacking}; found {sorted(map(str, content))}. Pass target= to name one.")
-    y = np.asarray(content[key])
+    try:
+        y = np.asarray(content[key])
+    except ValueError as error:
+        raise ValueError(f"{split}: values of {key!r} have different lengths from sample to sample.") from error
     if y.size == n_samples:
         return y.ravel()
     if y.ndim < 2 or len(y) != n_samples:

@@ -1,7 +1,9 @@
 """load_mmsa: the layout, padding, and pickles that want more than to be read."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import pickle
 import subprocess
@@ -499,6 +501,43 @@ def test_load_mmsa__infinite_values_of_ragged_lists__are_replaced(tmp_path, some
     with pytest.raises(ValueError, match="train, 'audio': 1 of 1 values are infinite"):
         load_mmsa(tmp_path / "data.pkl")
     assert load_mmsa(tmp_path / "data.pkl", infinite=0).train.X["audio"][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"audio": None}, "train, 'audio' is None"),
+        ({"audio_lengths": ["a", "b", "c", "d"]}, "lengths of train, 'audio' must be whole numbers"),
+        ({"audio_lengths": [np.nan, 1, 1, 1]}, "lengths of train, 'audio' must be whole numbers"),
+        ({"labels": [[1.0], [1.0, 2.0], [1.0], [1.0]]}, "train: values of 'labels' have different lengths"),
+        (None, "holds a NoneType as train"),
+    ],
+)
+def test_load_mmsa__odd_content__is_an_error_that_names_it(tmp_path, some, changed, message):
+    content = {"train": None if changed is None else some | changed}
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        load_mmsa(tmp_path / "data.pkl")
+
+
+def test_load_mmsa__damaged_or_compressed_otherwise__is_an_error_that_says_so(tmp_path, some):
+    path, data = tmp_path / "data", pickle.dumps({"train": some})
+    np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"])
+    npz, zipped = (tmp_path / "data.npz").read_bytes(), gzip.compress(data)
+    wrong_sum = zipped[:-8] + bytes(4) + zipped[-4:]
+    for content, message in [
+        (npz[:100], "is damaged"),
+        (npz.replace(some["labels"].tobytes(), bytes(32)), "is damaged: Bad CRC"),
+        (zipped[:-20], "is damaged"),
+        (wrong_sum, "is damaged: CRC"),
+        (gzip.compress(npz), "npz file that gzip compressed"),
+        (bz2.compress(data), "compressed by bz2"),
+        (lzma.compress(data), "compressed by xz"),
+        (pickle.dumps({"Train": some}), "in lower case"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_mmsa(path)
 
 
 def test_load_mmsa__several_outputs__keep_their_shape(tmp_path, some):
