@@ -160,13 +160,15 @@ def _n_pairs(numbers: np.ndarray) -> int:
 
 def _rounded(array: np.ndarray) -> np.ndarray:
     """Round each column to a share of its spread, which no outlier moves."""
-    center = np.median(array, axis=0)
-    spread = np.abs(array - center)
-    step = np.ones(array.shape[1])
-    for j, column in enumerate(spread.T):
-        if column.any():
-            step[j] = RESOLUTION * np.median(column[column > 0])
-    return np.round((array - center) / step) * step + 0.0  # no negative zero, which has another hash
+    array = array.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # of the largest numbers there are
+        center = np.median(array, axis=0)
+        spread = np.abs(array - center)
+        step = np.ones(array.shape[1])
+        for j, column in enumerate(spread.T):
+            if column.any():
+                step[j] = RESOLUTION * np.median(column[column > 0])
+        return np.round((array - center) / step) * step + 0.0  # no negative zero, which has another hash
 
 
 def _is_measured(values: np.ndarray, first: np.ndarray, n_found: int) -> bool:
