@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import re
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,10 +24,14 @@ from ._safe_pickle import load_plain_pickle
 SPLITS = ("train", "valid", "test")
 MODALITIES = ("text", "audio", "vision")
 TARGETS = ("regression_labels", "classification_labels", "labels", "y")
-# How keys begin that hold no modality of their own; "text_bert" is what "text" was computed from.
-NO_MODALITIES = (*TARGETS, "text_bert", "annotations", "id", "length")
+# Keys that hold no modality of their own; "text_bert" is what "text" was computed from.
+NO_MODALITY = re.compile(rf"({'|'.join(TARGETS)}|text_bert|annotations?|ids?|groups?|lengths?)(_.*)?|.*_lengths?")
+# Kinds of NumPy that are read as numbers.
+NUMBERS = "fiub"
 # First bytes of an npz file, and of one that gzip compressed.
 ZIP, GZIP = b"PK\x03\x04", b"\x1f\x8b"
+# And of files that are to be decompressed first.
+OTHER_COMPRESSIONS = {b"BZh": "bz2", b"\xfd7z": "xz"}
 # Between the video and the clip in an id.
 ID_SEPARATOR = "$_$"
 # Which steps of zeros are padding.
@@ -53,7 +60,7 @@ def load_mmsa(
         File: npz or a pickle, which may be compressed by gzip. What it is is read off its first bytes, not its name.
     modalities : sequence of str, default=None
         Keys that become modalities; "raw_text" may be among them. None takes those of text, audio and vision that are
-        there, or all numerical ones of an npz file.
+        there, and of an npz file all others of numbers that are neither labels, annotations, ids nor lengths.
     target : str, default=None
         Key of the target. None takes the first one there is of "regression_labels", "classification_labels", "labels"
         and "y".
@@ -123,10 +130,15 @@ def load_mmsa(
     with path.open("rb") as file:
         start = file.read(len(ZIP))
     is_npz = start == ZIP
+    if start[:3] in OTHER_COMPRESSIONS:
+        raise ValueError(f"{path.name} is compressed by {OTHER_COMPRESSIONS[start[:3]]}. Decompress it first.")
     content = _read_npz(path) if is_npz else _read_pickle(path, gzip.open if start.startswith(GZIP) else open)
     splits = [split for split in SPLITS if split in content]
     if not splits:
-        raise ValueError(f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}.")
+        raise ValueError(
+            f"{path.name} has none of the splits {list(SPLITS)}; found {sorted(map(str, content))}. "
+            "Rename its splits, in lower case."
+        )
     ignored = [f"split {str(name)!r}" for name in content if name not in SPLITS and _is_split(content[name])]
     data = Bunch()
     for split in splits:
@@ -134,11 +146,12 @@ def load_mmsa(
         names = modalities
         if names is None:
             names = [name for name in MODALITIES if name in found]
-            others = [name for name, value in found.items() if name not in names and _has_features(value)]
+            others = [name for name, value in found.items() if name not in (*names, target) and _has_features(value)]
+            others = [name for name in others if not NO_MODALITY.fullmatch(str(name))]
             if is_npz:
                 names += others
             else:
-                ignored += [f"{str(name)!r} of {split}" for name in others if not str(name).startswith(NO_MODALITIES)]
+                ignored += [f"{str(name)!r} of {split}" for name in others]
         data[split] = _as_bunch(split, found, names, target, zero_padding, infinite)
     if ignored:
         warnings.warn(
@@ -153,7 +166,13 @@ def load_mmsa(
 def _read_pickle(path: Path, opened: Callable[..., Any]) -> dict:
     try:
         with opened(path, "rb") as file:
+            if opened is gzip.open and file.peek(len(ZIP))[: len(ZIP)] == ZIP:
+                raise ValueError(f"{path.name} is an npz file that gzip compressed. Decompress it first.")
             content = load_plain_pickle(file)
+            while opened is gzip.open and file.read(2**20):  # the checksum is compared at the end
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} is damaged: {error}. Download or write it again.") from error
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path.name} is not a pickle of plain arrays: {error} A pickle can run any code when it is loaded; "
@@ -161,26 +180,39 @@ def _read_pickle(path: Path, opened: Callable[..., Any]) -> dict:
             "load it with pickle where its packages are installed, and save it as arrays: numpy.savez('data.npz', "
             "train_text=..., train_audio=..., train_y=..., train_id=...); load_mmsa reads that."
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(split, {}), dict) for split in SPLITS):
+    if not isinstance(content, dict):
         raise ValueError(
             f"{path.name} holds a {type(content).__name__}; expected a dict of splits, each of them a dict."
         )
+    for split in SPLITS:
+        if not isinstance(content.get(split, {}), dict):
+            raise ValueError(
+                f"{path.name} holds a {type(content[split]).__name__} as {split}; expected a dict of splits, each of "
+                "them a dict. Remove a split that is empty."
+            )
     return content
 
 
 def _read_npz(path: Path) -> dict:
     """Bring the flat keys of an npz file into the layout of the pickle."""
     content: dict[str, dict] = {}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path.name} is damaged: the end of the archive is missing. Download or write it again.")
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             split, _, name = key.partition("_")
-            if split not in SPLITS or not name:
-                if name in (*MODALITIES, "y"):
-                    content[split] = {name: np.empty(0)}  # to be named as one that is not read
-                continue
+            known = split in SPLITS and bool(name)
             try:
-                content.setdefault(split, {})[name] = arrays[key]
+                value = arrays[key]
+                if known:
+                    content.setdefault(split, {})[name] = value
+                elif name in (*MODALITIES, "y") or (name and _has_features(value)):
+                    content[split] = {name: value}  # to be named as one that is not read
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path.name} is damaged: {error}. Download or write it again.") from error
             except ValueError as error:
+                if not known:
+                    continue
                 raise ValueError(
                     f"{path.name}: {key!r} holds Python objects, which are not read. Save it as an array of numbers or "
                     "of strings."
@@ -216,32 +248,48 @@ def _as_bunch(
 
 
 def _is_split(value: Any) -> bool:
-    return isinstance(value, dict) and any(isinstance(each, np.ndarray) for each in value.values())
+    return isinstance(value, dict) and any(
+        isinstance(each, np.ndarray) or _has_features(each) for each in value.values()
+    )
 
 
 def _has_features(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "fiu"
+    """Whether there are numbers of more than one dimension: an array, or arrays or lists of numbers, one per sample."""
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        return value.ndim in (2, 3) and value.dtype.kind in NUMBERS
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) == 0:
+        return False
+    try:
+        first = np.asarray(value[0])
+    except ValueError:  # ragged
+        return False
+    return first.ndim in (1, 2) and first.size > 0 and first.dtype.kind in NUMBERS
 
 
 def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding | None, infinite: float | None) -> Any:
+    if value is None:
+        raise ValueError(f"{label} is None. Leave it out of modalities=, or of the file.")
     value = as_samples(value)
-    if value.dtype.kind not in "fiub":  # texts, or sequences of unequal length
+    if value.dtype.kind == "O" and value.ndim == 1:  # texts, or sequences of unequal length
+        value = value.copy()
+        for i, item in enumerate(value):
+            if _has_features([item]):
+                value[i] = _without_infinite(label, np.array(item), infinite)
+        return value
+    if value.dtype.kind not in NUMBERS:
         return value
     value = value.astype(value.dtype if value.dtype in (np.float32, np.float64) else np.float32)
-    where = np.isinf(value)
-    if where.any():
-        if infinite is None:
-            raise ValueError(
-                f"{label}: {int(where.sum())} of {where.size} values are infinite. Pass infinite=0 to put zeros there, "
-                "as MMSA does."
-            )
-        value[where] = infinite
+    value = _without_infinite(label, value, infinite)
     if value.ndim != 3:
         return value
     if lengths is None:
         return value if zero_padding is None else zero_padding_to_nan(value, where=zero_padding)
     # Of a sequence that was cut, the length may be that before.
-    lengths = np.minimum(np.asarray(lengths).ravel().astype(int), value.shape[1])
+    try:
+        with np.errstate(invalid="raise"):
+            lengths = np.minimum(np.asarray(lengths).ravel().astype(int), value.shape[1])
+    except (TypeError, ValueError, FloatingPointError) as error:
+        raise ValueError(f"the lengths of {label} must be whole numbers: {error}.") from error
     if lengths.shape != (len(value),) or (lengths < 0).any():
         raise ValueError(f"{label} has {len(value)} samples, but there are lengths {lengths} for it.")
     step, used = np.arange(value.shape[1]), (value != 0).any(axis=2)
@@ -257,12 +305,28 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding |
     return value
 
 
+def _without_infinite(label: str, value: np.ndarray, infinite: float | None) -> np.ndarray:
+    """Replace infinite values in place."""
+    where = np.isinf(value)
+    if where.any():
+        if infinite is None:
+            raise ValueError(
+                f"{label}: {int(where.sum())} of {where.size} values are infinite. Pass infinite=0 to put zeros there, "
+                "as MMSA does."
+            )
+        value[where] = infinite
+    return value
+
+
 def _read_target(split: str, content: dict, target: str | None, n_samples: int) -> np.ndarray:
     key = next((name for name in TARGETS if name in content), None) if target is None else target
     if key is None or key not in content:
         lacking = f"none of the targets {list(TARGETS)}" if key is None else f"no target {key!r}"
         raise ValueError(f"{split} has {lacking}; found {sorted(map(str, content))}. Pass target= to name one.")
-    y = np.asarray(content[key])
+    try:
+        y = np.asarray(content[key])
+    except ValueError as error:
+        raise ValueError(f"{split}: values of {key!r} have different lengths from sample to sample.") from error
     if y.size == n_samples:
         return y.ravel()
     if y.ndim < 2 or len(y) != n_samples:

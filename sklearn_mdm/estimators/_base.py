@@ -22,6 +22,8 @@ from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
 from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches
+from ..dependency._copies import copies_of
+from ..dependency._reliability import warn_all
 from ..encoders._modality_encoders import ENCODERS, per_modality
 from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
@@ -283,13 +285,21 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             return
         part = self._some_complete(train, MAX_REPORT_TRAINING)
         z, groups, held_out = self._represent(train.X, part.rows), part.groups, None
+        arrays, rows = list(train.X.arrays.values()), part.rows
         if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
             # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
             unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
             held_out = np.repeat([False, True], [len(part.rows), len(unseen.rows)])
             z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
+            if valid.X is train.X:
+                rows = np.r_[rows, unseen.rows]
+            else:
+                others = valid.X.arrays.values()
+                arrays = [_one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
+                rows = np.arange(len(rows) + len(unseen.rows))
             if groups is not None:
                 groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
+        copies = copies_of(arrays, rows, groups)
         updates = sum(row.get("train_batch_count", 0) for row in self.history_[len(self.history_) - self._epochs_run :])
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
@@ -297,6 +307,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             self.reporting_critic_ = train_reporting_critic(
                 z,
                 groups=groups,
+                copies=copies,
                 held_out=held_out,
                 n_updates=min(max(1, updates // 5), DEPENDENCY_UPDATES),
                 thrifty=True,
@@ -304,6 +315,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
+        own = valid is None or valid.X is train.X or copies_of(train.X.arrays.values(), part.rows, None).found
+        if own:  # not only of training samples that were passed as X_val
+            warn_all(copies.warnings, stacklevel=4)
         self._keep_candidates(train.X, part.rows, [values[: len(part.rows)] for values in z])
 
     def _some_complete(self, samples: Samples, most: int) -> Samples:
@@ -598,3 +612,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if labels is not None and _get_output_config("transform", estimator=self)["dense"] == "pandas":
             return pd.DataFrame(fused, index=labels)
         return fused
+
+
+def _one_below(*arrays: np.ndarray) -> np.ndarray:
+    """Concatenate arrays (n_j, ...), where sequences end in NaN up to the most steps."""
+    n_steps = max(array.shape[1] for array in arrays)
+    padded = [
+        np.pad(array, [(0, 0), (0, n_steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=np.nan)
+        for array in arrays
+    ]
+    return np.concatenate(padded)

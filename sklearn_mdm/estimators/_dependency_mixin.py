@@ -10,7 +10,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..critic._negatives import offset_indices
+from ..dependency._copies import copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
+from ..dependency._reliability import warn_all
 from ..exceptions import SingleModalityWarning
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
@@ -57,7 +59,8 @@ class DependencyMixin:
         X : dict, ModalityDict, data frame or array
             Samples; those with a missing modality are left out.
         groups : array-like of shape (n_samples,), default=None
-            Samples of one group are never both trained and calibrated on.
+            Samples of one group are never both trained and calibrated on. Nor are samples that agree in every value,
+            with a :class:`~sklearn_mdm.exceptions.RepeatedSamplesWarning` unless groups hold them together.
 
         Returns
         -------
@@ -76,7 +79,11 @@ class DependencyMixin:
         groups = read_groups(as_samples(groups), len(observed))
         if groups is not None:
             groups = groups[rows]
-        self.reporting_critic_ = train_reporting_critic(z, groups=groups, n_updates=DEPENDENCY_UPDATES, seed=self._seed)
+        copies = copies_of(observed.arrays.values(), rows, groups)
+        self.reporting_critic_ = train_reporting_critic(
+            z, groups=groups, copies=copies, n_updates=DEPENDENCY_UPDATES, seed=self._seed
+        )
+        warn_all(copies.warnings, stacklevel=2)
         self._keep_candidates(observed, rows, z)
         return self
 
@@ -161,8 +168,8 @@ class DependencyMixin:
         -------
         score : float
         std : float
-            Standard error, if ``return_std``, as for independent samples: several of one speaker or patient say less
-            than it assumes.
+            Standard error, if ``return_std``, as for independent samples, of which copies count as one: several of one
+            speaker or patient say less than it assumes.
 
         Raises
         ------
@@ -172,7 +179,9 @@ class DependencyMixin:
         """
         if measure not in (None, "training"):
             raise ValueError(f'measure must be None or "training", got {measure!r}.')
-        z, complete = self._represent_complete(X)
+        observed = self._read_modalities(X)
+        complete, rows = observed.complete, np.flatnonzero(observed.complete)
+        z = self._represent(observed, rows)
         critic = self._critic() if measure is None else None
         left_out = int((~complete).sum())
         if left_out == len(complete):
@@ -184,8 +193,9 @@ class DependencyMixin:
                 stacklevel=2,
             )
         if critic is not None:
-            score, std = critic.score(z)
-            return (score, std) if return_std else score
+            if not return_std:
+                return critic.score(z)[0]
+            return critic.score(z, copies_of(observed.arrays.values(), rows, None).groups)
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
         return self._training_measure(z)

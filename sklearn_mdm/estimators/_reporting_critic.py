@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..dependency._copies import Copies
 from ..dependency._density_ratio import TrainedCritic
 from ..exceptions import TooFewSamplesError
 from ..measures import KL
@@ -23,6 +24,7 @@ def train_reporting_critic(
     z: Sequence[np.ndarray],
     *,
     groups: np.ndarray | None = None,
+    copies: Copies | None = None,
     held_out: np.ndarray | None = None,
     n_updates: int,
     thrifty: bool = False,
@@ -30,9 +32,12 @@ def train_reporting_critic(
 ) -> TrainedCritic:
     """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
 
-    The other part is ``held_out``, or a random third, in whole groups where there are any. A ``thrifty`` critic spends
-    less where there is much data.
+    The other part is ``held_out``, or a random third, in whole groups where there are any. ``copies`` that groups do
+    not hold together are, whatever ``held_out`` says, and its groups replace them. A ``thrifty`` critic spends less
+    where there is much data.
     """
+    if copies is not None and copies.warnings:
+        groups, held_out = copies.groups, None
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
         raise TooFewSamplesError(

@@ -397,7 +397,7 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
         if (given := split_container(X)) is not None:
             outputs = {name: None if value is None else outputs[name] for name, value in given.items()}
             packed = ModalityDict(self._as_frames(X, outputs))
-            packed._rows = getattr(X, "_rows", None)  # by which X_val that a search has cut is told
+            packed._rows = getattr(X, "_rows", None)  # by which a search that cuts X_val is noticed
             return packed
         for name, output in outputs.items():
             if output.ndim == 1:

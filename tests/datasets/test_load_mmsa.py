@@ -1,7 +1,9 @@
 """load_mmsa: the layout, padding, and pickles that want more than to be read."""
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import pickle
 import subprocess
@@ -206,6 +208,13 @@ def test_load_mmsa__npz_of_other_views__takes_all_that_have_features(tmp_path):
     assert list(train.X) == ["mrna", "mirna"] and train.groups is None and train.raw_text is None
 
 
+def test_load_mmsa__npz_with_labels_of_two_columns__takes_none_of_them_as_a_modality(tmp_path):
+    others = ("y", "labels", "classification_labels_T", "mood", "annotations", "text_bert", "lengths")
+    arrays = {f"train_{name}": np.ones((5, 2)) for name in ("text", "yaw", "idle", *others)}
+    np.savez(tmp_path / "data.npz", **arrays)
+    assert list(load_mmsa(tmp_path / "data.npz", target="mood").train.X) == ["text", "yaw", "idle"]
+
+
 def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
     train = load_mmsa(write(content)).train
     model = MDMFusionRegressor(max_epochs=1, lam=0.0, device="cpu", random_state=0)
@@ -217,6 +226,12 @@ def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
 def test_load_mmsa__other_layouts__are_an_error(write, what):
     with pytest.raises(ValueError, match=r"expected a dict of splits|none of the splits|none of the targets"):
         load_mmsa(write(what))
+
+
+def _as_objects(items):
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
 
 
 def _of_one_shape():
@@ -461,6 +476,68 @@ def test_load_mmsa__what_is_not_read__is_named(tmp_path, some):
     np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"], dev_text=some["text"])
     with pytest.warns(UserWarning, match="split 'dev' is not read"):
         load_mmsa(tmp_path / "data.npz")
+    np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"], dev_video=some["text"])
+    with pytest.warns(UserWarning, match="split 'dev' is not read"):
+        load_mmsa(tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("made", [list, np.array, _as_objects, lambda x: np.array(x) > 0])
+def test_load_mmsa__modality_in_another_container__is_named_if_not_read(tmp_path, some, made):
+    (tmp_path / "data.pkl").write_bytes(
+        pickle.dumps(
+            {
+                "train": some | {"video": made([[1.0, 2.0]] * 4), "audio_lengths": np.full((4, 1), 2)},
+                "val": {"text": [[1]]},
+            }
+        )
+    )
+    with pytest.warns(UserWarning, match=r"split 'val', 'video' of train is not read"):
+        load_mmsa(tmp_path / "data.pkl")
+
+
+def test_load_mmsa__infinite_values_of_ragged_lists__are_replaced(tmp_path, some):
+    some["audio"] = [np.ones((2, 1)), np.full((1, 1), np.inf), [[1.0]], np.ones((3, 1))]
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps({"train": some}))
+    with pytest.raises(ValueError, match="train, 'audio': 1 of 1 values are infinite"):
+        load_mmsa(tmp_path / "data.pkl")
+    assert load_mmsa(tmp_path / "data.pkl", infinite=0).train.X["audio"][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"audio": None}, "train, 'audio' is None"),
+        ({"audio_lengths": ["a", "b", "c", "d"]}, "lengths of train, 'audio' must be whole numbers"),
+        ({"audio_lengths": [np.nan, 1, 1, 1]}, "lengths of train, 'audio' must be whole numbers"),
+        ({"labels": [[1.0], [1.0, 2.0], [1.0], [1.0]]}, "train: values of 'labels' have different lengths"),
+        (None, "holds a NoneType as train"),
+    ],
+)
+def test_load_mmsa__odd_content__is_an_error_that_names_it(tmp_path, some, changed, message):
+    content = {"train": None if changed is None else some | changed}
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        load_mmsa(tmp_path / "data.pkl")
+
+
+def test_load_mmsa__damaged_or_compressed_otherwise__is_an_error_that_says_so(tmp_path, some):
+    path, data = tmp_path / "data", pickle.dumps({"train": some})
+    np.savez(tmp_path / "data.npz", train_text=some["text"], train_y=some["labels"])
+    npz, zipped = (tmp_path / "data.npz").read_bytes(), gzip.compress(data)
+    wrong_sum = zipped[:-8] + bytes(4) + zipped[-4:]
+    for content, message in [
+        (npz[:100], "is damaged"),
+        (npz.replace(some["labels"].tobytes(), bytes(32)), "is damaged: Bad CRC"),
+        (zipped[:-20], "is damaged"),
+        (wrong_sum, "is damaged: CRC"),
+        (gzip.compress(npz), "npz file that gzip compressed"),
+        (bz2.compress(data), "compressed by bz2"),
+        (lzma.compress(data), "compressed by xz"),
+        (pickle.dumps({"Train": some}), "in lower case"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_mmsa(path)
 
 
 def test_load_mmsa__several_outputs__keep_their_shape(tmp_path, some):

@@ -86,8 +86,33 @@ def test_one_repeated_row__hides_no_row_that_was_trained_on():
         ([RNG.poisson(3, size=(600, 2)).astype(float)] * 2, False),
         ([np.full((60, 1), 0.3), np.full((60, 1), 0.7)], False),
         ([RNG.normal(size=(60, 1)), CODES[:60]], False),
+        ([np.round(SHARED, 1)[WHICH]] * 2, True),
+        ([SHARED[WHICH % 10], SHARED[WHICH % 10]], True),
+        ([SHARED[WHICH] + 1e-9 * RNG.normal(size=(600, 2))] * 2, True),
+        ([CODES + 1e-9 * RNG.normal(size=(600, 1)), CODES], False),
+        ([np.c_[CODES, 59 - CODES], CODES], False),
+        ([RNG.normal(size=(20_000, 1)).repeat(2, axis=1), CODES[:1].repeat(20_000, axis=0)], False),
+        ([np.r_[SHARED[:, :1] * 1e-9, [[1e9]], [[1e9]]], np.zeros((62, 1))], True),
     ],
-    ids=["all", "beside classes", "images", "codes", "tenths", "one-hot", "rounded", "counts", "constant", "no copy"],
+    ids=[
+        "all",
+        "beside classes",
+        "images",
+        "codes",
+        "tenths",
+        "one-hot",
+        "rounded",
+        "counts",
+        "constant",
+        "no copy",
+        "rounded resampled",
+        "ten rows",
+        "near",
+        "near codes",
+        "determined",
+        "dense",
+        "outlier",
+    ],
 )
 def test_find_copies__data_that_repeat_by_nature__have_none(arrays, expected):
     assert (find_copies(arrays) is not None) == expected
@@ -96,3 +121,5 @@ def test_find_copies__data_that_repeat_by_nature__have_none(arrays, expected):
 def test_keep_together__copies_join_groups():
     together = keep_together(np.array([0, 0, 1, 2, 3]), np.array(["a", "b", "b", "c", "d"]))
     assert len(set(together[:3])) == 1 and len(set(together)) == 3
+    with pytest.raises(TooFewSamplesError, match="repeat others in every value connect all 3 groups"):
+        keep_together(np.array([0, 0, 1, 1, 2]), np.array(["a", "b", "b", "c", "a"]))

@@ -11,6 +11,7 @@ from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.estimators import _base as base
 from sklearn_mdm.estimators._reporting_critic import train_reporting_critic
+from sklearn_mdm.exceptions import RepeatedSamplesWarning
 
 
 def views(n, noise, seed=0, m=2):
@@ -166,7 +167,9 @@ def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regress
         return train_reporting_critic(codes, groups=groups, held_out=held_out, **parameters)
 
     monkeypatch.setattr(base, "train_reporting_critic", spy)
+    rng = np.random.default_rng(1)
     X = {name: np.repeat(value, 10, axis=0) for name, value in views(60, 0.3).items()}
+    X = {name: value + 1e-3 * rng.normal(size=value.shape) for name, value in X.items()}
     X["view1"][::7] = np.nan
     y, groups = target({**X, "view1": np.nan_to_num(X["view1"])}), np.repeat(np.arange(60), 10)
     parameters = {"max_epochs": 5, "lr": 0.01, "early_stopping": True, "validation_fraction": 0.3}
@@ -177,7 +180,31 @@ def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regress
     assert 0 < held_out.sum() < len(held_out)
     assert not set(labels[held_out]) & set(labels[~held_out])
     assert set(labels) <= set(groups)
-    # Ten copies of a row say no more than one.
+    # Ten rows that are almost one say no more than one.
     critics = with_groups.reporting_critic_, without.reporting_critic_
     assert min(critic.weights_.max() for critic in critics) > 0.1
     assert critics[0].log_normalizer_std_ > 1.5 * critics[1].log_normalizer_std_
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_dependency__of_repeated_samples__is_that_of_independent_ones(early_stopping):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(60, size=600)
+    X = {name: rng.normal(size=(60, 2))[rows] for name in ("audio", "text")}
+    model = MDMFusionRegressor(lam=0.1, max_epochs=10, early_stopping=early_stopping, random_state=0)
+    with pytest.warns(RepeatedSamplesWarning, match="540 of 600 samples repeat") as caught:
+        model.fit(X, X["audio"][:, 0])
+    assert caught[0].filename == __file__ and model.dependency_score(X) < 0.3
+    with pytest.warns(RepeatedSamplesWarning) as caught:
+        model.fit_dependency(X)
+    assert caught[0].filename == __file__ and model.dependency_score(X) < 0.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit_dependency(X, groups=rows)
+
+
+def test_dependency_score__of_repeated_samples__has_the_error_of_single_ones():
+    X = views(200, 0.5)
+    model = MDMFusionRegressor(lam=0.1, max_epochs=5, early_stopping=False, random_state=0).fit(X, target(X))
+    once = model.dependency_score(X, return_std=True)
+    assert_allclose(model.dependency_score({k: v.repeat(9, axis=0) for k, v in X.items()}, return_std=True), once)

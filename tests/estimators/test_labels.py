@@ -211,9 +211,10 @@ def test_validation_samples__that_a_search_cuts__are_an_error(regressor, X, y):
         with pytest.raises(ValueError, match=f"{message}.*plain dict"):
             search.fit(ModalityDict(X), y, X_val=X_val, y_val=y)
     pipeline = make_pipeline(ModalityTransformer(StandardScaler()), regressor(max_epochs=1))
-    search = GridSearchCV(pipeline, {"mdmfusionregressor__lam": [0.0]}, cv=2, error_score="raise")
+    last, whole = pipeline.steps[-1][0], ModalityDict(X)
+    search = GridSearchCV(pipeline, {f"{last}__lam": [0.0]}, cv=2, error_score="raise")
     with pytest.raises(ValueError, match="X_val holds the very rows"):
-        search.fit(ModalityDict(X), y, mdmfusionregressor__X_val=ModalityDict(X), mdmfusionregressor__y_val=y)
+        search.fit(whole, y, **{f"{last}__X_val": whole, f"{last}__y_val": y})
     frame, modalities = ModalityDict({k: pd.DataFrame(v, index=ROWS) for k, v in X.items()}).to_frame()
     search = GridSearchCV(regressor(max_epochs=1, modalities=modalities), {"lam": [0.0]}, cv=2, error_score="raise")
     with pytest.raises(ValueError, match="X_val holds the very rows"):
