@@ -283,6 +283,7 @@ def test_a_stored_estimator__is_as_good_as_the_original(estimator, X, y, copy_of
     assert same_parameters(model, twin)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.RepeatedSamplesWarning")  # the data are repeated
 def test_a_stored_estimator__does_not_grow_with_the_data(estimator, X, y):
     def size(repeats):
         data = {name: np.tile(value, (repeats, 1)) for name, value in X.items()}
@@ -394,6 +395,7 @@ def test_validation_split__is_stratified_for_classes_and_left_out_of_training(cl
     assert_allclose(shares, [[1 / 3, 1 / 3, 12]] * 5)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.RepeatedSamplesWarning")  # the data are repeated
 def test_auto_early_stopping__keeps_small_data_whole(X, y, regressor, splits):
     regressor().fit(X, y)
     assert not splits

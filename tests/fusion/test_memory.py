@@ -273,6 +273,7 @@ def test_hidden_dims_per_modality__are_the_widths_of_the_representations():
     assert module(batch()).representations["m1"].shape == (5, 5)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.RepeatedSamplesWarning")  # every seventh sample is the same
 @pytest.mark.usefixtures("quick_reports")
 def test_estimator__a_whole_modality_missing_at_predict_time__is_finite(sequences, y):
     X = {"one": sequences["steps"], "two": 2 * sequences["steps"][:, :, :1]}
