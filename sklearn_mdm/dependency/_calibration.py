@@ -10,8 +10,6 @@ from sklearn.metrics import log_loss
 
 from ..utils._statistics import log_mean_exp
 
-__all__: list[str] = []
-
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
 NOISE = 4.0
 # Quantiles of the values on true rows that may cap them.

@@ -13,8 +13,6 @@ from scipy.sparse.csgraph import connected_components
 
 from ..exceptions import DependencyWarning, RepeatedSamplesWarning, TooFewSamplesError
 
-__all__: list[str] = []
-
 # Fewer distinct samples than these are the few values that data can take.
 MIN_DISTINCT = 8
 # Share of the distinct samples that have a value of a modality to themselves, from which on it is measured, not chosen

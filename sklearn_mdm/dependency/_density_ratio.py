@@ -29,8 +29,6 @@ from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
 from ._permutation import MAX_TEST_ROWS, draw_permutations
 from ._training import CHECKS, VALIDATION_SETS, logistic_loss, train_critic
 
-__all__: list[str] = []
-
 # Negatives per row over which values on rows that were not trained on are averaged.
 EVALUATION_SETS = 32
 # Rows that validate and calibrate.

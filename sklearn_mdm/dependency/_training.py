@@ -15,8 +15,6 @@ from ..measures import Measure
 from ..measures._base import log_mean_exp
 from ..utils._rng import RandomStream, drawing_from, may_draw
 
-__all__: list[str] = []
-
 # Looks at the validation rows during training, and how many of them may pass without progress.
 CHECKS = 20
 PATIENCE = 8

@@ -53,8 +53,6 @@ from ._target import check_scoring_callbacks
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__: list[str] = []
-
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
 # With fewer samples, early_stopping="auto" keeps them all for training.
 MIN_SAMPLES_TO_SPLIT = 100

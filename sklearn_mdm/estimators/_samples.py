@@ -13,8 +13,6 @@ from ..inputs._containers import as_samples
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
 
-__all__: list[str] = []
-
 
 @dataclass(frozen=True, eq=False)
 class Samples:

@@ -9,8 +9,6 @@ from sklearn.preprocessing import StandardScaler
 
 from ..inputs._observed import Observed
 
-__all__: list[str] = []
-
 # Numbers that are looked at at a time. Smaller data are standardised in one go, as StandardScaler itself would.
 MAX_NUMBERS_AT_ONCE = 2**22
 MAX_WEIGHT = 1e100

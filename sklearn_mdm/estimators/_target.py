@@ -18,8 +18,6 @@ from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ._samples import read_weight
 
-__all__: list[str] = []
-
 
 def check_target(
     estimator: Any, y: Any, n_samples: int, rows: np.ndarray | None, *, numeric: bool = False

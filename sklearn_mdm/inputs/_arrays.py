@@ -13,8 +13,6 @@ from ._containers import as_item, as_samples, is_missing, is_text
 from ._numbers import FLOAT_DTYPES, array_numbers, frame_numbers, holds_vectors
 from ._tables import as_array
 
-__all__: list[str] = []
-
 SPARSE_REMEDY = (
     "reduce it to a dense array first, for example with sklearn.decomposition.TruncatedSVD "
     "(ModalityTransformer applies it to one modality)"

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import _safe_indexing
 
-__all__: list[str] = []
-
 
 def sorted_names(names: Iterable[Hashable]) -> list[Hashable]:
     """Sort modality names, so that neither the order of keys nor of column blocks can matter."""

@@ -11,8 +11,6 @@ from scipy import sparse
 
 from ._tables import as_array, as_pandas
 
-__all__: list[str] = []
-
 
 def as_samples(value: Any) -> Any:
     """Return value in a form whose first axis can be indexed.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-__all__: list[str] = []
-
 
 class ModalityKey(str):
     """What torch calls a modality, ``m0``, ``m1``, ..., as it rejects names such as "keys", "a.b" or 3.

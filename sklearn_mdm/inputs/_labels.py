@@ -11,8 +11,6 @@ from pandas.api.types import is_integer_dtype
 
 from ._tables import NO_LABELS, as_pandas
 
-__all__: list[str] = []
-
 
 def labels_of(value: Any) -> pd.Index | None:
     """Row labels of one table, series or labelled array; None if it has none."""

@@ -16,8 +16,6 @@ from skorch.helper import SliceDict
 from ._containers import as_samples, common_length, is_text, n_samples_of, split_container
 from ._labels import row_labels
 
-__all__ = ["ModalityDict"]
-
 
 class ModalityDict(SliceDict):
     """A dict of modalities that scikit-learn can index by sample.

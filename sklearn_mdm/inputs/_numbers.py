@@ -11,8 +11,6 @@ import pandas as pd
 
 from ._containers import is_missing
 
-__all__: list[str] = []
-
 FLOAT_DTYPES = [np.float64, np.float32]
 
 # What each kind of value is called, and what to do about it.

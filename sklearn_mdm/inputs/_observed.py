@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-__all__: list[str] = []
-
 Rows = np.ndarray | slice
 
 

@@ -13,8 +13,6 @@ from ._arrays import _pad_ragged, check_numbers
 from ._containers import as_samples
 from ._observed import Observed
 
-__all__ = ["pad_sequences", "zero_padding_to_nan"]
-
 
 def pad_sequences(sequences: Any, *, n_steps: int | None = None) -> np.ndarray:
     """Bring sequences to one number of steps, with NaN after their end.

@@ -23,8 +23,6 @@ from ._observed import Observed, check_samples_observed
 from ._padding import on_one_axis
 from ._tables import as_pandas
 
-__all__: list[str] = []
-
 
 class ModalitySchema:
     """How X was laid out at fit: modality names, widths and feature names. Reads any later X into the same form.

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__: list[str] = []
-
 # Name of the index of a frame whose rows have no labels, such as those of polars; it survives whatever selects rows.
 NO_LABELS = "no row labels"
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from ..encoders._steps import observed
 from ..inputs._observed import Observed
 
-__all__ = ["BatchIterator", "MaskedDataset"]
-
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
 MIN_BATCH = 4
 # Numbers that are scaled and copied at a time: the copy of X is then all the memory that it takes.

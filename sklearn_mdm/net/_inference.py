@@ -16,8 +16,6 @@ from ..utils._isolation import isolated
 from ..utils._threads import threads_for
 from ._data import Batch
 
-__all__: list[str] = []
-
 # Large enough to keep matrix products busy, small enough for the activations of wide systems.
 ROWS_PER_BATCH = 1024
 # The same for sequences, of which recurrent systems keep every step.

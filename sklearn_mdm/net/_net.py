@@ -25,8 +25,6 @@ from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
 from ._data import Batch, BatchIterator, MaskedDataset
 
-__all__ = ["MDMNet"]
-
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
 

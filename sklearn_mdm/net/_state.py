@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-__all__: list[str] = []
-
 
 class NetState:
     """Copies of parameters, buffers and what the optimizers remember, and the number of epochs.

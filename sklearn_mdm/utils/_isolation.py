@@ -9,8 +9,6 @@ import torch
 
 from ._threads import one_thread
 
-__all__: list[str] = []
-
 
 @contextmanager
 def isolated() -> Iterator[None]:

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 
-__all__: list[str] = []
-
 _here = threading.local()  # .stream and .mode of the calling thread
 _globals = threading.Lock()
 

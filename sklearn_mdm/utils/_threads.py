@@ -14,8 +14,6 @@ import torch
 from threadpoolctl import LibController, ThreadpoolController
 from torch import nn
 
-__all__: list[str] = []
-
 # Multiply-adds of a forward pass above which a second thread pays: some milliseconds. On a busy machine the threads of
 # smaller passes wait for each other at every layer: that was measured to slow fits fiftyfold, and passes of 2**25 still
 # twentyfold. A pool that is never opened cannot hang a process that is forked later, either.
