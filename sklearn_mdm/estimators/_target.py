@@ -16,6 +16,7 @@ from skorch.callbacks import EpochScoring
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
+from ..inputs._schema import are_positions
 from ._samples import read_weight
 
 
@@ -105,4 +106,4 @@ def target_columns(y: Any) -> list | None:
     """Names of the outputs of a table y; None where it has none."""
     y = as_samples(y)
     names = list(y.columns) if isinstance(y, pd.DataFrame) else None
-    return None if names == list(range(len(names or []))) else names
+    return None if names is None or are_positions(names) else names

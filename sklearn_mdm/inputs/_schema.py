@@ -155,7 +155,7 @@ class ModalitySchema:
     def as_at_fit(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return X with the columns of fit, if it differs only in columns that no modality has."""
         names = self.flat_names
-        if names is None or _are_positions(names) or list(X.columns) == names:
+        if names is None or are_positions(names) or list(X.columns) == names:
             return X
         assert self.columns is not None
         selected = [names[i] for i in np.sort(np.concatenate(list(self.columns.values())))]
@@ -280,7 +280,7 @@ def _names_of_item(item: Any) -> list | None:
     if hasattr(item, "indexes") and hasattr(item, "dims"):
         return item.indexes[item.dims[-1]].tolist() if item.dims and item.dims[-1] in item.indexes else None
     if isinstance(item, pd.Series):
-        return None if _are_positions(list(item.index)) else list(item.index)
+        return None if are_positions(list(item.index)) else list(item.index)
     names = getattr(item, "column_names", getattr(item, "columns", None))
     return None if names is None else list(names)
 
@@ -289,7 +289,7 @@ def _check_names(label: str, found: list, expected: list | None, owner: str) -> 
     """Reject feature names that are not those of fit; positions say nothing, unless they are in another order."""
     if expected is None or len(found) != len(expected):
         return
-    if (_are_positions(found) or _are_positions(expected)) and set(found) != set(expected):
+    if (are_positions(found) or are_positions(expected)) and set(found) != set(expected):
         return
     # As strings, which is all that some kinds of table have.
     pairs = enumerate(zip(map(str, found), map(str, expected), strict=True))
@@ -302,6 +302,6 @@ def _check_names(label: str, found: list, expected: list | None, owner: str) -> 
         )
 
 
-def _are_positions(names: list) -> bool:
+def are_positions(names: list) -> bool:
     """Whether names are those that a frame without names has: they say nothing."""
     return names == list(range(len(names)))
