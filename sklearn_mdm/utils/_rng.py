@@ -51,8 +51,15 @@ class RandomStream:
         return self.generators[key]
 
 
+class MemberStreams:
+    """A stream for each of several networks that are computed as one; see :mod:`._stacking`."""
+
+    def __init__(self, streams: Sequence[RandomStream]) -> None:
+        self.streams = streams
+
+
 @contextmanager
-def drawing_from(stream: RandomStream, *, intercept: bool = True) -> Iterator[None]:
+def drawing_from(stream: RandomStream | MemberStreams, *, intercept: bool = True) -> Iterator[None]:
     """Let torch draw from a stream where it is given no generator, in this thread; floats are float32 by default.
 
     A look at every function that is called adds a fifth to the time of a small step. Without ``intercept``, only what
@@ -90,8 +97,22 @@ _NOISY = (nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 def randn_like(x: Tensor) -> Tensor:
     """Return normal numbers from the stream in use, or from torch's global generator."""
+    return _filled(x, Tensor.normal_)
+
+
+def bernoulli_like(x: Tensor, p: float) -> Tensor:
+    """Return ones with probability p, and zeros, from the stream in use, or from torch's global generator."""
+    return _filled(x, Tensor.bernoulli_, p)
+
+
+def _filled(x: Tensor, fill: Callable[..., Tensor], *args: float) -> Tensor:
     in_use = getattr(_here, "stream", None)
-    return torch.randn_like(x) if in_use is None else torch.empty_like(x).normal_(generator=in_use.on(x.device))
+    numbers = torch.empty_like(x)
+    if isinstance(in_use, MemberStreams):
+        for part, stream in zip(numbers, in_use.streams, strict=True):
+            fill(part, *args, generator=stream.on(x.device))
+        return numbers
+    return fill(numbers, *args, generator=None if in_use is None else in_use.on(x.device))
 
 
 class _OwnDraws(TorchFunctionMode):
