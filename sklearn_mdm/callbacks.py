@@ -44,6 +44,32 @@ class EarlyStopping(SkorchEarlyStopping):
         self.best_model_weights_ = None
 
 
+class MemberStopping(Callback):
+    """An :class:`EarlyStopping` for each member of a committee; training ends with the last of them."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.stopping_ = [EarlyStopping(**self.options).initialize() for _ in net.members_]
+        for stopping, member in zip(self.stopping_, net.members_, strict=True):
+            stopping.on_train_begin(member)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        for k in list(net.active_):
+            try:
+                self.stopping_[k].on_epoch_end(net.members_[k])
+            except KeyboardInterrupt:  # skorch's way to stop
+                net.retire(k)
+        if not net.active_:
+            raise KeyboardInterrupt
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        for stopping, member in zip(self.stopping_, net.members_, strict=True):
+            stopping.on_train_end(member)
+        del self.stopping_
+
+
 class ForgetBatches(Callback):
     """Drops the records of single batches, which grow with the data, once their epoch is summed up."""
 

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
-from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches
+from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping
 from ..dependency._copies import copies_of
 from ..dependency._reliability import warn_all
 from ..encoders._modality_encoders import ENCODERS, per_modality
@@ -34,18 +34,23 @@ from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
+from ..net._committee import Average
+from ..net._committee_net import MEMBER_RECORDS, CommitteeNet
 from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._inference import evaluate, represent
+from ..net._member_data import MemberDatasets
 from ..net._net import MDMNet
 from ..net._state import NetState
+from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
-from ._critic_imputer import CriticImputer, weighted_means
+from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
+from ._members import Folds, Part, never_trained_on
 from ._parameters import OPTIMIZERS, Parameters
-from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, train_reporting_critic
+from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, scale
 from ._target import check_scoring_callbacks
@@ -59,6 +64,10 @@ MIN_SAMPLES_TO_SPLIT = 100
 # Samples that the reporting critic is trained and calibrated on. With more, the value moves by less than its standard
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
+
+# What belongs to the critics that report, and to folds that members held out.
+REPORTED = ("reporting_critic_", "imputers_")
+OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_")
 
 
 class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator):
@@ -87,8 +96,15 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _n_net_outputs(self) -> int:
         raise NotImplementedError
 
+    # Averages predictions (n_members, B, n_outputs) of the members.
+    _average_members: ClassVar[Average]
+
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
+        raise NotImplementedError
+
+    def _keep_out_of_fold(self, outputs: np.ndarray, rows: np.ndarray, y: np.ndarray, n_passed: int) -> None:
+        """Keep predictions, from outputs (n, n_outputs) for these rows of those passed to fit, and their score."""
         raise NotImplementedError
 
     def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
@@ -162,11 +178,12 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
             samples = self._read(X, y, sample_weight, groups, reset=reset)
-            train, valid = self._split(samples, X_val, y_val)
-            train, valid, finished = self._train(train, valid, reset=reset, max_epochs=self.max_epochs)
+            parts = self._split(samples, X_val, y_val)
+            parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)
             try:
                 if finished:
-                    self._report(train, valid)
+                    self._report(samples, parts)
+                self._predict_out_of_fold(parts, samples.n_passed)
             except KeyboardInterrupt:
                 finished = False
         if not finished:
@@ -184,7 +201,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             self._validate_params()
         with isolated():
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
-            *_, finished = self._train(samples, None, reset=reset, max_epochs=None)
+            parts = [Part(samples, None)] * self._n_members
+            _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
         return self
@@ -193,8 +211,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "reporting_critic_", "imputer_", "_n_features_out"):
+            for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
+            self._n_members = self.n_estimators
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
             self._schema = ModalitySchema() if reader is None else reader()
@@ -204,7 +223,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         else:
             observed = self._schema.read(self, X)
         check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
-        weight = read_weight(sample_weight, len(observed))
+        n_passed = len(observed)
+        weight = read_weight(sample_weight, n_passed)
         groups = read_groups(as_samples(groups), len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
@@ -218,52 +238,81 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
             self.modalities_ = list(self._schema.names)
             self._warn_single_modality()
-        return Samples(observed, y, weight, groups, np.arange(len(observed)))
+        rows = np.arange(len(observed))
+        return Samples(observed, y, weight, groups, rows, rows if used is None else used, n_passed)
 
-    def _split(self, samples: Samples, X_val: Any, y_val: Any) -> tuple[Samples, Samples | None]:
-        """Training samples, and those that decide when to stop: passed, held out, or none."""
+    def _split(self, samples: Samples, X_val: Any, y_val: Any) -> list[Part]:
+        """What each member is trained on, and what decides when it stops: passed, held out, or nothing."""
         if (X_val is None) != (y_val is None):
             given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
+        wants_split = X_val is None and self._wants_split(len(samples.y))
+        if self.cv is not None and not wants_split:
+            given = "X_val" if X_val is not None else "early_stopping=False"
+            raise ValueError(f"cv says what to hold out, and with {given} nothing is. Leave out one of the two.")
         if X_val is not None:
             observed = self._schema.read(self, X_val)
             check_validation_size(len(observed), y_val)
             check_beside(observed.index, "X_val", y_val=y_val)
             y_val = self._read_target(y_val, len(observed), reset=False)
             weight = self._target_weight(y_val, None, reset=False)
-            return samples, Samples(observed, y_val, weight, None, np.arange(len(observed)))
-        if not self._wants_split(len(samples.y)):
-            return samples, None
-        rows, held_out = validation_split(
-            len(samples.y),
-            self.validation_fraction,
+            rows = np.arange(len(observed))
+            return [Part(samples, Samples(observed, y_val, weight, None, rows, rows, len(rows)))] * self._n_members
+        if not wants_split:
+            return [Part(samples, None)] * self._n_members
+        if self._n_members == 1 and self.cv is None:
+            splits = [
+                validation_split(
+                    len(samples.y),
+                    self.validation_fraction,
+                    self._seed,
+                    groups=samples.groups,
+                    stratify=self._stratify(samples.y),
+                )
+            ]
+        else:
+            splits = self._member_splits(samples)
+        return [Part(samples.take(train), samples.take(held_out)) for train, held_out in splits]
+
+    def _member_splits(self, samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
+        splits = splits_of_members(
+            self._n_members,
+            samples.n_passed,
             self._seed,
+            rows=samples.passed,
+            cv=self.cv,
             groups=samples.groups,
-            stratify=self._stratify(samples.y),
+            classes=self._stratify(samples.y),
         )
-        return samples.take(rows), samples.take(held_out)
+        held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
+        if hasattr(self, "_folds") and self._folds.held_out.shape[1] == len(splits) and self.cv is None:
+            # In a warm start, no member may be trained on what its stopping was decided by.
+            held_out = self._folds.kept(arrays, held_out, samples.groups)
+            splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
+        self._folds = Folds(arrays, held_out)
+        return splits
 
     def _wants_split(self, n_samples: int) -> bool:
         if self.early_stopping == "auto":
-            return n_samples >= MIN_SAMPLES_TO_SPLIT
+            return self.cv is not None or n_samples >= MIN_SAMPLES_TO_SPLIT
         return bool(self.early_stopping)
 
     def _train(
-        self, train: Samples, valid: Samples | None, *, reset: bool, max_epochs: int | None
-    ) -> tuple[Samples, Samples | None, bool]:
+        self, samples: Samples, parts: list[Part], *, reset: bool, max_epochs: int | None
+    ) -> tuple[list[Part], bool]:
         """Train the net, a new one on reset, for at most so many epochs; None makes the one epoch of a partial_fit.
 
         Returns the samples as the module prepared them, and whether training came to its end before a Ctrl-C.
         """
+        trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
         if reset:
-            self._fit_scaling(train)
-            with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
-                self.net_ = self._build_net(train.X)
+            self._fit_scaling(trained_on)
+            self.net_ = self._build_net(samples.X)
         before = None if reset else NetState(self.net_)
         try:
-            train, valid = self._prepared_samples(train, valid)
-            finished = self._run_net(*self._datasets(train, valid), max_epochs)
-            self._summarize(train.X, whole=reset or max_epochs is not None)
+            parts = self._prepared_parts(parts)
+            finished = self._run_net(*self._datasets(parts), max_epochs)
+            self._summarize(parts[0].train.X, whole=reset or max_epochs is not None)
         except BaseException:
             if before is None:
                 del self.net_
@@ -271,52 +320,62 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 before.restore()  # one bad batch must not cost what was learned before
             raise
         # The critic of an earlier net reads representations that are no longer made.
-        self.__dict__.pop("reporting_critic_", None)
-        self.__dict__.pop("imputer_", None)
+        for name in (*REPORTED, *OUT_OF_FOLD):
+            self.__dict__.pop(name, None)
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
-            self._warn_idle_term(train)
-        return train, valid, finished
+            self._warn_idle_term(trained_on)
+        return parts, finished
 
-    def _report(self, train: Samples, valid: Samples | None) -> None:
-        """Train the critic that reports dependency on what the net was trained on, if that is enough."""
+    def _report(self, samples: Samples, parts: list[Part]) -> None:
+        """Train the critics that report dependency on what the members were trained on, if that is enough."""
         if self.lam == 0 or len(self.modalities_) == 1:
             return
-        part = self._some_complete(train, MAX_REPORT_TRAINING)
-        z, groups, held_out = self._represent(train.X, part.rows), part.groups, None
-        arrays, rows = list(train.X.arrays.values()), part.rows
-        if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
-            # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
-            unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
-            held_out = np.repeat([False, True], [len(part.rows), len(unseen.rows)])
-            z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
-            if valid.X is train.X:
-                rows = np.r_[rows, unseen.rows]
-            else:
-                others = valid.X.arrays.values()
-                arrays = [_one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
-                rows = np.arange(len(rows) + len(unseen.rows))
-            if groups is not None:
-                groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
+        train, valid = parts[0].train, parts[0].valid
+        held_out: list[np.ndarray | None]
+        if self._n_members > 1 and hasattr(self, "_folds"):
+            part = self._some_complete(replace(samples, X=train.X), MAX_REPORT_TRAINING + MAX_REPORT_CALIBRATION)
+            z, groups, rows = self._represent(train.X, part.rows), part.groups, part.rows
+            arrays, n_candidates = list(train.X.arrays.values()), len(rows)
+            held_out = []
+            for member in parts:
+                unseen = ~np.isin(rows, member.train.rows)
+                held_out.append(unseen if MIN_UNSEEN_ROWS <= unseen.sum() < len(rows) else None)
+        else:
+            part = self._some_complete(train, MAX_REPORT_TRAINING)
+            z, groups, held_out = self._represent(train.X, part.rows), part.groups, [None] * self._n_members
+            arrays, rows, n_candidates = list(train.X.arrays.values()), part.rows, len(part.rows)
+            if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
+                # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
+                unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
+                held_out = [np.repeat([False, True], [len(part.rows), len(unseen.rows)])] * self._n_members
+                z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
+                if valid.X is train.X:
+                    rows = np.r_[rows, unseen.rows]
+                else:
+                    others = valid.X.arrays.values()
+                    arrays = [_one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
+                    rows = np.arange(len(rows) + len(unseen.rows))
+                if groups is not None:
+                    groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
         copies = copies_of(arrays, rows, groups)
         updates = sum(row.get("train_batch_count", 0) for row in self.history_[len(self.history_) - self._epochs_run :])
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
             # values of nonlinear dependency by up to a tenth.
-            self.reporting_critic_ = train_reporting_critic(
+            self._train_reporting_critics(
                 z,
                 groups=groups,
                 copies=copies,
                 held_out=held_out,
                 n_updates=min(max(1, updates // 5), DEPENDENCY_UPDATES),
                 thrifty=True,
-                seed=self._seed,
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
         own = valid is None or valid.X is train.X or copies_of(train.X.arrays.values(), part.rows, None).found
         if own:  # not only of training samples that were passed as X_val
             warn_all(copies.warnings, stacklevel=4)
-        self._keep_candidates(train.X, part.rows, [values[: len(part.rows)] for values in z])
+        self._keep_candidates(train.X, part.rows, [values[:n_candidates] for values in z])
 
     def _some_complete(self, samples: Samples, most: int) -> Samples:
         """Samples with every modality, at most so many of them."""
@@ -343,26 +402,40 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
-        prepare = getattr(self.net_.fusion_module_, "prepare", None)
+        prepare = getattr(self._member_nets()[0].fusion_module_, "prepare", None)
         if prepare is None:
             return X
         with isolated():
             prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
         return replace(X, arrays={name: prepared[self._keys[name]] for name in X.names})
 
-    def _prepared_samples(self, train: Samples, valid: Samples | None) -> tuple[Samples, Samples | None]:
-        X = self._prepared(train.X)
-        if valid is not None:
-            valid = replace(valid, X=X if valid.X is train.X else self._prepared(valid.X))
-        return replace(train, X=X), valid
+    def _prepared_parts(self, parts: list[Part]) -> list[Part]:
+        prepared: dict[int, Observed] = {}
+        for samples in (samples for part in parts for samples in (part.train, part.valid) if samples is not None):
+            if id(samples.X) not in prepared:
+                prepared[id(samples.X)] = self._prepared(samples.X)
+        return [
+            Part(
+                replace(part.train, X=prepared[id(part.train.X)]),
+                None if part.valid is None else replace(part.valid, X=prepared[id(part.valid.X)]),
+            )
+            for part in parts
+        ]
 
-    def _datasets(self, train: Samples, valid: Samples | None) -> tuple[MaskedDataset, MaskedDataset | None]:
+    def _datasets(self, parts: list[Part]) -> tuple[Any, Any]:
         """What the net is trained and validated on; parts of one X share its memory."""
-        batch = self._to_batch(train.X, self.net_.dtype)
-        if valid is None:
-            return self._dataset(batch, train), None
-        other = batch if valid.X is train.X else self._to_batch(valid.X, self.net_.dtype)
-        return self._dataset(batch, train), self._dataset(other, valid)
+        batches: dict[int, Batch] = {}
+
+        def dataset(samples: Samples) -> MaskedDataset:
+            if id(samples.X) not in batches:
+                batches[id(samples.X)] = self._to_batch(samples.X, self.net_.dtype)
+            return self._dataset(batches[id(samples.X)], samples)
+
+        train = [dataset(part.train) for part in parts]
+        valid = [dataset(part.valid) for part in parts if part.valid is not None]
+        if self._n_members == 1:
+            return train[0], valid[0] if valid else None
+        return MemberDatasets(train), MemberDatasets(valid) if valid else None
 
     def _dataset(self, batch: Batch, samples: Samples) -> MaskedDataset:
         dtype = self.net_.dtype
@@ -421,7 +494,11 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             if "fused" in accepted:
                 options["optimizer__fused"] = True
         # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
-        net = MDMNet(
+        net: Callable[..., MDMNet] = MDMNet
+        if self._n_members > 1:
+            seeds = np.random.SeedSequence(self._seed).generate_state(self._n_members).tolist()
+            net = functools.partial(CommitteeNet, seeds=seeds, average=type(self)._average_members)
+        built = net(
             functools.partial(build_module, fusion),
             self._criterion(),
             module__shapes={self._keys[name]: array.shape[1:] for name, array in X.arrays.items()},
@@ -441,17 +518,19 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             device=device,
             **options,
         )
-        return net.initialize()
+        with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
+            return built.initialize()
 
-    def _run_net(self, train: MaskedDataset, valid: MaskedDataset | None, max_epochs: int | None) -> bool:
+    def _run_net(self, train: Any, valid: Any, max_epochs: int | None) -> bool:
         """Run the epochs of the net; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
         if max_epochs is not None:
             stops = valid is not None and self.early_stopping is not False
+            stopping = EarlyStopping if self._n_members == 1 else MemberStopping
             callbacks.append(
-                EarlyStopping(
+                stopping(
                     # Of the standardised targets, so that their units do not decide when to stop.
                     monitor="valid_loss" if stops else "train_scaled_task_loss",
                     patience=self.n_iter_no_change,
@@ -463,7 +542,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 callbacks.append(EpochProgress(epochs, type(self).__name__))
         net.callbacks = callbacks
         net.verbose = int(self.verbose > 1)
-        net.callbacks__print_log = PrintLog() if net.verbose else None
+        net.callbacks__print_log = PrintLog(keys_ignored=MEMBER_RECORDS) if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
         for name in ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size"):
@@ -531,9 +610,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self, "net_")
         observed = self._read_later(X)
         if self.missing == "critic" and not observed.complete.all():
-            imputer = self._imputer(observed.complete)
-            evaluate_part = functools.partial(self._evaluate, output=output)
-            values = imputer.evaluate(evaluate_part, self._represent, observed, average)
+            self._check_imputers(observed.complete)
+            members = [self._member_outputs(k, observed, output, average) for k in range(self._n_members)]
+            values = self._combined(members, output)
         else:
             values = self._evaluate(observed, output)
         finite = np.isfinite(values).all(axis=1)
@@ -547,6 +626,46 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
     def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
         return evaluate(self.net_, X, self._to_batch, output)
+
+    def _member_nets(self) -> list[MDMNet]:
+        return getattr(self.net_, "members_", [self.net_])
+
+    def _member_outputs(
+        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
+    ) -> np.ndarray:
+        """Outputs of one member, which completes samples as its own critic says if that is asked for."""
+        net = self._member_nets()[k]
+        apply = functools.partial(evaluate, net, to_batch=self._to_batch, output=output)
+        if self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
+            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, self._to_batch), X, average)
+        return apply(X)
+
+    def _combined(self, outputs: list[np.ndarray], output: Literal["prediction", "fused"]) -> np.ndarray:
+        """Outputs of the committee from those of its members, (n, k) each."""
+        if output == "fused" or len(outputs) == 1:
+            return np.concatenate(outputs, axis=1)
+        n, m = len(outputs[0]), len(outputs)
+        runs = np.stack(outputs, axis=1).reshape(n * m, -1)
+        return self._average_outputs(runs, np.full((n * m, 1), 1 / m), np.arange(0, n * m, m))
+
+    def _predict_out_of_fold(self, parts: list[Part], n_passed: int) -> None:
+        """Predict each sample by the members that held it out."""
+        if self._n_members == 1 or not hasattr(self, "_folds"):
+            return
+        outputs, owners = [], []
+        for k, part in enumerate(parts):
+            assert part.valid is not None
+            outputs.append(
+                self._member_outputs(k, part.valid.X.take(part.valid.rows), "prediction", self._average_outputs)
+            )
+            owners.append(part.valid)
+        rows = np.concatenate([owner.passed for owner in owners])
+        order = np.argsort(rows, kind="stable")
+        found, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
+        weights = np.repeat(1 / counts, counts)[:, None]
+        values = self._average_outputs(np.concatenate(outputs)[order], weights, starts)
+        y = np.concatenate([owner.y for owner in owners])[order][starts]
+        self._keep_out_of_fold(values, found, y, n_passed)
 
     def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Representations (n, k_m) of X, or of some rows of it, by modality."""
@@ -564,15 +683,14 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _read_later(self, X: Any) -> Observed:
         return self._prepared(self._schema.read(self, X))
 
-    def _imputer(self, complete: np.ndarray) -> CriticImputer:
-        if not hasattr(self, "imputer_"):
+    def _check_imputers(self, complete: np.ndarray) -> None:
+        if not hasattr(self, "imputers_"):
             raise ValueError(
                 f"{int((~complete).sum())} of {len(complete)} samples lack a modality, and there is no critic, or no "
                 'training sample, for missing="critic" to complete them with. fit provides both with this setting, '
                 "lam > 0 and enough samples that have every modality; partial_fit never does. Call fit_dependency(X) "
                 'with training data first, or set_params(missing="mean").'
             )
-        return self.imputer_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

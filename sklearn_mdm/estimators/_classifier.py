@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from ..net._committee import mean_probability
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._target import check_target, scored_target
@@ -43,6 +44,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     <shared attributes, in _parameters.py>
     classes_ : array of shape (n_classes,)
         Class labels.
+    oof_decision_function_ : array of shape (n_samples, n_classes)
+        Probabilities of every training sample by the members that held it out, NaN where there is none; absent like
+        ``oof_score_``. (The name is that of scikit-learn's forests.)
 
     See Also
     --------
@@ -69,6 +73,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     """
 
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
+
+    _average_members = staticmethod(mean_probability)
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
@@ -234,6 +240,11 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         criterion: Any = torch.nn.CrossEntropyLoss(reduction="none")
         criterion.log_scale = (1.0,)
         return criterion
+
+    def _keep_out_of_fold(self, outputs: np.ndarray, rows: np.ndarray, y: np.ndarray, n_passed: int) -> None:
+        self.oof_decision_function_ = np.full((n_passed, len(self.classes_)), np.nan)
+        self.oof_decision_function_[rows] = softmax(outputs, axis=1)
+        self.oof_score_ = float((outputs.argmax(axis=1) == y).mean())
 
     def _n_net_outputs(self) -> int:
         return len(self.classes_)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..critic._negatives import offset_indices
 from ..dependency._copies import copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
+from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
 from ..exceptions import SingleModalityWarning
 from ..inputs._containers import as_samples
@@ -20,7 +21,8 @@ from ..inputs._observed import Observed
 from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
-from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic
+from ._members import Folds
+from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic, train_reporting_critics
 from ._samples import Samples
 
 
@@ -32,12 +34,14 @@ class DependencyMixin:
 
     modalities_: list
     net_: Any
-    reporting_critic_: TrainedCritic
-    imputer_: CriticImputer
+    reporting_critic_: TrainedCritic | MemberCritics
+    imputers_: list[CriticImputer]
     dependency_curve_: list[float]
     lam: float
     missing: Literal["mean", "token", "skip", "critic"]
     _seed: int
+    _n_members: int
+    _folds: Folds
     _epochs_run: int
 
     def _read_later(self, X: Any) -> Observed:
@@ -80,22 +84,40 @@ class DependencyMixin:
         if groups is not None:
             groups = groups[rows]
         copies = copies_of(observed.arrays.values(), rows, groups)
-        self.reporting_critic_ = train_reporting_critic(
-            z, groups=groups, copies=copies, n_updates=DEPENDENCY_UPDATES, seed=self._seed
-        )
+        none: list[np.ndarray | None] = [None] * self._n_members
+        self._train_reporting_critics(z, groups=groups, copies=copies, held_out=none, n_updates=DEPENDENCY_UPDATES)
         warn_all(copies.warnings, stacklevel=2)
         self._keep_candidates(observed, rows, z)
         return self
 
+    def _train_reporting_critics(
+        self, z: list[np.ndarray], *, held_out: list[np.ndarray | None], **options: Any
+    ) -> None:
+        """Train a critic on the representations of each member, which z has side by side."""
+        if self._n_members == 1:
+            self.reporting_critic_ = train_reporting_critic(z, held_out=held_out[0], seed=self._seed, **options)
+            return
+        self.reporting_critic_ = train_reporting_critics(
+            [self._of_member(z, k) for k in range(self._n_members)], held_out=held_out, seed=self._seed, **options
+        )
+
+    def _of_member(self, z: list[np.ndarray], k: int) -> list[np.ndarray]:
+        """Representations of one member."""
+        return [np.split(part, self._n_members, axis=1)[k] for part in z]
+
     def _keep_candidates(self, X: Observed, rows: np.ndarray, z: list[np.ndarray]) -> None:
         """Keep some of the complete rows, whose representations are z, for ``missing="critic"``."""
-        self.__dict__.pop("imputer_", None)
+        self.__dict__.pop("imputers_", None)
         if self.missing != "critic":
             return
         chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
-        self.imputer_ = CriticImputer(
-            self.reporting_critic_, [part[chosen] for part in z], X.take(rows[chosen]), seed=self._seed
-        )
+        critics = getattr(self.reporting_critic_, "critics", [self.reporting_critic_])
+        self.imputers_ = [
+            CriticImputer(
+                critic, self._of_member([part[chosen] for part in z], k), X.take(rows[chosen]), seed=self._seed
+            )
+            for k, critic in enumerate(critics)
+        ]
 
     def _read_modalities(self, X: Any) -> Observed:
         check_is_fitted(self, "net_")

@@ -30,6 +30,8 @@ class Parameters:
     measure: str | Measure = "kl"
     lam: float = 0.03
     unroll: int = 1
+    n_estimators: int = 1
+    cv: Any = None
     modalities: Mapping[Any, Any] | None = None
     missing: Literal["mean", "token", "skip", "critic"] = "mean"
     modality_dropout: float = 0.0
@@ -58,6 +60,8 @@ class Parameters:
         "measure": "no_validation",
         "lam": [Interval(Real, 0, None, closed="left")],
         "unroll": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "cv": ["cv_object"],
         "modalities": [Mapping, None],
         "missing": [StrOptions({"mean", "token", "skip", "critic"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -101,6 +105,14 @@ lam : float, default=0.03
     Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
 unroll : int, default=1
     Critic updates before each update of the model.
+n_estimators : int, default=1
+    Members of the committee: networks that differ in their seeds and in the fold of the samples that each holds out to
+    stop on. Predictions are averages over them. See :doc:`/user_guide/committee`.
+cv : int, splitter or iterable of splits, default=None
+    What holds out samples for the members: a number of folds or, for time series and blocks, a splitter of
+    :mod:`sklearn.model_selection`, whose folds the members share out. None makes as many folds as there are members,
+    stratified by class, of whole groups where ``groups`` are passed to ``fit``; with one member it leaves that to
+    ``validation_fraction``.
 modalities : dict of name to column selector, default=None
     For a 2-D X: which columns belong to which modality. Selectors are those of
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
@@ -134,10 +146,12 @@ max_epochs : int, default=100
     Most passes over the training samples.
 early_stopping : bool or "auto", default="auto"
     Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-    return to the best epoch. ``"auto"`` does so from 100 samples on. Without it, training stops when the training loss
-    no longer falls. ``X_val`` takes the place of the held-out samples.
+    return to the best epoch. ``"auto"`` does so from 100 samples on, or where ``cv`` is given. Without it, training
+    stops when the training loss no longer falls. ``X_val`` takes the place of the held-out samples. In a committee each
+    member stops for itself, on its own fold.
 validation_fraction : float, default=0.15
-    Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``.
+    Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
+    members of a committee hold out folds instead.
 n_iter_no_change : int, default=10
     Epochs without an improvement by ``tol`` before training stops.
 tol : float, default=1e-4
@@ -149,9 +163,10 @@ device : str or torch.device, default="auto"
     ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
     elsewhere single precision.
 warm_start : bool, default=False
-    Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay. Changed
-    parameters of the system, measure, loss and optimizer class are not taken up; learning rates, weight decay, ``lam``,
-    ``unroll``, ``n_negatives``, ``modality_dropout``, ``batch_size`` and those of stopping are.
+    Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and samples that
+    were in it keep their folds. Changed parameters of the system, measure, loss, optimizer class and number of members
+    are not taken up; learning rates, weight decay, ``lam``, ``unroll``, ``n_negatives``, ``modality_dropout``,
+    ``batch_size`` and those of stopping are.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
     for bit on one machine with one thread count. Global generators are left alone.
@@ -161,7 +176,7 @@ verbose : int, default=0
 
 PARTS["shared attributes, in _parameters.py"] = """
 net_ : MDMNet
-    The trained skorch net.
+    The trained skorch net. In a committee its ``module_.members`` are the networks of all members.
 modalities_ : list
     Modality names, sorted.
 n_features_in_ : int
@@ -173,9 +188,11 @@ feature_names_in_ : array of str
 scalers_ : dict of name to StandardScaler
     Scaling of each modality; empty with ``standardize=False``.
 n_iter_ : int
-    Number of epochs that were run.
+    Number of epochs that were run, by the member that ran the most.
 history_ : skorch.history.History
-    Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped.
+    Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped. A committee has means over the
+    members that were still trained, and a list with the value of every member, NaN for those that had stopped, under
+    the name with ``_of_members``.
 loss_curve_ : list of float
     Task loss on the training samples at each epoch: in nats for a classifier, in the units of y for a regressor
     (squared, for the squared error).
@@ -184,10 +201,13 @@ validation_loss_curve_ : list of float
 dependency_curve_ : list of float
     Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
 reporting_critic_ : object
-    The critic behind ``dependency_score``; absent at ``lam=0`` until ``fit_dependency``.
-imputer_ : object
-    The training samples, 256 at most, that ``missing="critic"`` completes others with; absent without that, and
-    wherever there is no ``reporting_critic_``.
+    The critic behind ``dependency_score``, or that of every member; absent at ``lam=0`` until ``fit_dependency``.
+imputers_ : list of object
+    For every member the training samples, 256 at most, that ``missing="critic"`` completes others with; absent without
+    that, and wherever there is no ``reporting_critic_``.
+oof_score_ : float
+    Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
+    committee held out folds.
 """
 
 PARTS["shared notes and references, in _parameters.py"] = """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
+from ..net._committee import mean_prediction
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._scaling import moderate, standardize
@@ -49,6 +52,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         Scaling of y.
     n_outputs_ : int
         Number of targets.
+    oof_prediction_ : array of shape (n_samples,) or (n_samples, n_outputs)
+        Prediction of every training sample by the members that held it out, NaN where there is none; absent like
+        ``oof_score_``.
 
     See Also
     --------
@@ -80,6 +86,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     """
 
     loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error"
+
+    _average_members = staticmethod(mean_prediction)
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
@@ -120,10 +128,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             In the floating type of X.
         """
         prediction, dtype = self._apply(X)
-        if self.target_scaler_ is not None:
-            # As inverse_transform, whose validation takes longer than the prediction of a row.
-            prediction = prediction * self.target_scaler_.scale_ + self.target_scaler_.mean_
-        prediction = prediction.astype(dtype, copy=False)
+        prediction = self._in_units_of_y(prediction).astype(dtype, copy=False)
         return prediction.ravel() if self._single_target else prediction
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -174,12 +179,25 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return (y if self.target_scaler_ is None else standardize(self.target_scaler_, y)).astype(dtype)
 
+    def _in_units_of_y(self, outputs: np.ndarray) -> np.ndarray:
+        if self.target_scaler_ is None:
+            return outputs
+        # As inverse_transform, whose validation takes longer than the prediction of a row.
+        return outputs * self.target_scaler_.scale_ + self.target_scaler_.mean_
+
     def _criterion(self) -> torch.nn.Module:
         cls, power = _LOSSES[self.loss]
         criterion: Any = cls(reduction="none")
         scale = np.ones(self.n_outputs_) if self.target_scaler_ is None else self.target_scaler_.scale_
         criterion.log_scale = tuple((scale**power).tolist())
         return criterion
+
+    def _keep_out_of_fold(self, outputs: np.ndarray, rows: np.ndarray, y: np.ndarray, n_passed: int) -> None:
+        values = self._in_units_of_y(outputs)
+        prediction = np.full((n_passed, self.n_outputs_), np.nan)
+        prediction[rows] = values
+        self.oof_prediction_ = prediction.ravel() if self._single_target else prediction
+        self.oof_score_ = float(r2_score(y, values)) if len(y) > 1 else math.nan
 
     def _n_net_outputs(self) -> int:
         return self.n_outputs_

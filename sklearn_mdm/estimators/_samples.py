@@ -30,6 +30,10 @@ class Samples:
         Their groups.
     rows : array of int of shape (n_rows,)
         Their positions in X.
+    passed : array of int of shape (n_rows,)
+        Their positions in what was passed: X lacks samples of zero weight.
+    n_passed : int
+        Number of samples that were passed.
     """
 
     X: Observed
@@ -37,6 +41,8 @@ class Samples:
     weight: np.ndarray | None
     groups: np.ndarray | None
     rows: np.ndarray
+    passed: np.ndarray
+    n_passed: int
 
     def take(self, part: np.ndarray) -> Samples:
         """Return some of the rows."""
@@ -46,6 +52,8 @@ class Samples:
             None if self.weight is None else self.weight[part],
             None if self.groups is None else self.groups[part],
             self.rows[part],
+            self.passed[part],
+            self.n_passed,
         )
 
     @property

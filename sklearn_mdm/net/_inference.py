@@ -29,9 +29,15 @@ _copies: WeakKeyDictionary[nn.Module, _Double] = WeakKeyDictionary()
 
 
 @isolated()
-def evaluate(net: Any, X: Observed, to_batch: ToBatch, output: Literal["prediction", "fused"]) -> np.ndarray:
-    """Outputs of the module for X, (n, n_outputs), or its fused representations, (n, k)."""
-    return _apply(net, X, None, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
+def evaluate(
+    net: Any,
+    X: Observed,
+    to_batch: ToBatch,
+    output: Literal["prediction", "fused"],
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Outputs of the module for X, or some rows of it, (n, n_outputs), or its fused representations, (n, k)."""
+    return _apply(net, X, rows, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
 
 
 @isolated()

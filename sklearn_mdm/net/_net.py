@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -271,7 +271,8 @@ class MDMNet(NeuralNet):
         parts = (
             "generators_",
             "term_active_",
-            "critic_batches_",
+            "critic_data_",
+            "critic_rows_",
             "draws_",
             "intercept_",
             "critic_parameters_",
@@ -283,7 +284,7 @@ class MDMNet(NeuralNet):
 
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""
-        self.term_active_, self.critic_batches_ = False, None
+        self.term_active_, self.critic_rows_ = False, None
         if not self.lam or len(self.fusion_module_.code_dims) == 1:
             return
         data, rows = _rows_of(dataset)
@@ -291,9 +292,9 @@ class MDMNet(NeuralNet):
             rows = rows[data.complete[rows]]
         self.term_active_ = len(rows) >= self._fewest_rows
         if self.term_active_ and hasattr(self, "critic_"):
-            self.critic_batches_ = self._shuffled(data.batch, rows)
+            self.critic_data_, self.critic_rows_ = data, self._shuffled(rows)
 
-    def _shuffled(self, batch: Callable[[Tensor], Batch], rows: Tensor) -> Iterator[Batch]:
+    def _shuffled(self, rows: Tensor) -> Iterator[Tensor]:
         """Batches of these rows without end, reshuffled after every pass."""
         size = len(rows) if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), len(rows))
         generator = self.generators_["critic_batches"]
@@ -301,7 +302,7 @@ class MDMNet(NeuralNet):
             order = rows[torch.randperm(len(rows), generator=generator)]
             # Whole batches only: a remainder would be a noisier objective at the same step size.
             for start in range(0, len(rows) - size + 1, size):
-                yield batch(order[start : start + size])
+                yield order[start : start + size]
 
     @property
     def _fewest_rows(self) -> int:
@@ -332,10 +333,12 @@ class MDMNet(NeuralNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` critic updates, then one model update."""
         self._set_training(True)
-        if self.critic_batches_ is not None:
+        if self.critic_rows_ is not None:
             self._learn_critic(True)
             for _ in range(self.unroll):
-                self._critic_step(next(self.critic_batches_))
+                self.optimizer_critic_.zero_grad(set_to_none=True)
+                self._critic_gradient(next(self.critic_rows_))
+                self.optimizer_critic_.step()
             self._learn_critic(False)  # the model step passes gradients through T, not to it
         if not self.pending_:
             self._zero_grad_optimizer(set_to_none=True)
@@ -358,15 +361,13 @@ class MDMNet(NeuralNet):
     def _drawing(self, stream: str) -> AbstractContextManager[None]:
         return drawing_from(self.draws_[stream], intercept=self.intercept_)
 
-    def _critic_step(self, batch: Batch) -> None:
-        batch = self._on_device(batch)
-        self.optimizer_critic_.zero_grad(set_to_none=True)
+    def _critic_gradient(self, rows: Tensor) -> None:
+        batch = self._on_device(self.critic_data_.batch(rows))
         with self._drawing("critic"):
             with torch.no_grad():
                 z = self.fusion_module_.represent(batch.X, batch.mask)
             objective = self._critic_objective(list(z.values()))
         (-objective).backward()
-        self.optimizer_critic_.step()
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Task loss minus ``lam`` times dependency of a batch, and its gradient."""
@@ -385,7 +386,8 @@ class MDMNet(NeuralNet):
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
-        self._record(loss, task, self._logged(task, output.prediction, yi, Xi), dependency, len(Xi))
+        logged = self._logged(task, output.prediction, yi, Xi)
+        self._record(len(Xi), loss.item(), task.item(), logged, None if dependency is None else dependency.item())
         return {"loss": loss, "y_pred": output.prediction}
 
     def _update_module(self, batch: Any) -> None:
@@ -479,13 +481,16 @@ class MDMNet(NeuralNet):
             output = self.module_(Xi.X, Xi.mask)
             loss = self.get_loss(output.prediction, yi, X=Xi, training=False)
             logged = self._logged(loss, output.prediction, yi, Xi)
+        self._record_validation(len(Xi), loss.item(), logged)
+        return {"loss": loss, "y_pred": output.prediction}
+
+    def _record_validation(self, n: int, task: float, logged: float) -> None:
         if not math.isfinite(logged):
             raise FloatingPointError(
                 f"non-finite task loss ({logged}) on the validation samples in epoch {len(self.history)}. Look for "
                 "extreme values in them, or try a smaller lr."
             )
-        self.totals_["valid"].add(len(Xi), logged=logged)
-        return {"loss": loss, "y_pred": output.prediction}
+        self.totals_["valid"].add(n, task=task, logged=logged)
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
         """Task loss, averaged over samples by their weight and over outputs evenly.
@@ -517,19 +522,17 @@ class MDMNet(NeuralNet):
             losses = self.criterion_(y_pred, y_true.to(y_pred.device))
             return _reduce(losses * losses.new_tensor(scale), X).item()
 
-    def _record(self, loss: Tensor, task: Tensor, logged: float, dependency: Tensor | None, n: int) -> None:
-        terms = {"task": task.item(), "logged": logged}
-        if dependency is not None:
-            terms["dependency"] = dependency.item()
-        if not math.isfinite(loss.item()):
-            named = {"task loss": terms["task"], "dependency term": terms.get("dependency", 0.0)}
+    def _record(self, n: int, loss: float, task: float, logged: float, dependency: float | None) -> None:
+        if not math.isfinite(loss):
+            named = {"task loss": task, "dependency term": dependency or 0.0}
             culprits = [f"{name} ({value})" for name, value in named.items() if not math.isfinite(value)]
             raise FloatingPointError(
                 f"non-finite {' and '.join(culprits) or 'penalty of the fusion module'} in epoch "
                 f"{len(self.history)}. Try a smaller lr"
                 f"{', critic_lr or lam' if dependency is not None else ''}, or look for extreme values in X and y."
             )
-        self.totals_["train"].add(n, **terms)
+        terms = {} if dependency is None else {"dependency": dependency}
+        self.totals_["train"].add(n, task=task, logged=logged, **terms)
 
     # -- inference ---------------------------------------------------------------------------------------------------
 

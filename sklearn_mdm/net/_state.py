@@ -17,8 +17,8 @@ class NetState:
         self.net = net
         self.n_epochs = len(net.history)
         modules = [getattr(net, name + "_") for name in net._modules]
-        self.tensors = [value.detach() for module in modules for value in (*module.parameters(), *module.buffers())]
-        self.values = [value.clone() for value in self.tensors]
+        self.tensors = [value for module in modules for value in (*module.parameters(), *module.buffers())]
+        self.values = [value.detach().clone() for value in self.tensors]
         self.optimizers = [getattr(net, name + "_") for name in net._optimizers]
         self.states = [
             {parameter: _cloned(state) for parameter, state in optimizer.state.items()} for optimizer in self.optimizers
@@ -28,8 +28,9 @@ class NetState:
     def restore(self) -> None:
         """Return to it."""
         del self.net.history[self.n_epochs :]
-        for tensor, value in zip(self.tensors, self.values, strict=True):
-            tensor.copy_(value)
+        with torch.no_grad():
+            for tensor, value in zip(self.tensors, self.values, strict=True):
+                tensor.copy_(value)
         for optimizer, state, groups in zip(self.optimizers, self.states, self.groups, strict=True):
             optimizer.state.clear()
             optimizer.state.update(state)

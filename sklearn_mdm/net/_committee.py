@@ -1,0 +1,142 @@
+"""Several members of one architecture: as one module that predicts, and as one block of memory that is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders._base import Inputs, Masks
+from ..fusion import FusionModule, FusionOutput
+from ..utils._stacking import stack
+
+# From predictions (n_members, B, n_outputs) to those of the committee, (B, n_outputs).
+Average = Callable[[Tensor], Tensor]
+
+
+class Committee(FusionModule):
+    """Predicts what its members predict on average.
+
+    Representations, and fused representations, are those of the members side by side.
+
+    Parameters
+    ----------
+    members : sequence of FusionModule
+        Modules of one architecture.
+    average : callable
+        From predictions (n_members, B, n_outputs) to their average (B, n_outputs).
+    """
+
+    def __init__(self, members: Sequence[FusionModule], average: Average) -> None:
+        super().__init__()
+        self.members: Any = nn.ModuleList(members)
+        self.average = average
+        self.code_dims = {name: len(members) * width for name, width in members[0].code_dims.items()}
+
+    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
+        """Return the representations of all members side by side, member by member."""
+        return self._side_by_side([member.represent(X, mask) for member in self.members])
+
+    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
+        """Return the average prediction, and the representations of all members side by side."""
+        outputs = [member(X, mask) for member in self.members]
+        return FusionOutput(
+            self.average(torch.stack([output.prediction for output in outputs])),
+            torch.cat([output.fused for output in outputs], dim=1),
+            self._side_by_side([output.representations for output in outputs]),
+        )
+
+    def _side_by_side(self, z: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([of_member[name] for of_member in z], dim=1) for name in self.code_dims}
+
+
+class Block:
+    """The trainable parameters of members in one block of memory, a row each, for as long as they are trained.
+
+    What is stacked, the members themselves and the optimizer all read and write this memory: nothing is copied between
+    them. The optimizer holds rows instead of parameters. It must work element by element, and steps over rows whose
+    gradient is None.
+
+    Parameters
+    ----------
+    members : sequence of nn.Module
+        Modules of one architecture.
+    rows : sequence of nn.Parameter
+        What the optimizer holds, one for each member; empty while nothing is packed.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], rows: Sequence[nn.Parameter]) -> None:
+        self.members = members
+        self.rows = rows
+        self.parameters = [[p for p in member.parameters() if p.requires_grad] for member in members]
+        self.places: dict[int, tuple[int, int]] = {}
+        self.values = self.gradients = torch.empty(0)
+        self.packed: list[int] = []
+        end = 0
+        for of_members in zip(*self.parameters, strict=True):
+            start, end = end, end + of_members[0].numel()
+            self.places.update({id(parameter): (start, end) for parameter in of_members})
+
+    def pack(self, members: Sequence[int]) -> Any:
+        """Move the parameters of these members into a block, and return what stacks them."""
+        for k in set(self.packed) - set(members):
+            self._release(k)
+        self.packed = list(members)
+        self.values = torch.stack([torch.cat([p.detach().flatten() for p in self.parameters[k]]) for k in members])
+        self.gradients = torch.zeros_like(self.values)
+        for k, values, gradient in zip(members, self.values, self.gradients, strict=True):
+            self.rows[k].grad = None  # of another shape
+            self.rows[k].data, self.rows[k].grad = values, gradient
+            for parameter in self.parameters[k]:
+                start, end = self.places[id(parameter)]
+                parameter.grad = None
+                parameter.data = values[start:end].view(parameter.shape)
+                parameter.grad = gradient[start:end].view(parameter.shape)
+        return stack([self.members[k] for k in members], self._join)
+
+    def _join(self, tensors: Sequence[Tensor]) -> Tensor:
+        if id(tensors[0]) in self.places:
+            start, end = self.places[id(tensors[0])]
+            shape = (len(tensors), *tensors[0].shape)
+            joined = nn.Parameter(self.values[:, start:end].view(shape))
+            joined.grad = self.gradients[:, start:end].view(shape)
+            return joined
+        joined_buffer = torch.stack([tensor.detach() for tensor in tensors])
+        for tensor, part in zip(tensors, joined_buffer, strict=True):
+            tensor.data = part  # such as a moving average, which steps of one member and of all write
+        return joined_buffer
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        self.gradients.zero_()
+
+    def only(self, members: Sequence[int]) -> None:
+        """Let the next step of the optimizer change these members alone."""
+        for k, gradient in zip(self.packed, self.gradients, strict=True):
+            self.rows[k].grad = gradient if k in members else None
+
+    def release(self) -> None:
+        """Give every member memory of its own again."""
+        for k in self.packed:
+            self._release(k)
+        self.packed, self.values, self.gradients = [], torch.empty(0), torch.empty(0)
+
+    def _release(self, k: int) -> None:
+        self.rows[k].grad = None
+        self.rows[k].data = self.rows[k].data.new_empty(0)
+        for parameter in self.parameters[k]:
+            parameter.grad = None
+            parameter.data = parameter.data.clone()
+
+
+def mean_prediction(predictions: Tensor) -> Tensor:
+    """Average numbers (n_members, B, n_outputs)."""
+    return predictions.mean(0)
+
+
+def mean_probability(logits: Tensor) -> Tensor:
+    """Average probabilities of which these are the logits, (n_members, B, n_classes), as logarithms."""
+    return torch.logsumexp(logits.log_softmax(-1), 0) - math.log(len(logits))

@@ -1,0 +1,92 @@
+"""The fold that each member of a committee holds out."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
+
+# Rows to train on, and rows that are held out.
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def splits_of_members(
+    n_members: int,
+    n_samples: int,
+    seed: int,
+    *,
+    rows: np.ndarray,
+    cv: Any = None,
+    groups: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
+) -> list[Split]:
+    """Return the rows that each member is trained on, and those that it holds out.
+
+    Parameters
+    ----------
+    n_members : int
+        Number of members, and of folds, if there are as many groups; more members than folds go through them again.
+    n_samples : int
+        Number of samples that a splitter is told of.
+    seed : int
+        Seed of the folds.
+    rows : array of int of shape (n_rows,)
+        Which of them there are; what is returned are positions in ``rows``.
+    cv : int, splitter or iterable of splits, default=None
+        Number of the folds, or what makes them.
+    groups : array of shape (n_rows,), default=None
+        Rows of one group are in one fold.
+    classes : array of shape (n_rows,), default=None
+        Class of each row, which folds have in equal parts as far as that goes.
+
+    Raises
+    ------
+    ValueError
+        If there is a single group, or a splitter does not hold out samples that it does not train on, or cuts groups.
+    """
+    if cv is None or isinstance(cv, Integral):
+        splits = _folds(n_members if cv is None else int(cv), len(rows), seed, groups, classes)
+    else:
+        place = np.full(n_samples, -1)
+        place[rows] = np.arange(len(rows))
+        y, units = (None if of_rows is None else of_rows[np.maximum(place, 0)] for of_rows in (classes, groups))
+        found = check_cv(cv).split(np.zeros((n_samples, 1)), np.zeros(n_samples) if y is None else y, units)
+        splits = [tuple(place[part][place[part] >= 0] for part in split) for split in found]  # type: ignore[misc]
+        _check(splits, groups)
+    return [splits[k % len(splits)] for k in range(n_members)]
+
+
+def _folds(n: int, n_samples: int, seed: int, groups: np.ndarray | None, classes: np.ndarray | None) -> list[Split]:
+    units = n_samples if groups is None else len(np.unique(groups))
+    if groups is not None and units < 2:
+        raise ValueError(
+            "every member holds out whole groups, but all samples are in one group. Pass X_val and y_val, or set "
+            "early_stopping=False."
+        )
+    n = min(n, units)
+    options: dict[str, Any] = {"n_splits": n, "shuffle": True, "random_state": seed}
+    # Classes of fewer samples than folds are spread over some of them.
+    stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= n
+    splitter: Any
+    if groups is not None:
+        splitter = StratifiedGroupKFold(**options) if stratified else GroupKFold(**options)
+    else:
+        splitter = StratifiedKFold(**options) if stratified else KFold(**options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")
+        splits = list(splitter.split(np.zeros((n_samples, 1)), classes if stratified else None, groups))
+    return [split for split in splits if len(split[1])]  # a fold of groups may stay empty
+
+
+def _check(splits: list[Split], groups: np.ndarray | None) -> None:
+    if not splits or any(not len(part) for split in splits for part in split):
+        raise ValueError(
+            "cv must give samples to train on and samples to hold out in every fold, and one fold or more."
+        )
+    if any(len(np.intersect1d(*split)) for split in splits):
+        raise ValueError("cv holds out samples that it trains on. Use a splitter whose two parts have none in common.")
+    if groups is not None and any(np.isin(groups[held_out], groups[train]).any() for train, held_out in splits):
+        raise ValueError("cv cuts groups. Use a splitter that keeps them together, such as GroupKFold.")
