@@ -74,6 +74,7 @@ class Block:
         self.parameters = [[p for p in member.parameters() if p.requires_grad] for member in members]
         self.places: dict[int, tuple[int, int]] = {}
         self.values = self.gradients = torch.empty(0)
+        self.joined: list[tuple[nn.Parameter, Tensor]] = []  # what is stacked, and where its gradient goes
         self.packed: list[int] = []
         end = 0
         for of_members in zip(*self.parameters, strict=True):
@@ -87,6 +88,7 @@ class Block:
         self.packed = list(members)
         self.values = torch.stack([torch.cat([p.detach().flatten() for p in self.parameters[k]]) for k in members])
         self.gradients = torch.zeros_like(self.values)
+        self.joined = []
         for k, values, gradient in zip(members, self.values, self.gradients, strict=True):
             self.rows[k].grad = None  # of another shape
             self.rows[k].data, self.rows[k].grad = values, gradient
@@ -102,7 +104,7 @@ class Block:
             start, end = self.places[id(tensors[0])]
             shape = (len(tensors), *tensors[0].shape)
             joined = nn.Parameter(self.values[:, start:end].view(shape))
-            joined.grad = self.gradients[:, start:end].view(shape)
+            self.joined.append((joined, self.gradients[:, start:end].view(shape)))
             return joined
         joined_buffer = torch.stack([tensor.detach() for tensor in tensors])
         for tensor, part in zip(tensors, joined_buffer, strict=True):
@@ -113,6 +115,14 @@ class Block:
         """Set all gradients to zero."""
         self.gradients.zero_()
 
+    def collect(self) -> None:
+        """Add the gradients of what is stacked to those of the members."""
+        found = [(gradient, joined) for joined, gradient in self.joined if joined.grad is not None]
+        if found:
+            torch._foreach_add_([gradient for gradient, _ in found], [joined.grad for _, joined in found])
+        for _, joined in found:
+            joined.grad = None
+
     def only(self, members: Sequence[int]) -> None:
         """Let the next step of the optimizer change these members alone."""
         for k, gradient in zip(self.packed, self.gradients, strict=True):
@@ -122,7 +132,7 @@ class Block:
         """Give every member memory of its own again."""
         for k in self.packed:
             self._release(k)
-        self.packed, self.values, self.gradients = [], torch.empty(0), torch.empty(0)
+        self.packed, self.joined, self.values, self.gradients = [], [], torch.empty(0), torch.empty(0)
 
     def _release(self, k: int) -> None:
         self.rows[k].grad = None

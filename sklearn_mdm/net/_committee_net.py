@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
@@ -290,6 +291,7 @@ class CommitteeNet(MDMNet):
                 index = self._negatives_of(members, len(rows[0]))
                 objective = self.measure_.critic_objective(self.twins_["critic"], z, index)
             (-objective.sum()).backward()
+            self.blocks_["critic"].collect()
         else:
             for member, part in zip(members, rows, strict=True):
                 member._critic_gradient(part)
@@ -312,7 +314,7 @@ class CommitteeNet(MDMNet):
         batch, y = self._on_device(batch), y.to(self.device)
         mask = batch.mask
         if self.modality_dropout:
-            mask = self._drop_modalities_of(members, batch)
+            mask = self._drop_modalities_of(members, batch, rows.sizes)
         with self._drawing_of("module", members):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
@@ -325,23 +327,21 @@ class CommitteeNet(MDMNet):
                 used = torch.stack([value for value in values if value is not None])
                 loss = loss.index_add(0, torch.tensor(present, device=loss.device), used, alpha=-self.lam)
         loss.sum().backward()
+        self.blocks_["module"].collect()
         found = [None if value is None else value.item() for value in values or [None] * len(members)]
         for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, found, strict=True):
             parts[0]._record(*parts[1:])
         weights = loss.new_tensor(rows.sizes) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
 
-    def _drop_modalities_of(self, members: Sequence[MDMNet], batch: Batch) -> dict[Any, Tensor]:
-        masks = [
-            member._drop_modalities(
-                Batch(
-                    {name: x[i] for name, x in batch.X.items()},
-                    None if batch.mask is None else {name: m[i] for name, m in batch.mask.items()},
-                )
-            )
-            for i, member in enumerate(members)
-        ]
-        return {name: torch.stack([mask[name] for mask in masks]) for name in masks[0]}
+    def _drop_modalities_of(
+        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int]
+    ) -> dict[Any, Tensor]:
+        masks = []
+        for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+            seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
+            masks.append(member._drop_modalities(Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)))
+        return {name: pad_sequence([mask[name] for mask in masks], batch_first=True) for name in batch.X}
 
     def _task_losses(
         self, prediction: Tensor, y: Tensor, weight: Tensor | None, sizes: Sequence[int]
