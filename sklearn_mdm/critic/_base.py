@@ -24,6 +24,8 @@ class Inputs(nn.Module):
     leaves inputs as they are: standardised columns.
     """
 
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(self, code_dims: Widths, ball: Literal["unit", "columns"] | None) -> None:
         super().__init__()
         self.code_dims = tuple(code_dims)
@@ -35,33 +37,42 @@ class Inputs(nn.Module):
         if self.bounded and len(set(self.code_dims)) == 1:
             return self._forward_stacked(representations, index)
         z = self.each(representations)
-        joint = torch.cat(z, dim=1)
-        return joint if index is None else torch.cat([joint, torch.cat(gather(z, index), dim=1)])
+        joint = torch.cat(z, dim=-1)
+        return joint if index is None else torch.cat([joint, torch.cat(gather(z, index), dim=-1)], dim=-2)
 
     def each(self, representations: Representations) -> list[Tensor]:
         """Scaled representations, one by one."""
         if not self.bounded:
             return list(representations)
         return [
-            z * (torch.rsqrt(1 + z.square().sum(1, keepdim=True)) * radius)
+            z * (torch.rsqrt(1 + z.square().sum(-1, keepdim=True)) * radius)
             for z, radius in zip(representations, self.radii, strict=True)
         ]
 
     def _forward_stacked(self, representations: Representations, index: Tensor | None) -> Tensor:
         # The same for representations of one width, in a third of the operations: on small batches these are the cost.
         m = len(self.code_dims)
-        z = torch.stack(list(representations), dim=1)  # (B, m, k)
-        z = z * (torch.rsqrt(1 + z.square().sum(2, keepdim=True)) * self.radii[0])
+        z = torch.stack(list(representations), dim=-2)  # (B, m, k)
+        z = z * (torch.rsqrt(1 + z.square().sum(-1, keepdim=True)) * self.radii[0])
+        joint = z.flatten(-2)
         if index is None:
-            return z.flatten(1)
-        cells = (index.T * m + torch.arange(m, device=index.device)).flatten()
-        product = z.flatten(0, 1).index_select(0, cells).view(-1, m * self.code_dims[0])
-        return torch.cat([z.flatten(1), product])
+            return joint
+        cells = (index.mT * m + torch.arange(m, device=index.device)).flatten(-2)
+        product = take(z.flatten(-3, -2), cells).view(*index.shape[:-2], -1, m * self.code_dims[0])
+        return torch.cat([joint, product], dim=-2)
 
 
 def gather(features: Sequence[Tensor], index: Tensor) -> list[Tensor]:
     """Of each modality the rows ``index[j]``: what is encoded of the negatives."""
-    return [f.index_select(0, rows) for f, rows in zip(features, index, strict=True)]
+    return [take(f, rows) for f, rows in zip(features, index.unbind(-2), strict=True)]
+
+
+def take(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows (n,) of x; or of x (K, B, k) the rows (K, n), of each member its own."""
+    if rows.dim() == 1:
+        return x.index_select(0, rows)
+    members = torch.arange(len(x), device=rows.device).unsqueeze(1)
+    return x.flatten(0, 1).index_select(0, (members * x.shape[1] + rows).flatten()).unflatten(0, rows.shape)
 
 
 class PairedCritic(nn.Module):
@@ -138,8 +149,8 @@ class PairedCritic(nn.Module):
         features = self.encode(representations)
         if index is None:
             return self.combine(features)
-        n = len(features[0])
-        rows = torch.cat([torch.arange(n, device=index.device).expand(len(index), n), index], dim=1)
+        n = representations[0].shape[-2]
+        rows = torch.cat([torch.arange(n, device=index.device).expand(*index.shape[:-1], n), index], dim=-1)
         return split(self.combine(gather(features, rows)), n)
 
     def _bounded(self, t: Tensor) -> Tensor:
@@ -148,7 +159,7 @@ class PairedCritic(nn.Module):
 
 def split(t: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """T of n rows, and of the negatives after them."""
-    t_joint, t_product = t.split([n, len(t) - n])
+    t_joint, t_product = t.split([n, t.shape[-1] - n], dim=-1)
     return t_joint, t_product
 
 

@@ -38,6 +38,7 @@ class Critic(PairedCritic):
     (torch.Size([8]), torch.Size([32]))
     """
 
+    member_axis = True  # see utils/_stacking.py
     layers: nn.Sequential
 
     def __init__(
@@ -52,16 +53,16 @@ class Critic(PairedCritic):
 
     def encode(self, representations: Representations) -> list[Tensor]:
         """Return each modality's share in the first layer."""
-        weights = self._first.weight.split(self.code_dims, dim=1)
+        weights = self._first.weight.split(self.code_dims, dim=-1)
         bounded = self.inputs.each(representations)
-        return [nn.functional.linear(z, weight) for z, weight in zip(bounded, weights, strict=True)]
+        return [z @ weight.mT for z, weight in zip(bounded, weights, strict=True)]
 
     @property
     def _first(self) -> Any:
         return self.layers[0]
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
-        return self.layers[1:](sum(features) + self._first.bias).squeeze(1)
+        return self.layers[1:](sum(features) + self._first.bias.unsqueeze(-2)).squeeze(-1)
 
     def silence(self) -> None:
         zero_(self.layers[-1])
@@ -70,5 +71,5 @@ class Critic(PairedCritic):
         """Return T on the rows, or on the rows and on negatives; see :meth:`PairedCritic.forward`."""
         if self.project_first:
             return super().forward(representations, index)
-        t = self._bounded(self.layers(self.inputs(representations, index)).squeeze(1))
-        return t if index is None else split(t, len(representations[0]))
+        t = self._bounded(self.layers(self.inputs(representations, index)).squeeze(-1))
+        return t if index is None else split(t, representations[0].shape[-2])

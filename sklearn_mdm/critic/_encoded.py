@@ -48,6 +48,7 @@ class EncodedCritic(PairedCritic):
     torch.Size([8])
     """
 
+    member_axis = True  # see utils/_stacking.py
     first: Any
     weights: nn.ParameterList
     biases: nn.ParameterList
@@ -86,21 +87,24 @@ class EncodedCritic(PairedCritic):
 
     def encode(self, representations: Representations) -> list[Tensor]:
         """Return each modality's share in h."""
-        z = torch.cat(self.inputs.each(representations), dim=1)
+        z = torch.cat(self.inputs.each(representations), dim=-1)
         if self.training and self.noise:
             z = torch.add(z, randn_like(z), alpha=self.noise)
-        parts = zip(z.split(self.code_dims, 1), (z.square() - 1).split(self.code_dims, 1), strict=True)
-        hidden = torch.stack([first(torch.cat(part, 1)) for first, part in zip(self.first, parts, strict=True)])
-        hidden, share = hidden.split([hidden.shape[2] - self.width, self.width], dim=2)
+        parts = zip(z.split(self.code_dims, -1), (z.square() - 1).split(self.code_dims, -1), strict=True)
+        hidden = torch.stack([first(torch.cat(part, -1)) for first, part in zip(self.first, parts, strict=True)], -3)
+        hidden, share = hidden.split([hidden.shape[-1] - self.width, self.width], dim=-1)
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            hidden = torch.baddbmm(bias, gelu(layer_norm(hidden, hidden.shape[2:])), weight)
-        return list((share + hidden).unbind())
+            hidden = gelu(layer_norm(hidden, hidden.shape[-1:]))
+            # One matrix for each modality, and for each of several members.
+            product = torch.baddbmm(*(part.flatten(0, -3) for part in (bias, hidden, weight)))
+            hidden = product.unflatten(0, hidden.shape[:-2])
+        return list((share + hidden).unbind(-3))
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
         h = features[0]
         for other in features[1:]:
             h = h + other
-        return (self.output(torch.relu(h)) + self.second_order(h.square())).squeeze(1)
+        return (self.output(torch.relu(h)) + self.second_order(h.square())).squeeze(-1)
 
     def silence(self) -> None:
         zero_(self.output)

@@ -59,6 +59,7 @@ class SeparableCritic(_FactoredCritic):
     torch.Size([8])
     """
 
+    member_axis = True  # see utils/_stacking.py
     _own_terms = 1  # the last column of what a modality is encoded to
 
     def _combine(self, features: Sequence[Tensor]) -> Tensor:
@@ -66,8 +67,8 @@ class SeparableCritic(_FactoredCritic):
         for f in features[1:]:
             total, squares = total + f, squares + f.square()
         # All pairs at once: (sum f)^2 - sum f^2 is twice the sum of their products.
-        pairs = (total.square() - squares)[:, : self.k].sum(1) / (2 * math.sqrt(self.k))
-        return pairs + total[:, self.k] + self.bias
+        pairs = (total.square() - squares)[..., : self.k].sum(-1) / (2 * math.sqrt(self.k))
+        return pairs + total[..., self.k] + self.bias.unsqueeze(-1)
 
     def silence(self) -> None:
         """Set the output to zero, from where T can still learn: one modality keeps its features."""
@@ -108,6 +109,8 @@ class MultilinearCritic(_FactoredCritic):
     torch.Size([8, 8, 8])
     """
 
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(
         self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, bound: float | None = None, raw: bool = False
     ) -> None:
@@ -120,17 +123,17 @@ class MultilinearCritic(_FactoredCritic):
         product = features[0]
         for f in features[1:]:
             product = product * f
-        return product.sum(1) / math.sqrt(self.k) + self.bias
+        return product.sum(-1) / math.sqrt(self.k) + self.bias.unsqueeze(-1)
 
     def all_tuples(self, representations: Representations) -> Tensor:
         """Return T of every combination of the rows' modalities, of shape (n_samples,) * n_modalities."""
         features = self.encode(representations)
-        n = len(features[0])
+        n = features[0].shape[-2]
         product = features[0]  # (n ** j, k) after j modalities
         for f in features[1:-1]:
-            product = (product[:, None] * f).flatten(0, 1)
-        t = product @ features[-1].T / math.sqrt(self.k) + self.bias
-        return self._bounded(t.view((n,) * len(features)))
+            product = (product.unsqueeze(-2) * f.unsqueeze(-3)).flatten(-3, -2)
+        t = product @ features[-1].mT / math.sqrt(self.k) + self.bias[..., None, None]
+        return self._bounded(t.view(*t.shape[:-2], *(n,) * len(features)))
 
     def silence(self) -> None:
         """Set the output to zero, from where T can still learn: one modality's features become zero."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
@@ -49,11 +51,20 @@ def offset_indices(
     >>> indices.shape, bool((indices[0] == indices[1]).any())
     (torch.Size([3, 5]), False)
     """
+    return stacked_indices(n_samples, n_modalities, n_sets, [generator])[0]
+
+
+def stacked_indices(
+    n_samples: int, n_modalities: int, n_sets: int, generators: Sequence[torch.Generator | None]
+) -> torch.Tensor:
+    """Return what :func:`offset_indices` does with each generator, (n_generators, n_modalities, n_sets * n_samples)."""
     if n_samples < n_modalities:
         raise ValueError(
             f"{n_samples} samples make no negatives of {n_modalities} modalities: at least as many samples are needed."
         )
-    order = torch.randperm(n_samples, generator=generator)
-    offsets = torch.stack([torch.randperm(n_samples, generator=generator)[:n_modalities] for _ in range(n_sets)], dim=1)
-    positions = (torch.arange(n_samples) + offsets[..., None]) % n_samples  # (m, n_sets, n_samples)
-    return order[positions].reshape(n_modalities, -1)
+    # Of each generator an order, then an order per set whose beginning has the offsets of the modalities.
+    drawn = [[torch.randperm(n_samples, generator=g) for _ in range(1 + n_sets)] for g in generators]
+    order = torch.stack([orders[0] for orders in drawn])
+    offsets = torch.stack([torch.stack([o[:n_modalities] for o in orders[1:]], dim=1) for orders in drawn])
+    positions = (torch.arange(n_samples) + offsets[..., None]) % n_samples  # (n_generators, m, n_sets, n_samples)
+    return order.gather(1, positions.flatten(1)).view(len(order), n_modalities, -1)

@@ -49,6 +49,8 @@ class MLPEncoder(Encoder):
 
 
 class _MLP(nn.Module):
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(self, shape: tuple[int, ...], hidden_dims: Sequence[int], out_dim: int, dropout: float) -> None:
         super().__init__()
         self.pool = len(shape) == 2
@@ -65,6 +67,6 @@ def mean_and_std(x: Tensor, mask: Tensor | None) -> Tensor:
     Where no step was observed they are 0 and 1, those of all steps of a standardised feature.
     """
     weight = step_weights(x, mask).unsqueeze(-1)
-    mean = (x * weight).sum(1)
-    variance = ((x - mean.unsqueeze(1)).square() * weight).sum(1) + (weight.sum(1) == 0)
-    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=1)
+    mean = (x * weight).sum(-2)
+    variance = ((x - mean.unsqueeze(-2)).square() * weight).sum(-2) + (weight.sum(-2) == 0)
+    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], dim=-1)

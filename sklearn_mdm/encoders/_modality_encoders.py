@@ -67,6 +67,8 @@ class ModalityEncoders(nn.Module):
     torch.Size([2, 32])
     """
 
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(
         self,
         shapes: Shapes,
@@ -81,6 +83,7 @@ class ModalityEncoders(nn.Module):
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         self.encoders = nn.ModuleDict()
         self.code_dims: dict[str, int] = {}
+        self.n_axes = {name: len(shape) for name, shape in shapes.items()}  # of one sample
         for name, shape in shapes.items():
             choice = chosen.get(name, "auto")
             if choice == "auto" and len(shape) == 2:
@@ -108,10 +111,11 @@ class ModalityEncoders(nn.Module):
                 z[name] = encoder(X[name])
             else:
                 z[name] = encoder(torch.where(_like(mask[name], X[name]), X[name], 0), mask[name])
-            if getattr(z[name], "shape", ())[1:] != (self.code_dims[name],):
+            rows = X[name].shape[: -self.n_axes[name]]  # (B,), or (K, B) of K members
+            if getattr(z[name], "shape", ())[len(rows) :] != (self.code_dims[name],):
                 raise ValueError(
-                    f"modality {name!r}: its encoder returned {described(z[name])} for {len(X[name])} samples; its "
-                    f"out_dim promises a tensor ({len(X[name])}, {self.code_dims[name]})."
+                    f"modality {name!r}: its encoder returned {described(z[name])} for {rows[-1]} samples; its "
+                    f"out_dim promises a tensor {(*rows, self.code_dims[name])}."
                 )
         return z
 
@@ -119,10 +123,11 @@ class ModalityEncoders(nn.Module):
         """Put the replacement where a modality was not observed."""
         if mask is None or self.missing == "mean":
             return dict(representations)
-        return {
-            name: torch.where(observed(mask[name]).unsqueeze(1), z, 0 if self.tokens is None else self.tokens[name])
-            for name, z in representations.items()
-        }
+        filled = {}
+        for name, z in representations.items():
+            seen = observed(mask[name], z.dim() - 1).unsqueeze(-1)
+            filled[name] = torch.where(seen, z, 0 if self.tokens is None else self.tokens[name].unsqueeze(-2))
+        return filled
 
 
 def build_encoder(choice: str | Encoder, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:

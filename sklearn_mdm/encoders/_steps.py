@@ -68,10 +68,10 @@ def mean_over_steps(x: Tensor, mask: Tensor | None) -> Tensor:
 
 def step_weights(x: Tensor, mask: Tensor | None) -> Tensor:
     """Weights (B, T) that are even over the observed steps of each sample and add up to one, or zero without any."""
-    weight = x.new_ones(x.shape[:2]) if mask is None else mask.to(x.dtype)
-    return weight / weight.sum(1, keepdim=True).clamp(min=1)
+    weight = x.new_ones(x.shape[:-1]) if mask is None else mask.to(x.dtype)
+    return weight / weight.sum(-1, keepdim=True).clamp(min=1)
 
 
-def observed(mask: Tensor) -> Tensor:
-    """Samples with any observed step, from a mask (B,) or (B, T)."""
-    return mask if mask.dim() == 1 else mask.any(1)
+def observed(mask: Tensor, n_axes: int = 1) -> Tensor:
+    """Samples with any observed step, from a mask (B,) or (B, T), or with ``n_axes=2`` from (K, B) or (K, B, T)."""
+    return mask if mask.dim() == n_axes else mask.any(-1)

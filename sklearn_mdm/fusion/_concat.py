@@ -54,6 +54,8 @@ class ConcatFusion(Fusion):
 
 
 class _Concat(FusionModule):
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(self, encoders: ModalityEncoders, hidden_dims: Sequence[int], n_outputs: int, dropout: float) -> None:
         super().__init__(encoders)
         n_fused = sum(self.code_dims.values())
@@ -62,5 +64,5 @@ class _Concat(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        fused = torch.cat(list(self.encoders.fill(z, mask).values()), dim=1)
+        fused = torch.cat(list(self.encoders.fill(z, mask).values()), dim=-1)
         return FusionOutput(self.head(fused), fused, z)

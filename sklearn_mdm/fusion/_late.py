@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -77,6 +77,8 @@ class LateFusion(Fusion):
 
 
 class _Late(FusionModule):
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(
         self, encoders: ModalityEncoders, hidden_dims: Sequence[int], n_outputs: int, learned: bool, dropout: float
     ) -> None:
@@ -92,11 +94,11 @@ class _Late(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        decisions = torch.stack([head(z[name]) for name, head in self.heads.items()], dim=1)  # (B, m, n_outputs)
-        log_weights: Tensor = self.log_weights
+        decisions = torch.stack([head(z[name]) for name, head in self.heads.items()], dim=-2)  # (B, m, n_outputs)
+        log_weights = self.log_weights.unsqueeze(-2)  # (1, m)
         if mask is not None:
-            seen = torch.stack([observed(mask[name]) for name in self.heads], dim=1)
+            seen = torch.stack([observed(mask[name], z[name].dim() - 1) for name in self.heads], dim=-1)
             # Not minus infinity, which would leave NaN where nothing at all was observed.
             log_weights = torch.where(seen, log_weights, torch.finfo(log_weights.dtype).min)
         weighted = log_weights.softmax(-1).unsqueeze(-1) * decisions
-        return FusionOutput(weighted.sum(1), weighted.flatten(1), z)
+        return FusionOutput(weighted.sum(-2), weighted.flatten(-2), z)

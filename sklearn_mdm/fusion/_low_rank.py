@@ -70,6 +70,8 @@ class LowRankFusion(Fusion):
 
 
 class _LowRank(FusionModule):
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(self, encoders: ModalityEncoders, rank: int, n_outputs: int) -> None:
         super().__init__(encoders)
         self.n_outputs = n_outputs
@@ -82,6 +84,6 @@ class _LowRank(FusionModule):
         z = self.represent(X, mask)
         filled = self.encoders.fill(z, mask)
         products = reduce(torch.mul, (factor(filled[name]) for name, factor in self.factors.items()))
-        by_rank = products.unflatten(1, (-1, self.n_outputs))  # (B, rank, n_outputs)
-        prediction = torch.einsum("r,bro->bo", self.rank_weights, by_rank) + self.bias
+        by_rank = products.unflatten(-1, (-1, self.n_outputs))  # (B, rank, n_outputs)
+        prediction = torch.einsum("...r,...bro->...bo", self.rank_weights, by_rank) + self.bias.unsqueeze(-2)
         return FusionOutput(prediction, products, z)

@@ -171,9 +171,9 @@ class Measure(BaseEstimator):
 
 def log_mean_exp(t: Tensor) -> Tensor:
     """Logarithm of the mean of exp(t), with a gradient."""
-    return torch.logsumexp(t, 0) - math.log(len(t))
+    return torch.logsumexp(t, -1) - math.log(t.shape[-1])
 
 
 def donsker_varadhan(t_joint: Tensor, t_product: Tensor) -> Tensor:
     """Lower bound of the total correlation, for any T."""
-    return t_joint.mean() - log_mean_exp(t_product)
+    return t_joint.mean(-1) - log_mean_exp(t_product)

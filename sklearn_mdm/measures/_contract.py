@@ -15,6 +15,14 @@ from ..utils._splits import fewest_rows
 from ._base import Measure
 
 
+def stacks(measure: Measure) -> bool:
+    """Whether it measures several members at once: T (K, n) gives values (K,), with a critic of K members.
+
+    Its class says so in its own body, by ``member_axis = True``: a subclass may do what only works for one.
+    """
+    return bool(vars(type(measure)).get("member_axis", False))
+
+
 def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any, **parameters: Any) -> nn.Module:
     """Build the critic of a measure, and try both on a few rows; see :meth:`Measure.build_critic`.
 

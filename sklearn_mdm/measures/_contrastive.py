@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ class InfoNCE(Measure):
     8.318
     """
 
+    member_axis = True  # see stacks
     total_correlation = True
     default_kind = "multilinear"
 
@@ -85,22 +87,22 @@ class InfoNCE(Measure):
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Contrastive objective; negatives that share a row's first modality come one after the other."""
-        others = t_product.view(len(t_joint), -1)
-        return _contrast(t_joint, torch.cat([t_joint[:, None], others], dim=1))
+        others = t_product.view(*t_joint.shape, -1)
+        return _contrast(t_joint, torch.cat([t_joint.unsqueeze(-1), others], dim=-1))
 
     def critic_objective(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Contrastive objective; see :meth:`Measure.critic_objective`."""
         if not isinstance(critic, MultilinearCritic):
             t_joint, t_product = critic(representations, index)
-            return self.objective(t_joint, t_product[index[0].argsort(stable=True)])
-        n, m = len(representations[0]), len(representations)
+            return self.objective(t_joint, t_product.gather(-1, index[..., 0, :].argsort(stable=True)))
+        n, m = representations[0].shape[-2], len(representations)
         b = _rows_combined(n, m)
         parts = []
         for start in range(0, n - b + 1, b):
-            t = critic.all_tuples([z[start : start + b] for z in representations])
-            rows = torch.arange(b, device=t.device)
-            parts.append(_contrast(t[(rows,) * m], t.flatten(1)))
-        return parts[0] if len(parts) == 1 else torch.stack(parts).mean()
+            t = critic.all_tuples([z[..., start : start + b, :] for z in representations])
+            together: tuple[Any, ...] = (..., *[torch.arange(b, device=t.device)] * m)
+            parts.append(_contrast(t[together], t.flatten(1 - m)))
+        return parts[0] if len(parts) == 1 else torch.stack(parts, -1).mean(-1)
 
 
 class WassersteinPredictiveCoding(InfoNCE):
@@ -147,4 +149,4 @@ def _rows_combined(n: int, m: int) -> int:
 
 def _contrast(positive: Tensor, scores: Tensor) -> Tensor:
     """Mean over rows of T of the true sample, relative to the log mean exp of the k scores it is told apart from."""
-    return (positive - torch.logsumexp(scores, 1)).mean() + math.log(scores.shape[1])
+    return (positive - torch.logsumexp(scores, -1)).mean(-1) + math.log(scores.shape[-1])

@@ -54,6 +54,7 @@ class KL(Measure):
     tensor(0.)
     """
 
+    member_axis = True  # see stacks
     density_ratio = pointwise = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0, moving_average: float | None = 0.9) -> None:
@@ -84,12 +85,17 @@ class KL(Measure):
         log_mean = log_mean_exp(t_product)
         # As numbers: this runs in every step, and small tensors cost more. In logarithms: T may drift far up or down
         # before the normaliser notices.
-        batch, decay = log_mean.item(), self.moving_average
-        moved = _log_add(average.item() + _log(decay), batch + math.log(1 - decay))
-        average.fill_(moved)
-        weight = math.exp(batch - moved)  # at most 1 / (1 - decay)
+        # (Of several members, one number each.)
+        batch, decay = log_mean.reshape(-1).tolist(), self.moving_average
+        moved = [
+            _log_add(before + _log(decay), new + math.log(1 - decay))
+            for before, new in zip(average.reshape(-1).tolist(), batch, strict=True)
+        ]
+        average[...] = _like(average, moved)
+        weight = [math.exp(new - after) for new, after in zip(batch, moved, strict=True)]  # at most 1 / (1 - decay)
+        rest = [(1 - w) * new for w, new in zip(weight, batch, strict=True)]
         # The plain value, with weight times the gradient of the logarithm.
-        return t_joint.mean() - weight * log_mean - (1 - weight) * batch
+        return t_joint.mean(-1) - _like(log_mean, weight) * log_mean - _like(log_mean, rest)
 
     def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Donsker-Varadhan value with its own gradient; see :meth:`Measure.value`."""
@@ -146,6 +152,7 @@ class FDivergence(Measure):
     tensor(1.)
     """
 
+    member_axis = True  # see stacks
     density_ratio = pointwise = True
 
     def __init__(self, bound: float | None = 10.0, divergence: Divergence = "kl") -> None:
@@ -185,10 +192,10 @@ class FDivergence(Measure):
 #   jensen_shannon     (u log u - (u + 1) log((u + 1) / 2)) / 2  (log 2 - softplus(-s)) / 2  (softplus(s) - log 2) / 2
 #   squared_hellinger  (sqrt(u) - 1)^2 / 2                       (1 - e^(-s/2)) / 2          (e^(s/2) - 1) / 2
 _DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "kl": lambda p, q: p.mean() - torch.exp(q - 1).mean(),
-    "reverse_kl": lambda p, q: 2 - torch.exp(1 - p).mean() - q.mean(),
+    "kl": lambda p, q: p.mean(-1) - torch.exp(q - 1).mean(-1),
+    "reverse_kl": lambda p, q: 2 - torch.exp(1 - p).mean(-1) - q.mean(-1),
     "jensen_shannon": lambda p, q: _logistic(p - 1, q - 1) / 2,
-    "squared_hellinger": lambda p, q: 1 - (torch.exp((1 - p) / 2).mean() + torch.exp((q - 1) / 2).mean()) / 2,
+    "squared_hellinger": lambda p, q: 1 - (torch.exp((1 - p) / 2).mean(-1) + torch.exp((q - 1) / 2).mean(-1)) / 2,
 }
 
 
@@ -229,6 +236,7 @@ class JensenShannon(Measure):
     tensor(0.)
     """
 
+    member_axis = True  # see stacks
     density_ratio = pointwise = total_correlation = True
 
     def __init__(self, bound: float | None = 10.0) -> None:
@@ -271,6 +279,8 @@ class SMILE(JensenShannon):
     2.566...
     """
 
+    member_axis = True  # see stacks
+
     def __init__(self, clip: float = 5.0, bound: float | None = 10.0) -> None:
         super().__init__(bound)
         self.clip = clip
@@ -290,7 +300,12 @@ class SMILE(JensenShannon):
 
 
 def _logistic(t_joint: Tensor, t_product: Tensor) -> Tensor:
-    return 2 * math.log(2) - softplus(-t_joint).mean() - softplus(t_product).mean()
+    return 2 * math.log(2) - softplus(-t_joint).mean(-1) - softplus(t_product).mean(-1)
+
+
+def _like(t: Tensor, numbers: list[float]) -> float | Tensor:
+    """Numbers in the shape of t, (K,); or the only one as it is."""
+    return t.new_tensor(numbers) if t.dim() else numbers[0]
 
 
 def _log(x: float) -> float:
