@@ -96,8 +96,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _n_net_outputs(self) -> int:
         raise NotImplementedError
 
-    # Averages predictions (n_members, B, n_outputs) of the members.
-    _average_members: ClassVar[Average]
+    def _average_of_members(self) -> Average:
+        raise NotImplementedError
 
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
@@ -338,8 +338,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             arrays, n_candidates = list(train.X.arrays.values()), len(rows)
             held_out = []
             for member in parts:
-                unseen = ~np.isin(rows, member.train.rows)
-                held_out.append(unseen if MIN_UNSEEN_ROWS <= unseen.sum() < len(rows) else None)
+                not_seen = ~np.isin(rows, member.train.rows)
+                held_out.append(not_seen if MIN_UNSEEN_ROWS <= not_seen.sum() < len(rows) else None)
         else:
             part = self._some_complete(train, MAX_REPORT_TRAINING)
             z, groups, held_out = self._represent(train.X, part.rows), part.groups, [None] * self._n_members
@@ -497,7 +497,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         net: Callable[..., MDMNet] = MDMNet
         if self._n_members > 1:
             seeds = np.random.SeedSequence(self._seed).generate_state(self._n_members).tolist()
-            net = functools.partial(CommitteeNet, seeds=seeds, average=type(self)._average_members)
+            net = functools.partial(CommitteeNet, seeds=seeds, average=self._average_of_members())
         built = net(
             functools.partial(build_module, fusion),
             self._criterion(),

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from ..net._committee import mean_probability
+from ..net._committee import Average, mean_probability
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._target import check_target, scored_target
@@ -73,8 +73,6 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     """
 
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
-
-    _average_members = staticmethod(mean_probability)
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
@@ -248,6 +246,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
 
     def _n_net_outputs(self) -> int:
         return len(self.classes_)
+
+    def _average_of_members(self) -> Average:
+        return mean_probability
 
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         # Of probabilities, whose logarithms are logits again.

@@ -18,6 +18,7 @@ from ..exceptions import SingleModalityWarning
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
+from ..net._net import MDMNet
 from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, read_groups
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
@@ -29,7 +30,8 @@ from ._samples import Samples
 class DependencyMixin:
     """Dependency between the modalities, as seen by a fitted fusion estimator.
 
-    What it reads of X comes from ``_read_later`` and ``_represent``, which the estimator provides.
+    What it reads of X comes from ``_read_later`` and ``_represent``, and nets from ``_member_nets``: the estimator
+    provides them. Representations of the members of a committee are side by side.
     """
 
     modalities_: list
@@ -50,6 +52,10 @@ class DependencyMixin:
 
     def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Representations (n, k_m) of X, or of some rows of it, by modality."""
+        raise NotImplementedError
+
+    def _member_nets(self) -> list[MDMNet]:
+        """The net of each member."""
         raise NotImplementedError
 
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
@@ -137,7 +143,8 @@ class DependencyMixin:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
 
         High values mark samples whose modalities agree with each other, low ones samples where they disagree. A
-        sample's value does not depend on the other rows of X.
+        sample's value does not depend on the other rows of X. With a committee it is the mean over the members, for a
+        sample that was in the fit over those that held it out.
 
         Parameters
         ----------
@@ -154,12 +161,20 @@ class DependencyMixin:
         DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
         sklearn_mdm.inspection.pointwise_attribution : What of it each modality of a sample accounts for.
         """
-        z, complete = self._represent_complete(X)
-        values = np.full(len(complete), np.nan)
+        observed = self._read_modalities(X)
+        rows = np.flatnonzero(observed.complete)
+        z = self._represent(observed, rows)
+        values = np.full(len(observed), np.nan)
         critic = self._critic()
-        if complete.any():
-            values[complete] = critic.pointwise(z)
+        if len(rows):
+            values[rows] = critic.pointwise(z, **self._held_out_by(observed, rows))
         return values
+
+    def _held_out_by(self, X: Observed, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Which members did not see these rows in fit, if they held out folds: no other may speak of them."""
+        if not isinstance(self._critic(), MemberCritics) or not hasattr(self, "_folds"):
+            return {}
+        return {"held_out_by": self._folds.among(array[rows] for array in X.arrays.values())}
 
     @overload
     def dependency_score(
@@ -172,7 +187,7 @@ class DependencyMixin:
     def dependency_score(
         self, X: Any, *, return_std: bool = False, measure: Literal["training"] | None = None
     ) -> float | tuple[float, float]:
-        """Dependency between the modalities' representations, averaged over the samples.
+        """Dependency between the modalities' representations, averaged over the samples, and over members.
 
         Parameters
         ----------
@@ -215,14 +230,15 @@ class DependencyMixin:
                 stacklevel=2,
             )
         if critic is not None:
+            held_out_by = self._held_out_by(observed, rows)
             if not return_std:
-                return critic.score(z)[0]
-            return critic.score(z, copies_of(observed.arrays.values(), rows, None).groups)
+                return critic.score(z, **held_out_by)[0]
+            return critic.score(z, copies_of(observed.arrays.values(), rows, None).groups, **held_out_by)
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
         return self._training_measure(z)
 
-    def _critic(self) -> TrainedCritic:
+    def _critic(self) -> TrainedCritic | MemberCritics:
         if not hasattr(self, "reporting_critic_"):
             raise ValueError(
                 "no critic reports dependency here: fit trains one at lam > 0 and with enough samples that have every "
@@ -243,16 +259,15 @@ class DependencyMixin:
         n, m = len(z[0]), len(z)
         if n < m:
             raise ValueError(f"{n} complete samples make no negatives of {m} modalities; pass at least {m}.")
-        generator = torch.Generator().manual_seed(0)
-        tensors = [torch.as_tensor(part, dtype=net.dtype, device=net.device) for part in z]
-        with torch.no_grad():
-            net.critic_.eval()
-            values = [
-                net.measure_.value(
-                    net.critic_, tensors, offset_indices(n, m, net.n_negatives, generator).to(net.device)
-                ).item()
-                for _ in range(EVALUATION_SETS)
-            ]
+        values = []
+        for k, member in enumerate(self._member_nets()):
+            generator = torch.Generator().manual_seed(0)
+            tensors = [torch.as_tensor(part, dtype=net.dtype, device=net.device) for part in self._of_member(z, k)]
+            with torch.no_grad():
+                member.critic_.eval()
+                for _ in range(EVALUATION_SETS):
+                    index = offset_indices(n, m, net.n_negatives, generator).to(net.device)
+                    values.append(member.measure_.value(member.critic_, tensors, index).item())
         return float(np.mean(values))
 
     def _warn_idle_term(self, train: Samples) -> None:

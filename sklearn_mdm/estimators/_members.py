@@ -38,20 +38,15 @@ class Folds:
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.held_out = hashes[order], held_out[order]
 
-    def among(self, arrays: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Say which of these samples were in the fit, (n,), and which members held them out, (n, n_members).
-
-        A sample that was not in the fit was held out by all.
-        """
-        hashes = _hashes(arrays)
-        place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        known = self.hashes[place] == hashes
-        return known, np.where(known[:, None], self.held_out[place], True)
+    def among(self, arrays: Iterable[np.ndarray]) -> np.ndarray:
+        """Say which members held out these samples, (n, n_members): all of them if they were not in the fit."""
+        known, place = self._find(_hashes(arrays))
+        return np.where(known[:, None], self.held_out[place], True)
 
     def kept(self, arrays: Iterable[np.ndarray], held_out: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         """Give samples that were in the fit, or whose group was, the fold that they had."""
-        known, before = self.among(arrays)
-        kept = np.where(known[:, None], before, held_out)
+        known, place = self._find(_hashes(arrays))
+        kept = np.where(known[:, None], self.held_out[place], held_out)
         if groups is not None:
             unit = np.unique(groups, return_inverse=True)[1]
             first = np.full(unit.max() + 1, -1)
@@ -59,6 +54,10 @@ class Folds:
             source = np.where(first[unit] >= 0, first[unit], np.arange(len(unit)))
             kept = kept[source]
         return kept
+
+    def _find(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        return self.hashes[place] == hashes, place
 
 
 def _hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:

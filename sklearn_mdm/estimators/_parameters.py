@@ -163,9 +163,9 @@ device : str or torch.device, default="auto"
     ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
     elsewhere single precision.
 warm_start : bool, default=False
-    Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and samples that
-    were in it keep their folds. Changed parameters of the system, measure, loss, optimizer class and number of members
-    are not taken up; learning rates, weight decay, ``lam``, ``unroll``, ``n_negatives``, ``modality_dropout``,
+    Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and so do the
+    folds of samples that were in it. Changed parameters of the system, measure, loss, optimizer class and number of
+    members are not taken up; learning rates, weight decay, ``lam``, ``unroll``, ``n_negatives``, ``modality_dropout``,
     ``batch_size`` and those of stopping are.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit

@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
-from ..net._committee import mean_prediction
+from ..net._committee import Average, mean_prediction
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._scaling import moderate, standardize
@@ -86,8 +86,6 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     """
 
     loss: Literal["squared_error", "absolute_error", "huber"] = "squared_error"
-
-    _average_members = staticmethod(mean_prediction)
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMDMFusion._parameter_constraints,
@@ -201,6 +199,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
     def _n_net_outputs(self) -> int:
         return self.n_outputs_
+
+    def _average_of_members(self) -> Average:
+        return mean_prediction
 
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         return np.add.reduceat(weights * outputs, starts)

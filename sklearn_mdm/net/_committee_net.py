@@ -51,7 +51,7 @@ class Member(MDMNet):
         return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
 
 
 class CommitteeNet(MDMNet):
@@ -79,6 +79,8 @@ class CommitteeNet(MDMNet):
     stacked_ : bool
         Whether members are computed as one.
     """
+
+    critic_: Any
 
     def __init__(
         self,
@@ -226,7 +228,8 @@ class CommitteeNet(MDMNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
         rows: MemberBatch = batch[0]
-        self._set_training(True)
+        whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self.members_[0].intercept_)
+        self._set_mode(True, stacked=whole)
         members = [self.members_[k] for k in rows.members]
         if self.term_active_ and hasattr(self, "critic_"):
             learning = [k for k, member in zip(rows.members, members, strict=True) if member.critic_rows_ is not None]
@@ -236,7 +239,6 @@ class CommitteeNet(MDMNet):
             self._learn_critic(False)
         if not self.pending_:
             self._zero_grad("module", self.optimizer_)
-        whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self._draws(members))
         step = self._stacked_gradient(rows) if whole else self._gradients_one_by_one(rows)
         for k in rows.members:
             self.batches_of_[k] += 1
@@ -244,9 +246,6 @@ class CommitteeNet(MDMNet):
         if self.pending_ >= self.accumulate:
             self._update_module(batch)
         return step
-
-    def _draws(self, members: Sequence[MDMNet]) -> bool:
-        return members[0].intercept_
 
     def _gradients_one_by_one(self, rows: MemberBatch) -> dict[str, Any]:
         steps = [(len(part[1]), self.members_[k].train_step_single(part)) for k, part in rows.each()]
@@ -334,9 +333,7 @@ class CommitteeNet(MDMNet):
         weights = loss.new_tensor(rows.sizes) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
 
-    def _drop_modalities_of(
-        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int]
-    ) -> dict[Any, Tensor]:
+    def _drop_modalities_of(self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int]) -> dict[Any, Tensor]:
         masks = []
         for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
             seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
@@ -386,8 +383,9 @@ class CommitteeNet(MDMNet):
         rows = batch[0]
         if not isinstance(rows, MemberBatch):
             return super().validation_step(batch, **fit_params)
-        self._set_training(False)
-        if not self.stacked_ or rows.members != self.active_:
+        whole = self.stacked_ and rows.members == self.active_
+        self._set_mode(False, stacked=whole)
+        if not whole:
             steps = [(len(part[1]), self.members_[k].validation_step(part)) for k, part in rows.each()]
             total = sum(n * step["loss"] for n, step in steps) / len(rows)
             return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
@@ -403,9 +401,11 @@ class CommitteeNet(MDMNet):
             "y_pred": _unpadded(prediction, rows),
         }
 
-    def _set_training(self, training: bool = True) -> None:
-        super()._set_training(training)
-        for twin in getattr(self, "twins_", {}).values():
+    def _set_mode(self, training: bool, *, stacked: bool) -> None:
+        """Set what is about to be computed to training or evaluation: to walk through all members takes long."""
+        if not stacked or self.term_active_:
+            self._set_training(training)
+        for twin in self.twins_.values():
             if twin.training != training:
                 twin.train(training)
 

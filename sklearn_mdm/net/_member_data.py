@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 
 import torch
@@ -23,26 +22,35 @@ class MemberDatasets(torch.utils.data.Dataset):
         return max(len(dataset) for dataset in self.datasets)
 
 
-@dataclass
 class MemberBatch:
-    """Rows of a batch of each member that has one: positions in the dataset of the member."""
+    """Rows of a batch of each member that has one.
 
-    members: list[int]
-    datasets: list[MaskedDataset]
-    rows: list[Tensor]
+    Parameters
+    ----------
+    members : list of int
+        Which members these are.
+    datasets : list of MaskedDataset
+        Their datasets, all of one X.
+    rows : list of Tensor
+        Positions in them.
+
+    Attributes
+    ----------
+    sizes : list of int
+        Number of rows of each.
+    even : bool
+        Whether all have as many.
+    """
+
+    def __init__(self, members: list[int], datasets: list[MaskedDataset], rows: list[Tensor]) -> None:
+        self.members = members
+        self.datasets = datasets
+        self.rows = rows
+        self.sizes = [r.shape[0] for r in rows]
+        self.even = len(set(self.sizes)) == 1
 
     def __len__(self) -> int:
-        return sum(map(len, self.rows))
-
-    @property
-    def sizes(self) -> list[int]:
-        """Rows of each member."""
-        return [len(rows) for rows in self.rows]
-
-    @property
-    def even(self) -> bool:
-        """Whether all members have as many rows."""
-        return len(set(self.sizes)) == 1
+        return sum(self.sizes)
 
     def targets(self) -> Tensor:
         """Targets of all members, one below the other."""
@@ -60,8 +68,9 @@ class MemberBatch:
 
         Shorter ones repeat their last row.
         """
-        n, data = max(self.sizes), self.datasets
-        rows = [r if len(r) == n else torch.cat([r, r[-1:].expand(n - len(r))]) for r in self.rows]
+        n, data, rows = max(self.sizes), self.datasets, self.rows
+        if not self.even:
+            rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]
         stored = torch.cat([r if d.rows is None else d.rows[r] for d, r in zip(data, rows, strict=True)])
 
         def taken(x: Tensor) -> Tensor:

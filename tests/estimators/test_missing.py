@@ -251,7 +251,7 @@ def fitted():
 def test_critic__weights__are_those_of_a_loop(fitted, monkeypatch):
     estimator, X, _ = fitted
     monkeypatch.setattr(imputation, "SAMPLES_AT_ONCE", 3)
-    imputer = estimator.imputer_
+    imputer = estimator.imputers_[0]
     z = estimator._represent(Observed.of({name: x[:7] for name, x in X.items()}))
     seen = np.ones((7, 3), dtype=bool)
     seen[:4, 1] = False
@@ -277,7 +277,7 @@ def test_critic__weights__are_those_of_a_loop(fitted, monkeypatch):
 
 
 def test_critic__draws__follow_the_weights(fitted, monkeypatch):
-    imputer = fitted[0].imputer_
+    imputer = fitted[0].imputers_[0]
     weights = np.random.default_rng(0).dirichlet(np.full(len(imputer.z[0]), 0.1), size=20)
     monkeypatch.setattr(imputer, "log_weights", lambda codes, seen: np.log(np.maximum(weights, 1e-300)))
     rows, candidates, drawn = imputer.draw([], np.zeros((20, 3), dtype=bool))
@@ -290,7 +290,7 @@ def test_critic__draws__follow_the_weights(fitted, monkeypatch):
 
 def test_critic__that_found_nothing__weighs_all_alike(fitted):
     estimator, _, _ = fitted
-    imputer = estimator.imputer_
+    imputer = estimator.imputers_[0]
     imputer.critic.weights_ = np.zeros_like(imputer.critic.weights_)
     rows, candidates, drawn = imputer.draw([z[:2] for z in imputer.z], np.array([[True, False, True]] * 2))
     assert_array_equal(candidates[rows == 0], candidates[rows == 1])
@@ -305,7 +305,7 @@ def test_critic__prediction__is_the_average_over_completed_samples(cls, make):
     estimator = model("concat", "critic", cls, standardize=False, lam=1.0).fit(X, y)
     new = without(make(8, seed=3)[0], b=slice(0, 6), c=slice(4, 6))
     found = outcome(estimator, new), estimator.transform(new)
-    imputer = estimator.imputer_
+    imputer = estimator.imputers_[0]
     missing = np.array([[np.isnan(x[i]).all() for x in new.values()] for i in range(8)])
     z = estimator._represent(Observed.of(new))
     rows, candidates, weights = imputer.draw([part[:6] for part in z], ~missing[:6])
@@ -396,7 +396,7 @@ def test_critic__further_training__takes_critic_and_samples_away(fitted):
     estimator.fit_dependency(X)
     assert np.isfinite(estimator.predict({"a": X["a"]})).all()
     estimator.set_params(lam=0).fit(X, y)
-    assert not hasattr(estimator, "imputer_")
+    assert not hasattr(estimator, "imputers_")
 
 
 @pytest.mark.usefixtures("quick_reports")
@@ -410,7 +410,7 @@ def test_critic__switched_on_and_off_after_fit():
     with pytest.raises(ValueError, match="lack a modality"):
         mean.set_params(missing="critic").predict(lacking)
     assert (imputed != both.predict(lacking)).all()
-    assert not hasattr(mean, "imputer_") and isinstance(both.imputer_, CriticImputer)
+    assert not hasattr(mean, "imputers_") and isinstance(both.imputers_[0], CriticImputer)
 
 
 @pytest.mark.usefixtures("quick_reports")
@@ -418,7 +418,7 @@ def test_critic__keeps_few_complete_training_samples():
     X, y = vectors(700)
     X = without(X, a=slice(0, 300))
     estimator = model("concat", "critic", standardize=False, max_epochs=1).fit(X, y)
-    kept = estimator.imputer_.X
+    kept = estimator.imputers_[0].X
     assert {len(x) for x in kept.arrays.values()} == {imputation.MAX_CANDIDATES}
     assert all((x[:, None] == X["a"][300:]).all(2).any(1).all() for x in [kept.arrays["a"]])
     assert np.isnan(estimator.pointwise_dependency(X)[:300]).all()

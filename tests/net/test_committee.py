@@ -1,6 +1,7 @@
 """CommitteeNet: members are what networks trained one by one are, however they are computed."""
 
 import copy
+import itertools
 import pickle
 from functools import partial
 
@@ -38,7 +39,7 @@ def folds(kind):
     """Rows to train on and to stop on, for each member."""
     rows = np.arange(N)
     ends = {"even": (0, 30, 60, 90), "off by one": (0, 30, 59, 90), "uneven": (0, 10, 50, 90)}[kind]
-    return [(np.r_[rows[:a], rows[b:]], rows[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    return [(np.r_[rows[:a], rows[b:]], rows[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def options(fusion=None, **kwargs):
@@ -86,7 +87,9 @@ def fit_one_by_one(train, valid, callbacks=(), **kwargs):
     nets = []
     for seed, own, held_out in zip(SEEDS, train, valid, strict=True):
         with drawing_from(RandomStream.of(seed, 0)):
-            net = MDMNet(**kwargs, random_state=seed, callbacks=[EarlyStopping(**STOP), *copy.deepcopy(list(callbacks))])
+            net = MDMNet(
+                **kwargs, random_state=seed, callbacks=[EarlyStopping(**STOP), *copy.deepcopy(list(callbacks))]
+            )
             net.initialize()
         net.train_split = predefined_split(held_out)
         nets.append(net.partial_fit(own))
@@ -122,9 +125,7 @@ CASES = {
 def same(committee, nets, tolerance=1e-9):
     for k, net in enumerate(nets):
         member = committee.module_.members[k]
-        for (name, one), (_, other) in zip(
-            net.module_.state_dict().items(), member.state_dict().items(), strict=True
-        ):
+        for (name, one), (_, other) in zip(net.module_.state_dict().items(), member.state_dict().items(), strict=True):
             torch.testing.assert_close(other, one, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
         if hasattr(net, "critic_"):
             for one, other in zip(
