@@ -117,10 +117,10 @@ class Block:
 
     def collect(self) -> None:
         """Add the gradients of what is stacked to those of the members."""
-        found = [(gradient, joined) for joined, gradient in self.joined if joined.grad is not None]
+        found = [(gradient, joined.grad) for joined, gradient in self.joined if joined.grad is not None]
         if found:
-            torch._foreach_add_([gradient for gradient, _ in found], [joined.grad for _, joined in found])
-        for _, joined in found:
+            torch._foreach_add_(*(list(tensors) for tensors in zip(*found, strict=True)))
+        for joined, _ in self.joined:
             joined.grad = None
 
     def only(self, members: Sequence[int]) -> None:

@@ -54,7 +54,7 @@ def splits_of_members(
         place[rows] = np.arange(len(rows))
         y, units = (None if of_rows is None else of_rows[np.maximum(place, 0)] for of_rows in (classes, groups))
         found = check_cv(cv).split(np.zeros((n_samples, 1)), np.zeros(n_samples) if y is None else y, units)
-        splits = [tuple(place[part][place[part] >= 0] for part in split) for split in found]  # type: ignore[misc]
+        splits = [tuple(place[part][place[part] >= 0] for part in split) for split in found]
         _check(splits, groups)
     return [splits[k % len(splits)] for k in range(n_members)]
 
