@@ -498,7 +498,7 @@ CRITICS_TIMED = ("encoded", "concatenated")
 def time_ours(X, critic, n_updates):
     """Seconds of the updates alone, without looks at held-out samples, and of the whole fit."""
     loop = []
-    train = _training.train_critic
+    train = _training.train_critics
     losses = itertools.count(0, -1)  # ever better, or training would stop early
 
     def timed(*args, **kwargs):
@@ -509,7 +509,7 @@ def time_ours(X, critic, n_updates):
         return course
 
     start = clock()
-    with mock.patch.object(_density_ratio, "train_critic", timed):
+    with mock.patch.object(_density_ratio, "train_critics", timed):
         fit_ours(X, 0, measure="kl", critic=critic, max_updates=n_updates)
     return loop[0], clock() - start
 

@@ -111,13 +111,13 @@ def same_parameters(parameters_of):
 @pytest.fixture
 def quick_reports(monkeypatch):
     """Reporting critics of a few updates, for tests in which their values need not be good."""
-    fit = TrainedCritic.fit
+    prepare = TrainedCritic._prepare
 
-    def quick_fit(self, *args, **kwargs):
+    def prepare_quickly(self, *args):
         self.n_updates = min(self.n_updates, 60)
-        return fit(self, *args, **kwargs)
+        return prepare(self, *args)
 
-    monkeypatch.setattr(TrainedCritic, "fit", quick_fit)
+    monkeypatch.setattr(TrainedCritic, "_prepare", prepare_quickly)
 
 
 @pytest.fixture

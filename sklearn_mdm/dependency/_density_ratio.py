@@ -27,7 +27,7 @@ from ..utils._threads import threads_for
 from ._calibration import best_cap, log_normalizer, logistic_weights
 from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
 from ._permutation import MAX_TEST_ROWS, draw_permutations
-from ._training import CHECKS, VALIDATION_SETS, logistic_loss, train_critic
+from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, train_critics
 
 # Negatives per row over which values on rows that were not trained on are averaged.
 EVALUATION_SETS = 32
@@ -111,7 +111,6 @@ class TrainedCritic:
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    @isolated()
     def fit(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> TrainedCritic:
         """Train, stop and calibrate.
 
@@ -133,6 +132,11 @@ class TrainedCritic:
         FloatingPointError
             If the objective becomes non-finite.
         """
+        fit_together([self], [representations], [validation])
+        return self
+
+    def _prepare(self, representations: Sequence[np.ndarray], validation: np.ndarray) -> Rows:
+        """Standardise, build the network, and return what it is trained on."""
         fewest = fewest_rows(len(representations))
         sizes = int((~validation).sum()), int(validation.sum())
         if min(sizes) < fewest:
@@ -146,30 +150,21 @@ class TrainedCritic:
         self.mean_, self.scale_ = mean_and_scale(np.concatenate([z[rows] for z in representations], axis=1))
         tensors = self._standardized(representations)
         train, rest = ([z[torch.from_numpy(part)] for z in tensors] for part in (rows, held))
-        dims = [z.shape[1] for z in tensors]
         draws = RandomStream(self.seed)
         with drawing_from(draws):
+            dims = [z.shape[1] for z in tensors]
             self.network_ = build_checked_critic(self.measure, dims, self.hidden_dims, kind=self.kind, raw=True)
             if isinstance(self.network_, PairedCritic) and self.measure.density_ratio:
                 self.network_.silence()
             self.network_.float()
-        with threads_for([self.network_], self._rows_per_update()):
-            self.n_updates_, self.curve_ = train_critic(
-                self.network_,
-                self.measure,
-                train,
-                rest,
-                n_updates=self.n_updates,
-                batch_size=self.batch_size,
-                n_negatives=self.n_negatives,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                seed=self.seed,
-                draws=draws,
-                n_checks=CHECKS // 2 if self.thrifty else CHECKS,
-                n_validation_sets=self._n_sets(VALIDATION_SETS, len(rest[0])),
-            )
+        return Rows(train, rest, self._n_sets(VALIDATION_SETS, len(rest[0])), self.seed, draws)
+
+    def _finish(self, rows: Rows, course: Course) -> None:
+        """Calibrate what was trained, with a mixture beside it."""
+        self.n_updates_, self.curve_ = course
+        train, rest = rows.train, rows.validation
         self.network_.requires_grad_(False).double().eval()
+        dims = [z.shape[1] for z in train]
         mixture = self._choose_mixture(train, rest, dims)
         self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
         self._calibrate([z.double() for z in rest])
@@ -177,7 +172,6 @@ class TrainedCritic:
             # Weighted as on rows that are new to it, the mixture may learn from them too.
             columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
             self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
-        return self
 
     def _rows_per_update(self) -> int:
         """Rows that all layers of the critic are applied to."""
@@ -297,11 +291,17 @@ class TrainedCritic:
             z = self._double(representations)
             product = self._calibrated(self._parts(z, self._negatives(z))) - self.log_normalizer_
             value = self.measure.estimate(values, product)
-        if not any(self.weights_):
-            # Nothing was found. How well that is known follows from what was looked for.
-            values = self._parts(self._double(representations))[-1]
-        spread = standard_error(values, groups) if self.measure.total_correlation else math.nan
+        looked_for = self.looked_for(representations, values)
+        spread = standard_error(looked_for, groups) if self.measure.total_correlation else math.nan
         return value, math.hypot(spread, self.log_normalizer_std_)
+
+    @isolated()
+    def looked_for(self, representations: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:
+        """Numbers (n_samples,) whose spread says how well the mean of these rows' :meth:`pointwise` is known.
+
+        These are the values, unless nothing was found: what was looked for then.
+        """
+        return values if any(self.weights_) else self._parts(self._double(representations))[-1]
 
     def _batch_values(self, representations: Sequence[np.ndarray]) -> np.ndarray:
         z = self._double(representations)
@@ -343,6 +343,34 @@ class TrainedCritic:
     def _evidence(self, parts: np.ndarray) -> np.ndarray:
         # What was weighted down for want of evidence still ranks: a test may use what an estimate must not.
         return self._calibrated(parts) if any(self.weights_) else parts[-1]
+
+
+@isolated()
+def fit_together(
+    critics: Sequence[TrainedCritic], representations: Sequence[Sequence[np.ndarray]], validations: Sequence[np.ndarray]
+) -> None:
+    """Fit critics that differ in their seeds at most, each to its own rows; see :meth:`TrainedCritic.fit`.
+
+    Their networks are trained in one pass, if these can be stacked; each critic is what it would be alone, up to
+    rounding.
+    """
+    given = zip(critics, representations, validations, strict=True)
+    rows = [critic._prepare(z, validation) for critic, z, validation in given]
+    first, networks = critics[0], [critic.network_ for critic in critics]
+    with threads_for(networks, first._rows_per_update()):
+        courses = train_critics(
+            networks,
+            first.measure,
+            rows,
+            n_updates=first.n_updates,
+            batch_size=first.batch_size,
+            n_negatives=first.n_negatives,
+            lr=first.lr,
+            weight_decay=first.weight_decay,
+            n_checks=CHECKS // 2 if first.thrifty else CHECKS,
+        )
+    for critic, own, course in zip(critics, rows, courses, strict=True):
+        critic._finish(own, course)
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

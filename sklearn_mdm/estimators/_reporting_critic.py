@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..dependency._copies import Copies
-from ..dependency._density_ratio import TrainedCritic
+from ..dependency._density_ratio import TrainedCritic, fit_together
+from ..dependency._member_critics import MemberCritics
 from ..exceptions import TooFewSamplesError
 from ..measures import KL
 from ..utils._splits import fewest_rows, held_out_rows
@@ -36,6 +37,41 @@ def train_reporting_critic(
     not hold together are, whatever ``held_out`` says, and its groups replace them. A ``thrifty`` critic spends less
     where there is much data.
     """
+    held_out, groups = _held_out(z, groups, copies, held_out, seed)
+    return _normalized(_critic(n_updates, thrifty, seed).fit(z, held_out), z, groups, held_out)
+
+
+def train_reporting_critics(
+    z_by_member: Sequence[Sequence[np.ndarray]],
+    *,
+    groups_by_member: Sequence[np.ndarray | None] | None = None,
+    copies_by_member: Sequence[Copies | None] | None = None,
+    held_out_by_member: Sequence[np.ndarray | None] | None = None,
+    n_updates: int,
+    thrifty: bool = False,
+    seeds: Sequence[int],
+) -> MemberCritics:
+    """Train a critic for each of several members, in one pass; see :func:`train_reporting_critic`.
+
+    Each has its own rows, of which it reads the member's representations.
+    """
+    given = (by or [None] * len(seeds) for by in (groups_by_member, copies_by_member, held_out_by_member))
+    parts = [_held_out(*own) for own in zip(z_by_member, *given, seeds, strict=True)]
+    critics = [_critic(n_updates, thrifty, seed) for seed in seeds]
+    fit_together(critics, z_by_member, [held_out for held_out, _ in parts])
+    for critic, z, (held_out, groups) in zip(critics, z_by_member, parts, strict=True):
+        _normalized(critic, z, groups, held_out)
+    return MemberCritics(critics)
+
+
+def _held_out(
+    z: Sequence[np.ndarray],
+    groups: np.ndarray | None,
+    copies: Copies | None,
+    held_out: np.ndarray | None,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows to calibrate on, and groups of all rows."""
     if copies is not None and copies.warnings:
         groups, held_out = copies.groups, None
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
@@ -43,9 +79,11 @@ def train_reporting_critic(
         raise TooFewSamplesError(
             f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
         )
-    if held_out is None:
-        held_out = held_out_rows(n, CALIBRATION_FRACTION, seed, groups)
-    critic = TrainedCritic(
+    return held_out_rows(n, CALIBRATION_FRACTION, seed, groups) if held_out is None else held_out, groups
+
+
+def _critic(n_updates: int, thrifty: bool, seed: int) -> TrainedCritic:
+    return TrainedCritic(
         KL(),
         kind="encoded",
         hidden_dims=(64, 64, 64),
@@ -55,6 +93,11 @@ def train_reporting_critic(
         refit=False,
         thrifty=thrifty,
         seed=seed,
-    ).fit(z, held_out)
+    )
+
+
+def _normalized(
+    critic: TrainedCritic, z: Sequence[np.ndarray], groups: np.ndarray | None, held_out: np.ndarray
+) -> TrainedCritic:
     rest = [part[held_out] for part in z]
     return critic.normalize(rest, None if groups is None else groups[held_out])

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from ..dependency._decomposition import SummedCritic
 from ..dependency._density_ratio import TrainedCritic
 from ..dependency._estimator import DependencyEstimator
+from ..dependency._member_critics import MemberCritics
 from ..estimators._dependency_mixin import DependencyMixin
 from ..exceptions import SeenSamplesWarning
 from ..utils._unwrap import final_estimator
@@ -129,7 +130,7 @@ def _innermost(critic: PointwiseCritic, z: list[np.ndarray]) -> tuple[PointwiseC
 
 
 def _pointwise(critic: PointwiseCritic, z: list[np.ndarray], index: np.ndarray) -> np.ndarray:
-    if isinstance(critic, TrainedCritic):  # which encodes each row once
+    if isinstance(critic, TrainedCritic | MemberCritics):  # which encode each row once
         return critic.log_ratio(z, index) - critic.log_normalizer_
     return critic.pointwise([values[rows] for values, rows in zip(z, index, strict=True)])
 

@@ -151,13 +151,13 @@ def test_fit_dependency__never_cuts_a_group(fitted, X, monkeypatch):
     X["text"][::4] = np.nan
     complete = ~np.isnan(X["text"]).any(1)
     seen = []
-    train = ratio.train_critic
+    train = ratio.train_critics
 
-    def spy(network, measure, training, valid, **parameters):
-        seen.append([z[0].numpy() for z in (training, valid)])
-        return train(network, measure, training, valid, **parameters)
+    def spy(networks, measure, rows, **parameters):
+        seen.append([z[0].numpy() for z in (rows[0].train, rows[0].validation)])
+        return train(networks, measure, rows, **parameters)
 
-    monkeypatch.setattr(ratio, "train_critic", spy)
+    monkeypatch.setattr(ratio, "train_critics", spy)
     fitted.fit_dependency(X, groups=groups)
     # Rows are told by their representation of the first modality.
     codes = fitted.reporting_critic_._standardized(fitted._represent_complete(X)[0])[0].numpy()

@@ -1,0 +1,85 @@
+"""The critics of several members of one estimator, whose mean is reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..utils._statistics import standard_error
+from ._density_ratio import TrainedCritic
+
+
+class MemberCritics:
+    """Mean log density ratio of critics that read each their own columns of the representations.
+
+    What they read lies side by side: an array (n_samples, n_members * k_j) for each modality j, whose first k_j columns
+    are the first member's. Their measure is one of total correlation whose critic estimates log density ratios.
+    """
+
+    # The members' own are part of :meth:`log_ratio`.
+    log_normalizer_ = 0.0
+
+    def __init__(self, critics: Sequence[TrainedCritic]) -> None:
+        self.critics = list(critics)
+
+    def pointwise(self, representations: Sequence[np.ndarray], held_out_by: np.ndarray | None = None) -> np.ndarray:
+        """Estimated log density ratio of each row, in nats; a row's value does not depend on the other rows.
+
+        Parameters
+        ----------
+        representations : sequence of arrays of shape (n_samples, n_members * k_j)
+            One per modality.
+        held_out_by : array of bool of shape (n_samples, n_members), default=None
+            Members that were not trained on a row, whose mean its value is; of all if there is none.
+
+        Returns
+        -------
+        values : array of shape (n_samples,)
+        """
+        return self._pointwise(representations, held_out_by)[0]
+
+    def score(
+        self,
+        representations: Sequence[np.ndarray],
+        groups: np.ndarray | None = None,
+        held_out_by: np.ndarray | None = None,
+    ) -> tuple[float, float]:
+        """Mean of :meth:`pointwise`, and its standard error, for which groups are independent units.
+
+        Members err together, as they read the same rows: the error of the normaliser is the mean of theirs.
+        """
+        values, looked_for = self._pointwise(representations, held_out_by)
+        normalizer_std = float(np.mean([critic.log_normalizer_std_ for critic in self.critics]))
+        return float(values.mean()), math.hypot(standard_error(looked_for, groups), normalizer_std)
+
+    def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:
+        """Log density ratio of each row, or of each sample that an index puts together, (n,).
+
+        See :meth:`TrainedCritic.log_ratio`; here it is normalised, member by member.
+        """
+        each = zip(self.critics, self._columns(representations), strict=True)
+        return np.mean([critic.log_ratio(z, index) - critic.log_normalizer_ for critic, z in each], axis=0)
+
+    def _columns(self, representations: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Representations that each member reads."""
+        parts = [np.split(z, len(self.critics), axis=1) for z in representations]
+        return [list(own) for own in zip(*parts, strict=True)]
+
+    def _pointwise(
+        self, representations: Sequence[np.ndarray], held_out_by: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values of :meth:`pointwise`, and numbers whose spread says how well the mean of these is known."""
+        shape = len(representations[0]), len(self.critics)
+        read = np.ones(shape, dtype=bool) if held_out_by is None else held_out_by | ~held_out_by.any(1, keepdims=True)
+        total = np.zeros((2, shape[0]))
+        for critic, columns, rows in zip(self.critics, self._columns(representations), read.T, strict=True):
+            if rows.any():
+                z = [part[rows] for part in columns]
+                values = critic.pointwise(z)
+                looked_for = critic.looked_for(z, values)
+                total[0, rows] += values
+                total[1, rows] += looked_for - looked_for.mean() + values.mean()
+        mean, spread = total / read.sum(1)
+        return mean, spread
