@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..critic._negatives import offset_indices
-from ..dependency._copies import copies_of
+from ..dependency._copies import Copies, copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
@@ -97,14 +97,36 @@ class DependencyMixin:
         return self
 
     def _train_reporting_critics(
-        self, z: list[np.ndarray], *, held_out: list[np.ndarray | None], **options: Any
+        self,
+        z: list[np.ndarray],
+        *,
+        groups: np.ndarray | None,
+        copies: Copies,
+        held_out: list[np.ndarray | None],
+        n_updates: int,
+        thrifty: bool = False,
     ) -> None:
         """Train a critic on the representations of each member, which z has side by side."""
-        if self._n_members == 1:
-            self.reporting_critic_ = train_reporting_critic(z, held_out=held_out[0], seed=self._seed, **options)
+        n = self._n_members
+        if n == 1:
+            self.reporting_critic_ = train_reporting_critic(
+                z,
+                groups=groups,
+                copies=copies,
+                held_out=held_out[0],
+                n_updates=n_updates,
+                thrifty=thrifty,
+                seed=self._seed,
+            )
             return
         self.reporting_critic_ = train_reporting_critics(
-            [self._of_member(z, k) for k in range(self._n_members)], held_out=held_out, seed=self._seed, **options
+            [self._of_member(z, k) for k in range(n)],
+            groups_by_member=[groups] * n,
+            copies_by_member=[copies] * n,
+            held_out_by_member=held_out,
+            n_updates=n_updates,
+            thrifty=thrifty,
+            seeds=[self._seed + k for k in range(n)],
         )
 
     def _of_member(self, z: list[np.ndarray], k: int) -> list[np.ndarray]:
