@@ -304,7 +304,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
         Returns the samples as the module prepared them, and whether training came to its end before a Ctrl-C.
         """
-        trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
+        trained_on = parts[0].train
+        if len(parts) > 1:
+            trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
         if reset:
             self._fit_scaling(trained_on)
             self.net_ = self._build_net(samples.X)
