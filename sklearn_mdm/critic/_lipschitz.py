@@ -16,9 +16,11 @@ from ._base import Inputs, Representations, Widths, split
 class _MaxMin(nn.Module):
     """Sorts pairs of units: 1-Lipschitz, and keeps the norm of the gradient, unlike ReLU."""
 
+    member_axis = True  # see utils/_stacking.py
+
     def forward(self, x: Tensor) -> Tensor:
-        a, b = x.chunk(2, dim=1)
-        return torch.cat([torch.maximum(a, b), torch.minimum(a, b)], dim=1)
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([torch.maximum(a, b), torch.minimum(a, b)], dim=-1)
 
 
 class LipschitzCritic(nn.Module):
@@ -51,6 +53,8 @@ class LipschitzCritic(nn.Module):
     torch.Size([8])
     """
 
+    member_axis = True  # see utils/_stacking.py
+
     def __init__(self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, raw: bool = False) -> None:
         super().__init__()
         if any(width % 2 for width in hidden_dims):
@@ -66,8 +70,8 @@ class LipschitzCritic(nn.Module):
 
     def forward(self, representations: Representations, index: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Return T on the rows, or on the rows and on negatives; see :meth:`PairedCritic.forward`."""
-        t = self.layers(self.inputs(representations, index)).squeeze(1)
-        return t if index is None else split(t, len(representations[0]))
+        t = self.layers(self.inputs(representations, index)).squeeze(-1)
+        return t if index is None else split(t, representations[0].shape[-2])
 
     def __reduce__(self) -> tuple:
         # torch refuses to pickle parametrised modules. Parameters are passed on as they are: an optimizer that is

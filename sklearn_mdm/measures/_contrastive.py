@@ -125,6 +125,7 @@ class WassersteinPredictiveCoding(InfoNCE):
     tensor(0.)
     """
 
+    member_axis = True  # see stacks
     unit = "distance between bounded representations"
     own_critic = True
     total_correlation = False

@@ -36,6 +36,7 @@ class Wasserstein(Measure):
     tensor(0.5000)
     """
 
+    member_axis = True  # see stacks
     unit = "distance between bounded representations"
     own_critic = True
 
@@ -44,4 +45,4 @@ class Wasserstein(Measure):
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Kantorovich-Rubinstein objective; see :meth:`Measure.objective`."""
-        return t_joint.mean() - t_product.mean()
+        return t_joint.mean(-1) - t_product.mean(-1)

@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _Orthogonal
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from ._rng import bernoulli_like
 
-# torch's own that work on one more axis as they are: element by element, or by calling others.
-_ANY_RANK = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.Identity)
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+# torch's own that work on one more axis as they are: element by element, matrix by matrix, or by calling others.
+_ANY_RANK = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.Identity, _Orthogonal)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict, ParametrizationList)
 
 # From a tensor of each member, (*shape), to one of all of them, (n_members, *shape).
 Join = Callable[[Sequence[Tensor]], Tensor]
@@ -38,6 +40,16 @@ class StackedLinear(nn.Module):
         return product if x.dim() == 3 else product.unflatten(1, x.shape[1:-1])
 
 
+class StackedParametrizedLinear(StackedLinear):
+    """One whose weight is computed, such as an orthogonal matrix."""
+
+    parametrizations: Any
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        return self.parametrizations.weight()
+
+
 class StackedDropout(nn.Module):
     """Dropout whose draws come from each member's own stream."""
 
@@ -54,7 +66,7 @@ class StackedDropout(nn.Module):
 def can_stack(module: nn.Module) -> bool:
     """Whether networks like this one can be stacked."""
     for part in module.modules():
-        known = type(part) in (nn.Linear, nn.Dropout, *_ANY_RANK, *_CONTAINERS)
+        known = type(part) in (nn.Linear, nn.Dropout, *_ANY_RANK, *_CONTAINERS) or _is_parametrized_linear(part)
         if not known and not vars(type(part)).get("member_axis", False):
             return False
     return True
@@ -69,8 +81,12 @@ def stack(members: Sequence[nn.Module], join: Join) -> Any:
     first = members[0]
     if type(first) is nn.Dropout:
         return StackedDropout(first.p).train(first.training)
-    linear = type(first) is nn.Linear
-    twin = StackedLinear() if linear else copy.copy(first)
+    if type(first) is nn.Linear:
+        twin: nn.Module = StackedLinear()
+    elif _is_parametrized_linear(first):
+        twin = StackedParametrizedLinear()
+    else:
+        twin = copy.copy(first)
     twin.training = first.training
     twin._parameters = {name: _joined([m._parameters[name] for m in members], join) for name in first._parameters}
     twin._buffers = {name: _joined([m._buffers[name] for m in members], join) for name in first._buffers}
@@ -79,6 +95,10 @@ def stack(members: Sequence[nn.Module], join: Join) -> Any:
         for name, part in first._modules.items()
     }
     return twin
+
+
+def _is_parametrized_linear(module: nn.Module) -> bool:
+    return is_parametrized(module, "weight") and type(module).__bases__ == (nn.Linear,)  # torch's class for this
 
 
 def _joined(tensors: Sequence[Any], join: Join) -> Any:

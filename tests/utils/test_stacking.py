@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import orthogonal
 
 from sklearn_mdm.critic import CRITICS, Critic, EncodedCritic, LipschitzCritic, MultilinearCritic, SeparableCritic
 from sklearn_mdm.critic._negatives import offset_indices, stacked_indices
@@ -19,7 +20,17 @@ from sklearn_mdm.fusion import (
     MultiAttentionFusion,
     TensorFusion,
 )
-from sklearn_mdm.measures import KL, KNIFE, MEASURES, SMILE, FDivergence, InfoNCE, JensenShannon
+from sklearn_mdm.measures import (
+    KL,
+    KNIFE,
+    MEASURES,
+    SMILE,
+    FDivergence,
+    InfoNCE,
+    JensenShannon,
+    Wasserstein,
+    WassersteinPredictiveCoding,
+)
 from sklearn_mdm.measures._contract import stacks
 from sklearn_mdm.utils._layers import mlp
 from sklearn_mdm.utils._rng import MemberStreams, RandomStream, drawing_from
@@ -141,6 +152,7 @@ CRITIC_CLASSES = {
     "encoded": EncodedCritic,
     "separable": SeparableCritic,
     "multilinear": MultilinearCritic,
+    "lipschitz": LipschitzCritic,
 }
 BUILT_IN_MEASURES = {
     "kl": KL(),
@@ -152,6 +164,8 @@ BUILT_IN_MEASURES = {
     "jsd": JensenShannon(),
     "smile": SMILE(clip=0.1),
     "infonce": InfoNCE(),
+    "wasserstein": Wasserstein(),
+    "wpc": WassersteinPredictiveCoding(),
 }
 
 
@@ -163,7 +177,8 @@ def index_of_negatives(m, n_sets):
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", CRITIC_CLASSES)
 def test_critic(kind, widths, raw):
-    single = members(lambda: CRITIC_CLASSES[kind](widths, (8, 6), bound=10.0, raw=raw))
+    bound = {} if kind == "lipschitz" else {"bound": 10.0}
+    single = members(lambda: CRITIC_CLASSES[kind](widths, (8, 6), raw=raw, **bound))
     z = data({f"m{j}": (width,) for j, width in enumerate(widths)}, False)
     compare(single, z, lambda critic, z: [critic(z)])
     for n_sets in (1, 3):
@@ -177,8 +192,14 @@ def test_all_tuples(m):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("kind", CRITIC_CLASSES)
-@pytest.mark.parametrize("name", BUILT_IN_MEASURES)
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        (name, kind)
+        for name, measure in BUILT_IN_MEASURES.items()
+        for kind in ([None] if measure.own_critic else CRITICS)
+    ],
+)
 def test_measure(name, kind, training, monkeypatch):
     measure = BUILT_IN_MEASURES[name]
     monkeypatch.setattr("sklearn_mdm.measures._contrastive.MAX_TUPLES", 27)  # combinations of three rows at a time
@@ -228,14 +249,14 @@ def test_encoders_that_stack(encoder):
 
 
 def test_critics_that_stack():
-    assert {kind for kind, critic in CRITICS.items() if can_stack(critic([3, 2]))} == set(CRITIC_CLASSES)
-    assert not can_stack(LipschitzCritic([3, 2]))
+    assert {kind for kind, critic in CRITICS.items() if can_stack(critic([3, 2]))} == set(CRITICS)
+    assert can_stack(LipschitzCritic([3, 2]))
     assert not can_stack(KNIFE().build_critic([3, 2]))
 
 
 def test_measures_that_stack():
     found = {name for name, measure in MEASURES.items() if stacks(measure())}
-    assert found == {"kl", "f", "nwj", "jsd", "smile", "infonce", "cpc"}
+    assert found == {"kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "wasserstein", "wpc"}
 
 
 def test_a_subclass_does_not_stack_unless_it_says_so():
@@ -251,6 +272,7 @@ def test_a_subclass_does_not_stack_unless_it_says_so():
     assert not can_stack(OfRows([3, 2]))
     assert can_stack(Stacked([3, 2]))
     assert not stacks(Own())
+    assert not can_stack(orthogonal(type("Own", (nn.Linear,), {})(3, 2)))
     module = ConcatFusion().build(VECTORS, 1)
     module.head = type("Own", (nn.Sequential,), {})(*module.head)
     assert not can_stack(module)
