@@ -28,14 +28,14 @@ from ..encoders._modality_encoders import ENCODERS, per_modality
 from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
+from ..fusion._committee import Average, Committee
 from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
-from ..net._committee import Average
-from ..net._committee_net import MEMBER_RECORDS, CommitteeNet
+from ..net._committee import MEMBER_RECORDS, CommitteeNet
 from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._inference import evaluate, represent
 from ..net._member_data import MemberDatasets
@@ -499,7 +499,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         net: Callable[..., MDMNet] = MDMNet
         if self._n_members > 1:
             seeds = np.random.SeedSequence(self._seed).generate_state(self._n_members).tolist()
-            net = functools.partial(CommitteeNet, seeds=seeds, average=self._average_of_members())
+            net = functools.partial(
+                CommitteeNet, seeds=seeds, combine=functools.partial(Committee, average=self._average_of_members())
+            )
         built = net(
             functools.partial(build_module, fusion),
             self._criterion(),

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from ..net._committee import Average, mean_probability
+from ..fusion._committee import Average, mean_probability
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._target import check_target, scored_target

@@ -11,7 +11,7 @@ from ..dependency._copies import hash_rows
 from ._samples import Samples
 
 # Columns of a modality, and steps of a sequence, by which a row is recognised.
-MAX_COLUMNS, MAX_STEPS = 64, 8
+HASHED_COLUMNS, HASHED_STEPS = 64, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +63,11 @@ class Folds:
 def _hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:
     parts: list[np.ndarray] = []
     for array in arrays:
-        columns = np.linspace(0, array.shape[-1] - 1, min(array.shape[-1], MAX_COLUMNS)).astype(int)
+        columns = np.linspace(0, array.shape[-1] - 1, min(array.shape[-1], HASHED_COLUMNS)).astype(int)
         part = array[..., columns]
         if part.ndim == 3:
-            part = part[:, :MAX_STEPS]
-            part = np.pad(part, [(0, 0), (0, MAX_STEPS - part.shape[1]), (0, 0)], constant_values=np.nan)
+            part = part[:, :HASHED_STEPS]
+            part = np.pad(part, [(0, 0), (0, HASHED_STEPS - part.shape[1]), (0, 0)], constant_values=np.nan)
         # As float32, so that data are recognised in either floating type.
         with np.errstate(over="ignore"):
             parts.append(np.nan_to_num(part.reshape(len(part), -1).astype(np.float32)))

@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
-from ..net._committee import Average, mean_prediction
+from ..fusion._committee import Average, mean_prediction
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._scaling import moderate, standardize

@@ -1,152 +1,437 @@
-"""Several members of one architecture: as one module that predicts, and as one block of memory that is trained."""
+"""CommitteeNet: several members trained side by side, as one net with one optimizer and one history."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
+from skorch import NeuralNet
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from ..encoders._base import Inputs, Masks
-from ..fusion import FusionModule, FusionOutput
-from ..utils._stacking import stack
+from ..critic._negatives import stacked_indices
+from ..measures._contract import stacks
+from ..utils._rng import MemberStreams, RandomStream, drawing_from
+from ..utils._stacking import can_stack
+from ._block import Block
+from ._data import Batch, RowBatches
+from ._member_data import MemberBatch, MemberBatches, MemberDatasets
+from ._net import MDMNet
 
-# From predictions (n_members, B, n_outputs) to those of the committee, (B, n_outputs).
-Average = Callable[[Tensor], Tensor]
+# Optimizers that work element by element, for which parameters may lie side by side.
+_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
+# Rows of a member that are validated at a time.
+VALIDATION_ROWS = 1024
+# What is set on the committee, and read by every member.
+_FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size", "device")
+_RECORDED = ("train_task_loss", "train_scaled_task_loss", "train_dependency", "valid_task_loss")
+# What the history has for every member, under these names.
+MEMBER_RECORDS = tuple(f"{name}_of_members" for name in _RECORDED)
 
 
-class Committee(FusionModule):
-    """Predicts what its members predict on average.
+class Member(MDMNet):
+    """A net that draws, counts and remembers as one that is trained alone would; the committee makes the updates."""
 
-    Representations, and fused representations, are those of the members side by side.
+    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
+        """Leave that to the committee."""
+        return self
+
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Record losses, that which stops the training among them."""
+        super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        if self.totals_["valid"]:
+            self.history.record("valid_loss", self.totals_["valid"].mean("task"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Modules are pickled with the committee, which hands them out again.
+        return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+class CommitteeNet(MDMNet):
+    """An :class:`MDMNet` whose module holds several members: networks of one architecture, each with its own seed.
+
+    A member is what an :class:`MDMNet` of its seed is, trained on its rows; the committee goes through their batches
+    side by side. Where modules and measure allow it, all members are computed as one, otherwise one after the other,
+    with the same numbers up to rounding. Data are a ``MemberDatasets``, a dataset for each member.
 
     Parameters
     ----------
-    members : sequence of FusionModule
-        Modules of one architecture.
-    average : callable
-        From predictions (n_members, B, n_outputs) to their average (B, n_outputs).
+    module, criterion, **kwargs
+        As of :class:`MDMNet`; ``module`` is called once a member.
+    seeds : sequence of int
+        ``random_state`` of each member, and the seed of its initial weights.
+    combine : callable
+        From the modules of the members to the one that predicts, with a list of them as ``members``.
+
+    Attributes
+    ----------
+    module_ : nn.Module
+        Its ``members`` are the fusion modules.
+    members_ : list of MDMNet
+        A net for each member, with a ``history`` of its own.
+    stacked_ : bool
+        Whether members are computed as one.
     """
 
-    def __init__(self, members: Sequence[FusionModule], average: Average) -> None:
-        super().__init__()
-        self.members: Any = nn.ModuleList(members)
-        self.average = average
-        self.code_dims = {name: len(members) * width for name, width in members[0].code_dims.items()}
+    module_: Any
+    critic_: Any
 
-    def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:
-        """Return the representations of all members side by side, member by member."""
-        return self._side_by_side([member.represent(X, mask) for member in self.members])
+    def __init__(
+        self,
+        module: Any,
+        criterion: Any = torch.nn.MSELoss,
+        *,
+        seeds: Sequence[int],
+        combine: Callable[[Sequence[nn.Module]], nn.Module],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion, **kwargs)
+        self.seeds = seeds
+        self.combine = combine
 
-    def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
-        """Return the average prediction, and the representations of all members side by side."""
-        outputs = [member(X, mask) for member in self.members]
-        return FusionOutput(
-            self.average(torch.stack([output.prediction for output in outputs])),
-            torch.cat([output.fused for output in outputs], dim=1),
-            self._side_by_side([output.representations for output in outputs]),
+    # -- construction ------------------------------------------------------------------------------------------------
+
+    def initialize_module(self) -> MDMNet:
+        """Build every member as a net of its own would be."""
+        apart = ("seeds", "combine", "module", "criterion")
+        params = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in apart and not name.startswith(("_", "optimizer__", "optimizer_critic__"))
+        }
+        params.update(callbacks="disable", verbose=0)
+        self.members_ = []
+        for seed in self.seeds:
+            params["random_state"] = seed
+            with drawing_from(RandomStream.of(seed, 0)):
+                self.members_.append(Member(self.module, self.criterion, **params).initialize())
+        self.module_ = self.combine([member.fusion_module_ for member in self.members_])
+        self.measure_ = self.members_[0].measure_
+        self.__dict__.pop("critic_", None)
+        if hasattr(self.members_[0], "critic_"):
+            self.critic_ = nn.ModuleList([member.critic_ for member in self.members_])
+        return self
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
+        """Give all members one optimizer, and all critics another."""
+        first, has_critic = self.members_[0], hasattr(self, "critic_")
+        self.stacked_ = (
+            can_stack(first.fusion_module_)
+            and _is_elementwise(self.optimizer)
+            and not self.get_params_for("optimizer").get("param_groups")
+            and (first.measure_.needs_y is False)
+            and (not has_critic or (can_stack(first.critic_) and stacks(first.measure_)))
+            and (not has_critic or _is_elementwise(self.optimizer_critic))
         )
+        self.optimizer_ = self._optimizer_of("optimizer", self.module_.members)
+        if has_critic:
+            self.optimizer_critic_ = self._optimizer_of("optimizer_critic", self.critic_)
+        return self
 
-    def _side_by_side(self, z: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        return {name: torch.cat([of_member[name] for of_member in z], dim=1) for name in self.code_dims}
+    def _optimizer_of(self, name: str, modules: Sequence[nn.Module]) -> torch.optim.Optimizer:
+        if self.stacked_:
+            like = next(modules[0].parameters()).detach()
+            named = [(str(k), nn.Parameter(like.new_empty(0))) for k in range(len(modules))]
+        else:
+            named = [pair for module in modules for pair in module.named_parameters()]
+        args, kwargs = self.get_params_for_optimizer(name, named)
+        return getattr(self, name)(*args, **kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for k, member in enumerate(getattr(self, "members_", [])):
+            member.module_, member.criterion_, member.device = self.module_.members[k], self.criterion_, self.device
+            if hasattr(self, "critic_"):
+                member.critic_ = self.critic_[k]
+
+    def get_dataset(self, X: Any, y: Any = None) -> Any:
+        """Take datasets of members as they are."""
+        return X if isinstance(X, MemberDatasets) else super().get_dataset(X, y)
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the batches of all members side by side."""
+        if not isinstance(dataset, MemberDatasets):
+            return super().get_iterator(dataset, training)
+        iterators = []
+        for member, own in zip(self.members_, dataset.datasets, strict=True):
+            size = self.batch_size if training else max(self.batch_size, VALIDATION_ROWS)
+            size = len(own) if self.batch_size == -1 else size
+            generator = member.generators_["batches"] if training else None
+            iterators.append(RowBatches(len(own), size, training, generator))
+        return MemberBatches(dataset, self.active_, iterators)
+
+    # -- the course of training --------------------------------------------------------------------------------------
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Open the random streams of the members, and move their parameters together."""
+        NeuralNet.on_train_begin(self, net, X=X, y=y, **kwargs)
+        self.stopped_, self.n_updates_, self.critic_parameters_ = False, 0, []
+        self.active_ = list(range(len(self.members_)))
+        for member in self.members_:
+            for name in _FOLLOWED:
+                setattr(member, name, getattr(self, name))
+            member.on_train_begin(member)
+        if self.stacked_:
+            self.blocks_ = {"module": Block(list(self.module_.members), _rows(self.optimizer_))}
+            if hasattr(self, "critic_"):
+                self.blocks_["critic"] = Block(list(self.critic_), _rows(self.optimizer_critic_))
+        self.twins_: dict[str, Any] = {}
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Begin an epoch of every member that has not stopped."""
+        NeuralNet.on_epoch_begin(self, net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        for k in self.active_:
+            self.members_[k].on_epoch_begin(self.members_[k], dataset_train=dataset_train.datasets[k])
+        self.term_active_ = any(self.members_[k].term_active_ for k in self.active_)
+        self.pending_ = 0
+        self.batches_of_ = dict.fromkeys(self.active_, 0)
+        if self.stacked_ and (not self.twins_ or self.blocks_["module"].packed != self.active_):
+            self.twins_ = {name: block.pack(self.active_) for name, block in self.blocks_.items()}
+            self.learning_ = list(self.twins_["critic"].parameters()) if "critic" in self.twins_ else []
+
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Record means over the members of this epoch, and what each of them has."""
+        NeuralNet.on_epoch_end(self, net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        for k in self.active_:
+            self.members_[k].on_epoch_end(self.members_[k])
+        last = {k: self.members_[k].history[-1] for k in self.active_}
+        for key in _RECORDED:
+            if any(key in row for row in last.values()):
+                values = [last[k].get(key, math.nan) if k in last else math.nan for k in range(len(self.members_))]
+                known = [value for value in values if not math.isnan(value)]
+                self.history.record(key, float(np.mean(known)) if known else math.nan)
+                self.history.record(f"{key}_of_members", values)
+        if self.term_active_:
+            self.history.record("terms_skipped", sum(row.get("terms_skipped", 0) for row in last.values()))
+
+    def retire(self, member: int) -> None:
+        """Train this member no longer."""
+        self.active_.remove(member)
+
+    def end_training(self) -> None:
+        """Let go of everything that only training needs; for a training that an error ended, too."""
+        for member in self.members_:
+            member.end_training()
+        for block in self.__dict__.pop("blocks_", {}).values():
+            block.release()
+        for name in ("active_", "twins_", "learning_", "pending_", "batches_of_", "term_active_", "critic_parameters_"):
+            self.__dict__.pop(name, None)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
+        rows: MemberBatch = batch[0]
+        whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self.members_[0].intercept_)
+        self._set_mode(True, stacked=whole)
+        members = [self.members_[k] for k in rows.members]
+        if self.term_active_ and hasattr(self, "critic_"):
+            learning = [k for k, member in zip(rows.members, members, strict=True) if member.critic_rows_ is not None]
+            self._learn_critic(True)
+            for _ in range(self.unroll):
+                self._critics_step(learning)
+            self._learn_critic(False)
+        if not self.pending_:
+            self._zero_grad("module", self.optimizer_)
+        step = self._stacked_gradient(rows) if whole else self._gradients_one_by_one(rows)
+        for k in rows.members:
+            self.batches_of_[k] += 1
+        self.pending_ += 1
+        if self.pending_ >= self.accumulate:
+            self._update_module(batch)
+        return step
+
+    def _gradients_one_by_one(self, rows: MemberBatch) -> dict[str, Any]:
+        steps = [(len(part[1]), self.members_[k].train_step_single(part)) for k, part in rows.each()]
+        total = sum(n * step["loss"].detach() for n, step in steps) / len(rows)
+        return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
+
+    def _update_module(self, batch: Any) -> None:
+        """One update on the mean gradient of the batches since the last one, each member's own."""
+        for k, n in self.batches_of_.items():
+            if n > 1:
+                for parameter in self.module_.members[k].parameters():
+                    if parameter.grad is not None:
+                        parameter.grad /= n
+        if self.stacked_:
+            self.blocks_["module"].only([k for k, n in self.batches_of_.items() if n])
+        self.batches_of_ = dict.fromkeys(self.active_, 0)
+        self.pending_ = 1  # divided above
+        super()._update_module(batch)
+
+    def _zero_grad(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+        if self.stacked_:
+            self.blocks_[name].zero_grad()
+        else:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _learn_critic(self, learn: bool) -> None:
+        for member in self.members_:
+            member._learn_critic(learn)
+        for parameter in getattr(self, "learning_", ()):
+            parameter.requires_grad = learn
+
+    def _critics_step(self, learning: list[int]) -> None:
+        members = [self.members_[k] for k in learning]
+        rows = [next(member.critic_rows_) for member in members]
+        self._zero_grad("critic", self.optimizer_critic_)
+        if self.stacked_ and learning == self.active_ and len(set(map(len, rows))) == 1:
+            parts = MemberBatch(learning, [member.critic_data_ for member in members], rows)
+            batch = self._on_device(parts.stacked()[0])
+            with self._drawing_of("critic", members):
+                with torch.no_grad():
+                    z = list(self.twins_["module"].represent(batch.X, batch.mask).values())
+                index = self._negatives_of(members, len(rows[0]))
+                objective = self.measure_.critic_objective(self.twins_["critic"], z, index)
+            (-objective.sum()).backward()
+            self.blocks_["critic"].collect()
+        else:
+            for member, part in zip(members, rows, strict=True):
+                member._critic_gradient(member.critic_data_.batch(part))
+        if self.stacked_:
+            self.blocks_["critic"].only(learning)
+        self.optimizer_critic_.step()
+
+    def _drawing_of(self, stream: str, members: Sequence[MDMNet]) -> AbstractContextManager[None]:
+        # What is stacked asks for its numbers.
+        return drawing_from(MemberStreams([member.draws_[stream] for member in members]), intercept=False)
+
+    def _negatives_of(self, members: Sequence[MDMNet], n: int) -> Tensor:
+        generators = [member.generators_["negatives"] for member in members]
+        return stacked_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, generators).to(self.device)
+
+    def _stacked_gradient(self, rows: MemberBatch) -> dict[str, Any]:
+        """Gradients of all members at once."""
+        members = [self.members_[k] for k in rows.members]
+        batch, y = rows.stacked()
+        batch, y = self._on_device(batch), y.to(self.device)
+        mask = batch.mask
+        if self.modality_dropout:
+            mask = self._drop_modalities_of(members, batch, rows.sizes)
+        with self._drawing_of("module", members):
+            output = self.twins_["module"](batch.X, mask)
+            task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
+        loss, values = task, None
+        if self.term_active_:
+            with self._drawing_of("critic", members):
+                values = self._dependencies(members, batch, rows.sizes, output, mask)
+            present = [k for k, value in enumerate(values) if value is not None]
+            if present:
+                used = torch.stack([value for value in values if value is not None])
+                loss = loss.index_add(0, torch.tensor(present, device=loss.device), used, alpha=-self.lam)
+        loss.sum().backward()
+        self.blocks_["module"].collect()
+        found = [None if value is None else value.item() for value in values or [None] * len(members)]
+        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, found, strict=True):
+            parts[0]._record(*parts[1:])
+        weights = loss.new_tensor(rows.sizes) / len(rows)
+        return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
+
+    def _drop_modalities_of(self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int]) -> dict[Any, Tensor]:
+        masks = []
+        for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+            seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
+            masks.append(member._drop_modalities(Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)))
+        return {name: pad_sequence([mask[name] for mask in masks], batch_first=True) for name in batch.X}
+
+    def _task_losses(
+        self, prediction: Tensor, y: Tensor, weight: Tensor | None, sizes: Sequence[int]
+    ) -> tuple[Tensor, list[float]]:
+        """Task loss of each member, (n_members,), and the same in the units of the original targets."""
+        losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
+        scale = getattr(self.criterion_, "log_scale", (1.0,))
+        task = _means(losses, weight, sizes)
+        if len(scale) == 1:
+            return task, (scale[0] * task.detach().double()).tolist()
+        return task, _means((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
+
+    def _dependencies(
+        self,
+        members: Sequence[MDMNet],
+        batch: Batch,
+        sizes: Sequence[int],
+        output: Any,
+        mask: dict[Any, Tensor] | None,
+    ) -> Sequence[Tensor | None]:
+        """The dependency term of each member; None where it has too few complete rows."""
+        dropped = mask is not batch.mask
+        z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
+        parts = list(z.values())
+        if batch.complete is None and len(set(sizes)) == 1:
+            index = self._negatives_of(members, sizes[0])
+            return self.measure_.value(self.twins_["critic"], parts, index).unbind()
+        values: list[Tensor | None] = []
+        for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+            rows = torch.arange(n, device=parts[0].device)
+            if batch.complete is not None:
+                rows = rows[batch.complete[i, :n]]
+            if not member.term_active_ or len(rows) < self._fewest_rows:
+                member.terms_skipped_ += member.term_active_
+                values.append(None)
+            else:
+                values.append(member._value([part[i].index_select(0, rows) for part in parts]))
+        return values
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Task loss of a validation batch of every member."""
+        rows = batch[0]
+        if not isinstance(rows, MemberBatch):
+            return super().validation_step(batch, **fit_params)
+        whole = self.stacked_ and rows.members == self.active_
+        self._set_mode(False, stacked=whole)
+        if not whole:
+            steps = [(len(part[1]), self.members_[k].validation_step(part)) for k, part in rows.each()]
+            total = sum(n * step["loss"] for n, step in steps) / len(rows)
+            return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
+        stacked, y = rows.stacked()
+        stacked, y = self._on_device(stacked), y.to(self.device)
+        with torch.no_grad():
+            prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
+            losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
+        for k, n, loss, value in zip(rows.members, rows.sizes, losses.tolist(), logged, strict=True):
+            self.members_[k]._record_validation(n, loss, value)
+        return {
+            "loss": (losses * losses.new_tensor(rows.sizes)).sum() / len(rows),
+            "y_pred": _unpadded(prediction, rows),
+        }
+
+    def _set_mode(self, training: bool, *, stacked: bool) -> None:
+        """Set what is about to be computed to training or evaluation: to walk through all members takes long."""
+        if not stacked or self.term_active_:
+            self._set_training(training)
+        for twin in self.twins_.values():
+            if twin.training != training:
+                twin.train(training)
 
 
-class Block:
-    """The trainable parameters of members in one block of memory, a row each, for as long as they are trained.
-
-    What is stacked, the members themselves and the optimizer all read and write this memory: nothing is copied between
-    them. The optimizer holds rows instead of parameters. It must work element by element, and steps over rows whose
-    gradient is None.
-
-    Parameters
-    ----------
-    members : sequence of nn.Module
-        Modules of one architecture.
-    rows : sequence of nn.Parameter
-        What the optimizer holds, one for each member; empty while nothing is packed.
-    """
-
-    def __init__(self, members: Sequence[nn.Module], rows: Sequence[nn.Parameter]) -> None:
-        self.members = members
-        self.rows = rows
-        self.parameters = [[p for p in member.parameters() if p.requires_grad] for member in members]
-        self.places: dict[int, tuple[int, int]] = {}
-        self.values = self.gradients = torch.empty(0)
-        self.joined: list[tuple[nn.Parameter, Tensor]] = []  # what is stacked, and where its gradient goes
-        self.packed: list[int] = []
-        end = 0
-        for of_members in zip(*self.parameters, strict=True):
-            start, end = end, end + of_members[0].numel()
-            self.places.update({id(parameter): (start, end) for parameter in of_members})
-
-    def pack(self, members: Sequence[int]) -> Any:
-        """Move the parameters of these members into a block, and return what stacks them."""
-        for k in set(self.packed) - set(members):
-            self._release(k)
-        self.packed = list(members)
-        self.values = torch.stack([torch.cat([p.detach().flatten() for p in self.parameters[k]]) for k in members])
-        self.gradients = torch.zeros_like(self.values)
-        self.joined = []
-        for k, values, gradient in zip(members, self.values, self.gradients, strict=True):
-            self.rows[k].grad = None  # of another shape
-            self.rows[k].data, self.rows[k].grad = values, gradient
-            for parameter in self.parameters[k]:
-                start, end = self.places[id(parameter)]
-                parameter.grad = None
-                parameter.data = values[start:end].view(parameter.shape)
-                parameter.grad = gradient[start:end].view(parameter.shape)
-        return stack([self.members[k] for k in members], self._join)
-
-    def _join(self, tensors: Sequence[Tensor]) -> Tensor:
-        if id(tensors[0]) in self.places:
-            start, end = self.places[id(tensors[0])]
-            shape = (len(tensors), *tensors[0].shape)
-            joined = nn.Parameter(self.values[:, start:end].view(shape))
-            self.joined.append((joined, self.gradients[:, start:end].view(shape)))
-            return joined
-        joined_buffer = torch.stack([tensor.detach() for tensor in tensors])
-        for tensor, part in zip(tensors, joined_buffer, strict=True):
-            tensor.data = part  # such as a moving average, which steps of one member and of all write
-        return joined_buffer
-
-    def zero_grad(self) -> None:
-        """Set all gradients to zero."""
-        self.gradients.zero_()
-
-    def collect(self) -> None:
-        """Add the gradients of what is stacked to those of the members."""
-        found = [(gradient, joined.grad) for joined, gradient in self.joined if joined.grad is not None]
-        if found:
-            torch._foreach_add_(*(list(tensors) for tensors in zip(*found, strict=True)))
-        for joined, _ in self.joined:
-            joined.grad = None
-
-    def only(self, members: Sequence[int]) -> None:
-        """Let the next step of the optimizer change these members alone."""
-        for k, gradient in zip(self.packed, self.gradients, strict=True):
-            self.rows[k].grad = gradient if k in members else None
-
-    def release(self) -> None:
-        """Give every member memory of its own again."""
-        for k in self.packed:
-            self._release(k)
-        self.packed, self.joined, self.values, self.gradients = [], [], torch.empty(0), torch.empty(0)
-
-    def _release(self, k: int) -> None:
-        self.rows[k].grad = None
-        self.rows[k].data = self.rows[k].data.new_empty(0)
-        for parameter in self.parameters[k]:
-            parameter.grad = None
-            parameter.data = parameter.data.clone()
+def _is_elementwise(optimizer: Any) -> bool:
+    return getattr(optimizer, "__module__", "").startswith("torch.optim") and optimizer.__name__ in _ELEMENTWISE
 
 
-def mean_prediction(predictions: Tensor) -> Tensor:
-    """Average numbers (n_members, B, n_outputs)."""
-    return predictions.mean(0)
+def _rows(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [row for group in optimizer.param_groups for row in group["params"]]
 
 
-def mean_probability(logits: Tensor) -> Tensor:
-    """Average probabilities of which these are the logits, (n_members, B, n_classes), as logarithms."""
-    return torch.logsumexp(logits.log_softmax(-1), 0) - math.log(len(logits))
+def _means(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:
+    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each."""
+    by_row = losses.flatten(2).mean(2) if losses.dim() > 2 else losses
+    if weight is not None:
+        by_row = by_row * weight
+    if len(set(sizes)) == 1:
+        return by_row.mean(1)
+    n_rows = torch.tensor(sizes, device=by_row.device)[:, None]
+    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows
+    return torch.where(there, by_row, 0).sum(1) / n_rows.squeeze(1)
+
+
+def _unpadded(prediction: Tensor, rows: MemberBatch) -> Tensor:
+    if rows.even:
+        return prediction.flatten(0, 1)
+    return torch.cat([part[:n] for part, n in zip(prediction, rows.sizes, strict=True)])

@@ -336,9 +336,7 @@ class MDMNet(NeuralNet):
         if self.critic_rows_ is not None:
             self._learn_critic(True)
             for _ in range(self.unroll):
-                self.optimizer_critic_.zero_grad(set_to_none=True)
-                self._critic_gradient(next(self.critic_rows_))
-                self.optimizer_critic_.step()
+                self._critic_step(self.critic_data_.batch(next(self.critic_rows_)))
             self._learn_critic(False)  # the model step passes gradients through T, not to it
         if not self.pending_:
             self._zero_grad_optimizer(set_to_none=True)
@@ -361,8 +359,13 @@ class MDMNet(NeuralNet):
     def _drawing(self, stream: str) -> AbstractContextManager[None]:
         return drawing_from(self.draws_[stream], intercept=self.intercept_)
 
-    def _critic_gradient(self, rows: Tensor) -> None:
-        batch = self._on_device(self.critic_data_.batch(rows))
+    def _critic_step(self, batch: Batch) -> None:
+        self.optimizer_critic_.zero_grad(set_to_none=True)
+        self._critic_gradient(batch)
+        self.optimizer_critic_.step()
+
+    def _critic_gradient(self, batch: Batch) -> None:
+        batch = self._on_device(batch)
         with self._drawing("critic"):
             with torch.no_grad():
                 z = self.fusion_module_.represent(batch.X, batch.mask)
