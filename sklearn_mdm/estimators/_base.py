@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
-from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping
+from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold
 from ..dependency._copies import copies_of
 from ..dependency._reliability import warn_all
 from ..encoders._modality_encoders import ENCODERS, per_modality
@@ -202,6 +202,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         with isolated():
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
+            self.__dict__.pop("_folds", None)
             _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
@@ -246,6 +247,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if (X_val is None) != (y_val is None):
             given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
+        earlier = self.__dict__.pop("_folds", None)
         wants_split = X_val is None and self._wants_split(len(samples.y))
         if self.cv is not None and not wants_split:
             given = "X_val" if X_val is not None else "early_stopping=False"
@@ -271,10 +273,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 )
             ]
         else:
-            splits = self._member_splits(samples)
+            splits = self._member_splits(samples, earlier)
         return [Part(samples.take(train), samples.take(held_out)) for train, held_out in splits]
 
-    def _member_splits(self, samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
         splits = splits_of_members(
             self._n_members,
             samples.n_passed,
@@ -285,9 +287,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             classes=self._stratify(samples.y),
         )
         held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
-        if hasattr(self, "_folds") and self._folds.held_out.shape[1] == len(splits) and self.cv is None:
+        if earlier is not None and self.cv is None:
             # In a warm start, no member may be trained on what its stopping was decided by.
-            held_out = self._folds.kept(arrays, held_out, samples.groups)
+            held_out = earlier.kept(arrays, held_out, samples.groups)
             splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
         self._folds = Folds(arrays, held_out)
         return splits
@@ -313,7 +315,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)
-            finished = self._run_net(*self._datasets(parts), max_epochs)
+            out_of_fold = OutOfFold([self._half_of(part.valid) for part in parts]) if self._has_folds() else None
+            finished = self._run_net(*self._datasets(parts), max_epochs, out_of_fold)
             self._summarize(parts[0].train.X, whole=reset or max_epochs is not None)
         except BaseException:
             if before is None:
@@ -324,6 +327,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         # The critic of an earlier net reads representations that are no longer made.
         for name in (*REPORTED, *OUT_OF_FOLD):
             self.__dict__.pop(name, None)
+        if out_of_fold is not None:
+            self._held_out_outputs = out_of_fold.outputs_
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(trained_on)
         return parts, finished
@@ -334,7 +339,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             return
         train, valid = parts[0].train, parts[0].valid
         held_out: list[np.ndarray | None]
-        if self._n_members > 1 and hasattr(self, "_folds"):
+        if self._has_folds():
             part = self._some_complete(replace(samples, X=train.X), MAX_REPORT_TRAINING + MAX_REPORT_CALIBRATION)
             z, groups, rows = self._represent(train.X, part.rows), part.groups, part.rows
             arrays, n_candidates = list(train.X.arrays.values()), len(rows)
@@ -525,11 +530,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
             return built.initialize()
 
-    def _run_net(self, train: Any, valid: Any, max_epochs: int | None) -> bool:
+    def _run_net(self, train: Any, valid: Any, max_epochs: int | None, out_of_fold: OutOfFold | None) -> bool:
         """Run the epochs of the net; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
         callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
+        if out_of_fold is not None:
+            callbacks.append(out_of_fold)
         if max_epochs is not None:
             stops = valid is not None and self.early_stopping is not False
             stopping = EarlyStopping if self._n_members == 1 else MemberStopping
@@ -652,16 +659,30 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         runs = np.stack(outputs, axis=1).reshape(n * m, -1)
         return self._average_outputs(runs, np.full((n * m, 1), 1 / m), np.arange(0, n * m, m))
 
+    def _has_folds(self) -> bool:
+        """Whether every member holds out a fold."""
+        return self._n_members > 1 and hasattr(self, "_folds")
+
+    def _half_of(self, samples: Samples | None) -> np.ndarray:
+        """Halve a fold at random, or its groups: bool (n_rows,)."""
+        assert samples is not None
+        units = np.arange(len(samples.y)) if samples.groups is None else samples.groups
+        unit = np.unique(units, return_inverse=True)[1]
+        return (np.random.default_rng(self._seed).permutation(unit.max() + 1) % 2 == 1)[unit]
+
     def _predict_out_of_fold(self, parts: list[Part], n_passed: int) -> None:
         """Predict each sample by the members that held it out."""
-        if self._n_members == 1 or not hasattr(self, "_folds"):
+        held_out_outputs = self.__dict__.pop("_held_out_outputs", [None])
+        if not self._has_folds() or any(outputs is None for outputs in held_out_outputs):
             return
         outputs, owners = [], []
-        for k, part in enumerate(parts):
+        for k, (part, kept) in enumerate(zip(parts, held_out_outputs, strict=True)):
             assert part.valid is not None
-            outputs.append(
-                self._member_outputs(k, part.valid.X.take(part.valid.rows), "prediction", self._average_outputs)
-            )
+            lacking = np.flatnonzero(~part.valid.complete)
+            if len(lacking) and hasattr(self, "imputers_"):  # which stopping did not know of
+                X = part.valid.X.take(part.valid.rows[lacking])
+                kept[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
+            outputs.append(kept)
             owners.append(part.valid)
         rows = np.concatenate([owner.passed for owner in owners])
         order = np.argsort(rows, kind="stable")

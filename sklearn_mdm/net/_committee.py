@@ -192,6 +192,7 @@ class CommitteeNet(MDMNet):
         self.term_active_ = any(self.members_[k].term_active_ for k in self.active_)
         self.pending_ = 0
         self.batches_of_ = dict.fromkeys(self.active_, 0)
+        self.validated_: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.active_}
         if self.stacked_ and (not self.twins_ or self.blocks_["module"].packed != self.active_):
             self.twins_ = {name: block.pack(self.active_) for name, block in self.blocks_.items()}
             self.learning_ = list(self.twins_["critic"].parameters()) if "critic" in self.twins_ else []
@@ -221,7 +222,16 @@ class CommitteeNet(MDMNet):
             member.end_training()
         for block in self.__dict__.pop("blocks_", {}).values():
             block.release()
-        for name in ("active_", "twins_", "learning_", "pending_", "batches_of_", "term_active_", "critic_parameters_"):
+        for name in (
+            "active_",
+            "twins_",
+            "learning_",
+            "pending_",
+            "batches_of_",
+            "term_active_",
+            "critic_parameters_",
+            "validated_",
+        ):
             self.__dict__.pop(name, None)
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -387,7 +397,10 @@ class CommitteeNet(MDMNet):
         whole = self.stacked_ and rows.members == self.active_
         self._set_mode(False, stacked=whole)
         if not whole:
-            steps = [(len(part[1]), self.members_[k].validation_step(part)) for k, part in rows.each()]
+            steps = []
+            for k, part in rows.each():
+                steps.append((len(part[1]), self.members_[k].validation_step(part)))
+                self._keep_validated(k, steps[-1][1]["y_pred"], part[1].to(self.device), part[0].weight)
             total = sum(n * step["loss"] for n, step in steps) / len(rows)
             return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
         stacked, y = rows.stacked()
@@ -395,12 +408,22 @@ class CommitteeNet(MDMNet):
         with torch.no_grad():
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
-        for k, n, loss, value in zip(rows.members, rows.sizes, losses.tolist(), logged, strict=True):
+        weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
+        parts = zip(rows.members, rows.sizes, losses.tolist(), logged, prediction, y, weights, strict=True)
+        for k, n, loss, value, outputs, targets, weight in parts:
             self.members_[k]._record_validation(n, loss, value)
+            self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
             "loss": (losses * losses.new_tensor(rows.sizes)).sum() / len(rows),
             "y_pred": _unpadded(prediction, rows),
         }
+
+    def _keep_validated(self, member: int, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
+        """Keep outputs (n, n_outputs) for samples that a member holds out, and their losses (n,)."""
+        losses = self.criterion_(outputs, y).flatten(1 if outputs.dim() == y.dim() else 0)
+        by_row = losses.mean(1) if losses.dim() > 1 else losses
+        kept = outputs, by_row if weight is None else by_row * weight.to(by_row.device)
+        self.validated_[member].append(tuple(part.detach().double().cpu().numpy() for part in kept))  # type: ignore[arg-type]
 
     def _set_mode(self, training: bool, *, stacked: bool) -> None:
         """Set what is about to be computed to training or evaluation: to walk through all members takes long."""

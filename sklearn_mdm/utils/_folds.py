@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
 # Rows to train on, and rows that are held out.
 Split = tuple[np.ndarray, np.ndarray]
@@ -67,18 +67,20 @@ def _folds(n: int, n_samples: int, seed: int, groups: np.ndarray | None, classes
             "early_stopping=False."
         )
     n = min(n, units)
-    options: dict[str, Any] = {"n_splits": n, "shuffle": True, "random_state": seed}
-    # Classes of fewer samples than folds are spread over some of them.
+    if groups is None:
+        # Dealt out class by class, in random order within each: in equal parts also of classes with fewer samples than
+        # there are folds, for which StratifiedKFold has none.
+        random = np.random.RandomState(seed).permutation(n_samples)
+        order = random if classes is None else random[np.argsort(classes[random], kind="stable")]
+        fold = np.empty(n_samples, dtype=int)
+        fold[order] = np.arange(n_samples) % n
+        return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n)]
     stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= n
-    splitter: Any
-    if groups is not None:
-        splitter = StratifiedGroupKFold(**options) if stratified else GroupKFold(**options)
-    else:
-        splitter = StratifiedKFold(**options) if stratified else KFold(**options)
+    splitter: Any = StratifiedGroupKFold if stratified else GroupKFold
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        splits = list(splitter.split(np.zeros((n_samples, 1)), classes if stratified else None, groups))
-    return [split for split in splits if len(split[1])]  # a fold of groups may stay empty
+        found = splitter(n_splits=n, shuffle=True, random_state=seed).split(np.zeros((n_samples, 1)), classes, groups)
+        return [split for split in found if len(split[1])]  # a fold of groups may stay empty
 
 
 def _check(splits: list[Split], groups: np.ndarray | None) -> None:
