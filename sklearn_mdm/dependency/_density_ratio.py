@@ -35,7 +35,7 @@ EVALUATION_SETS = 32
 MAX_VALIDATION_ROWS = 4000
 # A thrifty critic has as many negatives per row as others up to so many rows, and from there on as many in all.
 THRIFTY_NEGATIVES = 1000
-# Most rows times components times squared width of its mixtures of several components.
+# Most rows times components times squared width of its mixtures of several components; those fitted together share it.
 THRIFTY_MIXTURE = 10**8
 
 
@@ -159,13 +159,14 @@ class TrainedCritic:
             self.network_.float()
         return Rows(train, rest, self._n_sets(VALIDATION_SETS, len(rest[0])), self.seed, draws)
 
-    def _finish(self, rows: Rows, course: Course) -> None:
+    def _finish(self, rows: Rows, course: Course, n_together: int) -> None:
         """Calibrate what was trained, with a mixture beside it."""
         self.n_updates_, self.curve_ = course
         train, rest = rows.train, rows.validation
         self.network_.requires_grad_(False).double().eval()
         dims = [z.shape[1] for z in train]
-        mixture = self._choose_mixture(train, rest, dims)
+        most_work = THRIFTY_MIXTURE / n_together if self.thrifty else math.inf
+        mixture = self._choose_mixture(train, rest, dims, most_work)
         self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
         self._calibrate([z.double() for z in rest])
         if self.refit and mixture is not None and self.weights_[-1]:
@@ -186,7 +187,9 @@ class TrainedCritic:
             z[far] = np.sign(z[far]) * (3 + np.log1p(np.abs(z[far]) - 3))
         return list(torch.from_numpy(z).float().split([z.shape[1] for z in representations], dim=1))
 
-    def _choose_mixture(self, train: list[Tensor], rest: list[Tensor], dims: list[int]) -> GaussianMixture | None:
+    def _choose_mixture(
+        self, train: list[Tensor], rest: list[Tensor], dims: list[int], most_work: float
+    ) -> GaussianMixture | None:
         if not self.n_components or not self.measure.density_ratio or self.measure.own_critic:
             return None
         generator = torch.Generator().manual_seed(self.seed)
@@ -199,7 +202,6 @@ class TrainedCritic:
                 return logistic_loss(mixture.combine(features), torch.cat(sets))
 
         columns = torch.cat(train, dim=1).double().numpy()
-        most_work = THRIFTY_MIXTURE if self.thrifty else math.inf
         return choose_mixture(columns, dims, loss, seed=self.seed, most=self.n_components, most_work=most_work)
 
     # -- calibration -------------------------------------------------------------------------------------------------
@@ -352,7 +354,7 @@ def fit_together(
     """Fit critics that differ in their seeds at most, each to its own rows; see :meth:`TrainedCritic.fit`.
 
     Their networks are trained in one pass, if these can be stacked; each critic is what it would be alone, up to
-    rounding.
+    rounding. Thrifty ones share what a single one may spend on mixtures.
     """
     given = zip(critics, representations, validations, strict=True)
     rows = [critic._prepare(z, validation) for critic, z, validation in given]
@@ -370,7 +372,7 @@ def fit_together(
             n_checks=CHECKS // 2 if first.thrifty else CHECKS,
         )
     for critic, own, course in zip(critics, rows, courses, strict=True):
-        critic._finish(own, course)
+        critic._finish(own, course, len(critics))
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

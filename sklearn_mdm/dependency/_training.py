@@ -128,8 +128,9 @@ def _train_together(
     starts = [0, *itertools.accumulate(len(part.train[0]) for part in rows)]
     optimizer, schedule = _optimizer(network, networks[0], n_updates, lr, weight_decay)
     for update in range(1, n_updates + 1):
-        chosen = [start + member.next_rows(batch_size) for start, member in zip(starts, members, strict=False)]
-        batch = [z.index_select(0, torch.cat(chosen)).view(*axis, batch_size, z.shape[1]) for z in train]
+        each = [start + member.next_rows(batch_size) for start, member in zip(starts, members, strict=False)]
+        chosen = torch.cat(each)
+        batch = [z.index_select(0, chosen).view(*axis, batch_size, z.shape[1]) for z in train]
         optimizer.zero_grad(set_to_none=True)
         index = stacked_indices(batch_size, m, n_negatives, generators).view(*axis, m, -1)
         with drawing_from(draws, intercept=intercept):
@@ -181,7 +182,8 @@ class _Member:
         self.curve.append(self._loss())
         if self.curve[-1] < best_loss:
             self.best, self.best_update = _state(self.average), update
-        self.stopped = update - self.best_update >= patience
+        else:
+            self.stopped = update - self.best_update >= patience
 
     def _loss(self) -> float:
         return _validation_loss(self.average, self.measure, self.rows.validation, self.index, self.rows.draws)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.dependency._copies import copies_of
 from sklearn_mdm.dependency._density_ratio import TrainedCritic, fit_together
 from sklearn_mdm.dependency._member_critics import MemberCritics
@@ -73,6 +74,22 @@ def test_fit_together__each_is_what_it_is_alone():
         assert_allclose(critic.curve_, other.curve_, rtol=1e-3)
         assert_allclose(critic.normalize(z).pointwise(z), other.pointwise(z), atol=0.01)
         assert_allclose(critic.score(z), other.score(z), atol=1e-3)
+
+
+def test_fit_together__thrifty__share_what_one_may_spend_on_mixtures(monkeypatch):
+    rng = np.random.default_rng(0)
+    cluster = rng.choice([-3.0, 3.0], size=(300, 1))
+    z, held_out = [cluster + rng.normal(size=(300, 1)) for _ in range(2)], np.arange(300) % 3 == 0
+    monkeypatch.setattr(ratio, "THRIFTY_MIXTURE", 200 * 2 * 2**2)  # rows, components and squared width
+
+    def n_components(n_critics):
+        options = {"kind": "encoded", "hidden_dims": (8, 8), "n_updates": 5, "thrifty": True}
+        critics = [TrainedCritic(KL(), seed=seed, **options) for seed in range(n_critics)]
+        fit_together(critics, [z] * n_critics, [held_out] * n_critics)
+        return [len(critic.mixture_.constant) for critic in critics]
+
+    assert n_components(1) == [2]
+    assert n_components(2) == [1, 1]
 
 
 def test_train_reporting_critics__each_is_the_reporting_critic_of_its_member():
