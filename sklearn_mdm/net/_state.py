@@ -14,8 +14,8 @@ class NetState:
     """
 
     def __init__(self, net: Any) -> None:
-        self.net = net
-        self.n_epochs = len(net.history)
+        self.histories = [part.history for part in (net, *getattr(net, "members_", []))]
+        self.n_epochs = [len(history) for history in self.histories]
         modules = [getattr(net, name + "_") for name in net._modules]
         self.tensors = [value for module in modules for value in (*module.parameters(), *module.buffers())]
         self.values = [value.detach().clone() for value in self.tensors]
@@ -27,7 +27,8 @@ class NetState:
 
     def restore(self) -> None:
         """Return to it."""
-        del self.net.history[self.n_epochs :]
+        for history, n_epochs in zip(self.histories, self.n_epochs, strict=True):
+            del history[n_epochs:]
         with torch.no_grad():
             for tensor, value in zip(self.tensors, self.values, strict=True):
                 tensor.copy_(value)
