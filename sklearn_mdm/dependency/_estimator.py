@@ -232,7 +232,7 @@ class DependencyEstimator(BaseEstimator):
             self.__dict__.pop(name, None)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._measure = self._resolve()
-        reader = ColumnReader()
+        reader = ColumnReader("median" if self.scaling == "rank" else "mean")
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
         check_beside(row_labels(X), groups=groups)

@@ -14,6 +14,7 @@ from ..dependency._copies import copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._reliability import warn_all
 from ..exceptions import SingleModalityWarning
+from ..inputs._cells import warn_of_filled
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
@@ -104,7 +105,9 @@ class DependencyMixin:
                 f"dependency is undefined for the single modality {self.modalities_[0]!r}. Fit on two or more: a dict "
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
-        return self._read_later(X)
+        observed = self._read_later(X)
+        warn_of_filled(observed, "mean")
+        return observed
 
     def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """Representations of the complete rows of X, and which rows these are."""

@@ -15,7 +15,8 @@ from ..dependency._estimator import DependencyEstimator
 from ..estimators._dependency_mixin import DependencyMixin
 from ..exceptions import SeenSamplesWarning
 from ..utils._unwrap import final_estimator
-from ._views import partners, warn_caller
+from ..utils._warnings import warn_caller
+from ._views import partners
 
 # Most rows that a critic reads at once, unless the samples alone are more.
 MAX_ROWS = 65_536
