@@ -58,7 +58,8 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples; those with a missing modality are left out.
+            Samples; those with a missing modality are left out. Single cells that are missing are filled, with a
+            warning that says how many.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are never both trained and calibrated on. Nor are samples that agree in every value,
             with a :class:`~sklearn_mdm.exceptions.RepeatedSamplesWarning` unless groups hold them together.
@@ -123,7 +124,7 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples.
+            Samples. Single cells that are missing are filled, with a warning that says how many.
 
         Returns
         -------
@@ -158,8 +159,8 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, with
-            a warning that says how many.
+            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, and
+            single cells that are missing filled, with warnings that say how many.
         return_std : bool, default=False
             Whether to return the standard error too.
         measure : {None, "training"}, default=None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
@@ -97,16 +96,15 @@ def fit_filling_of_columns(
 ) -> CellFilling:
     """Learn what fills the cells of columns (n, d), without indicators: their means, or medians."""
     none = np.empty(0, dtype=int)
+    if not len(columns):
+        return CellFilling(np.zeros(columns.shape[1]), none, none)
     if missing is None:
-        nothing = np.zeros(columns.shape[1])
-        return CellFilling((np.median if median else np.mean)(columns, axis=0) if len(columns) else nothing, none, none)
+        return CellFilling((np.median if median else np.mean)(columns, axis=0), none, none)
     unknown = np.flatnonzero(missing.all(axis=0))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
-        center = (np.nanmedian if median else np.nanmean)(np.where(missing, np.nan, columns), axis=0)
-    center[unknown] = 0.0
+    known = np.where(missing, np.nan, columns)
+    known[:, unknown] = 0.0
     warn_of_unknown(name, unknown, None)
-    return CellFilling(center, none, unknown)
+    return CellFilling((np.nanmedian if median else np.nanmean)(known, axis=0), none, unknown)
 
 
 def warn_of_unknown(name: Hashable, unknown: np.ndarray, columns: list | None) -> None:
@@ -156,13 +154,14 @@ def _mean(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarr
     size = max(1, MAX_NUMBERS_AT_ONCE // array[:1].size)
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
-        seen = np.ones(array[chosen].shape, dtype=bool) if cells is None else ~cells[chosen]
+        values = array[chosen]
+        seen = np.ones(values.shape, dtype=bool) if cells is None else ~cells[chosen]
         if mask is not None:
             seen &= mask[chosen][..., None]
         weight = np.ones(len(chosen)) if sample_weight is None else sample_weight[start : start + size]
         weight = weight.reshape(-1, *[1] * (array.ndim - 1))
         with np.errstate(over="ignore", invalid="ignore"):
-            total += (np.where(seen, array[chosen], 0) * weight).reshape(-1, width).sum(axis=0)
+            total += (np.where(seen, values, 0) * weight).reshape(-1, width).sum(axis=0)
         share += (seen * weight).reshape(-1, width).sum(axis=0)
     return np.divide(total, share, out=np.zeros(width), where=share > 0)
 

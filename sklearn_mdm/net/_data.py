@@ -108,7 +108,8 @@ class MaskedDataset(torch.utils.data.Dataset):
     Parameters
     ----------
     X : mapping of str to array of shape (n_samples, n_features) or (n_samples, n_steps, n_features)
-        Rows (or time steps) of NaN were not observed. Values under the mask are set to zero.
+        Rows (or time steps) of NaN were not observed. Values under the mask are set to zero. NaN beside numbers is an
+        error: what fills it is known to the estimators.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets: floats, or class indices as integers.
     sample_weight : array-like of shape (n_samples,), default=None
