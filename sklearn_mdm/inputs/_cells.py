@@ -1,4 +1,4 @@
-"""Cells that were not observed in a row that was: what stands in for them, and the word about it."""
+"""Single cells that were not observed, in rows that were: what they are filled with, and the word about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..utils._warnings import warn_caller
 from ._observed import Observed
 
 # Numbers of which a mean is taken at a time.
-MAX_NUMBERS_AT_ONCE = 2**20
+MAX_NUMBERS_AVERAGED = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class CellFilling:
-    """What stands in for the cells of one modality that were not observed, learned in fit.
+    """What fills the cells of one modality that were not observed, learned in fit.
 
     Indicators tell a network which cells were filled. There is one for each column that had such cells in fit, as in
     :class:`sklearn.impute.MissingIndicator`: with one for a column that was complete then, a network would have learned
@@ -151,7 +151,7 @@ def _mean(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarr
     array, mask, cells = X.arrays[name], X.masks[name], X.cells.get(name)
     width = array.shape[-1]
     total, share = np.zeros(width), np.zeros(width)
-    size = max(1, MAX_NUMBERS_AT_ONCE // array[:1].size)
+    size = max(1, MAX_NUMBERS_AVERAGED // array[:1].size)
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         values = array[chosen]

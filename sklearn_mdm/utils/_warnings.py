@@ -1,4 +1,4 @@
-"""Warnings that point at the code that called the package, however deep they are found."""
+"""Warnings that point at whoever called the package, however deep they are found."""
 
 from __future__ import annotations
 
