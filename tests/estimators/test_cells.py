@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor, ModalityDict, ModalityTransformer
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.estimators import _scaling
+from sklearn_mdm.estimators._critic_imputer import CriticImputer
 from sklearn_mdm.fusion import (
     ConcatFusion,
     EarlyFusionLSTM,
@@ -292,16 +293,17 @@ def test_missing_modality__beside_cells(estimator, holes, y, missing):
     assert np.isfinite(outputs(fitted, {"text": holes["text"]})).all()
 
 
-def test_critic__completes_with_the_cells_of_its_candidates(regressor, sequences, y):
-    holes = with_holes(sequences)
-    imputer = regressor(missing="critic").fit(holes, y).imputer_
+def test_critic__completes_with_the_cells_of_its_candidates(sequences):
+    candidates = Observed.of({name: x[[1, 2]] for name, x in with_holes(sequences, share=0.5).items()})
+    imputer = CriticImputer(None, [], candidates, seed=0)  # of which the critic is not asked here
     short = {"vector": np.full((2, 3), nan), "steps": np.zeros((2, 2, 2))}
     short["steps"][1, 0, 0] = nan
-    whole = imputer.complete(Observed.of(short), np.array([0, 1]), np.array([1, 1]))
+    whole = imputer.complete(Observed.of(short), np.array([0, 1]), np.array([1, 0]))
     assert_array_equal(whole.cells["steps"][:, :2], np.isnan(short["steps"]))
-    other = imputer.X.take(np.array([1, 1]))
-    assert_array_equal(np.isnan(whole.arrays["vector"]), other.cells.get("vector", np.zeros((2, 3), dtype=bool)))
     assert whole.cells["steps"].shape == whole.arrays["steps"].shape
+    assert_array_equal(whole.cells["vector"], candidates.cells["vector"][[1, 0]])
+    assert_array_equal(whole.cells["vector"], np.isnan(whole.arrays["vector"]))
+    assert candidates.cells["vector"].any()
 
 
 def test_searches_and_pipelines__take_them(regressor, holes, y):
