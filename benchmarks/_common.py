@@ -14,7 +14,10 @@ from pathlib import Path
 
 @cache
 def commit():
-    """Return the checked-out git commit, with "-dirty" where files differ from it; None outside a repository."""
+    """Return the checked-out git commit, with "-dirty" where files differ from it.
+
+    Outside a repository what the environment variable BENCHMARK_COMMIT says, or None.
+    """
 
     def git(*arguments):
         root = Path(__file__).parent
@@ -23,7 +26,16 @@ def commit():
     try:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("BENCHMARK_COMMIT")
+
+
+def processor():
+    """Return the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def now():
