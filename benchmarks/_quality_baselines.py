@@ -38,7 +38,8 @@ ALPHAS = np.logspace(-2, 5, 15)
 GRIDS = {
     "boosting": {"max_leaf_nodes": [31, 7]},
     "forest": {"max_features": ["sqrt", 0.3]},
-    "SVM": {"C": [10.0, 1.0, 100.0]},
+    "SVC": {"C": [10.0, 1.0, 100.0]},
+    "SVR": {"C": [1.0, 0.1, 10.0]},
     "MLP": {"alpha": [1e-4, 1e-2, 1.0]},
 }
 
@@ -76,7 +77,7 @@ def linear(fit, X, classes, folds, seed):
 def _searched(name, model, y, X, folds, classes, prefix):
     """The model with the setting of its grid that the folds prefer, by accuracy or absolute error."""
     grid = {prefix + key: values for key, values in GRIDS[name].items()}
-    if name == "SVM":
+    if name in ("SVC", "SVR"):
         grid[prefix + "gamma"] = [1 / X.shape[1], 0.25 / X.shape[1]]  # scikit-learn's default, and wider
     if folds is None:
         return model.set_params(**{key: values[0] for key, values in grid.items()}).fit(X, y)
@@ -125,8 +126,8 @@ class CalibratedSVC:
 def svm(fit, X, classes, folds, seed):
     if not classes:
         model = TransformedTargetRegressor(scaled(SVR()), transformer=StandardScaler())
-        return _searched("SVM", model, fit.y, X, folds, classes, "regressor__svr__")
-    found = _searched("SVM", scaled(SVC()), fit.y, X, folds, classes, "svc__")
+        return _searched("SVR", model, fit.y, X, folds, classes, "regressor__svr__")
+    found = _searched("SVC", scaled(SVC()), fit.y, X, folds, classes, "svc__")
     return CalibratedSVC(found, X, fit.y, folds)
 
 
@@ -152,10 +153,8 @@ def stacking(fit, X, classes, folds, seed):
 class Baseline:
     """A model that reads all features side by side."""
 
-    params: dict = {}
-
     def __init__(self, fit, *, seeded):
-        self.fit, self.seeded = fit, seeded
+        self.fit, self.seeded, self.params = fit, seeded, {}
 
     def run(self, task, fit, judge, seed):
         """(what ``predict_proba`` or ``predict`` says of the judged part, its classes or values, details)."""

@@ -94,14 +94,14 @@ def write_page(path, content):
     parts = [
         ".. This page is written by benchmarks/quality.py; what is changed here is lost.\n",
         "=======\nQuality\n=======\n",
-        "How good are the default estimators on data that were not made for them, beside scikit-learn models that were\n"
-        "lightly tuned by folds: logistic or ridge regression, gradient boosting, a random forest, a support vector\n"
-        "machine and a multilayer perceptron, on the standardised concatenation of the views? ``stacking`` is one\n"
-        "linear model a view. Our estimators were not tuned: one set of defaults, chosen without the test parts.\n",
-        f"Commit ``{commit[:12]}``, {where['time'][:10]}, one thread of {where['processor']}, Python {where['python']},\n"
-        f"{packages}; {content['seeds']} seeds. To reproduce::\n\n    {command}\n",
-        "The error is 1 - accuracy, or the mean absolute error where y is a number. ``name:k`` keeps k labelled rows a\n"
-        "class and drops the others; ``pooled``: sequences as mean and standard deviation over their steps.\n",
+        "How good are the default estimators on data that were not made for them, beside scikit-learn models that\n"
+        "were lightly tuned by folds: logistic or ridge regression, gradient boosting, a random forest, a support\n"
+        "vector machine and a multilayer perceptron, on the standardised concatenation of the views? ``stacking`` is\n"
+        "one linear model a view. Our estimators have one set of defaults, chosen without the test parts.\n",
+        f"Commit ``{commit[:12]}``, {where['time'][:10]}, one thread of {where['processor']},\n"
+        f"Python {where['python']}, {packages}; {content['seeds']} seeds. To reproduce::\n\n    {command}\n",
+        "The error is 1 - accuracy, or the mean absolute error where y is a number. ``name:k`` keeps k labelled rows\n"
+        "a class and drops the others; ``pooled``: sequences as mean and standard deviation over their steps.\n",
     ]
     if summary:
         parts.append(

@@ -10,7 +10,7 @@ Such looks are appended to ``validation_looks.jsonl``.
 
     python benchmarks/quality.py --data DIR --jobs 16
     python benchmarks/quality.py --data DIR --only rosmap wine mfeat:5 --seeds 1 --models linear forest default
-    python benchmarks/quality.py --data DIR --validate --baselines --set --set lam=0.1 --set lam=0.3 encoder__dropout=0.2
+    python benchmarks/quality.py --data DIR --validate --baselines --set --set lam=0.1 --set lam=0.3 n_iter_no_change=5
     python benchmarks/quality.py --data DIR --minutes 0 --page docs/user_guide/quality.rst
 
 Tasks are in ``_quality_tasks.py`` (any ``name:k`` keeps k labelled rows a class), baselines in
@@ -192,7 +192,7 @@ def main():
         print_overview(rows, shared)
     judged = next(label for label, model in models.items() if isinstance(model, Ours) or len(models) == 1)
     others = [label for label in models if label not in (judged, *FIVE)]
-    summary = summarize(results, list(tasks), judged, others) if not args.validate and judged in OURS else None
+    summary = summarize(results, list(tasks), judged, others)
     if summary:
         print_summary(summary)
     print(f"{time.perf_counter() - start:.0f} s in all")
