@@ -63,6 +63,13 @@ def write_json(path, content):
     print(f"written to {path}")
 
 
+def append_line(path, record):
+    """Append a record to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
 def table(header, rows):
     """Print rows under a header, numbers to the right."""
     rows = [[str(cell) for cell in row] for row in rows]

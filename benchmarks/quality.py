@@ -29,25 +29,18 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import json
 import math
 import time
 from pathlib import Path
 
 import numpy as np
-from _common import environment, now, processor, table, write_json
+from _common import append_line, environment, now, processor, table, write_json
 from _quality_baselines import BASELINES, FIVE, OPTIONAL
 from _quality_cells import plan, run
 from _quality_models import METRICS, MODELS, OURS, Ours, our_estimator, parse_setting
 from _quality_page import write_page
 from _quality_summary import overview, summarize
 from _quality_tasks import BUNDLED, FILES, SUITES, is_task
-
-
-def append_line(path, record):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 def print_task(name, kind, results):
