@@ -8,6 +8,7 @@ taken. Targets of regression are standardised for the models whose settings depe
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 
@@ -188,13 +189,14 @@ BASELINES = {
     "stacking": Baseline(stacking, seeded=False),
 }
 FIVE = ("linear", "boosting", "forest", "SVM", "MLP")
-# With pytabkit, which is no requirement: as published, with its own validation split and tuned defaults.
+# With pytabkit, which is no requirement: defaults that were tuned on other data, and its own validation split.
 PYTABKIT = {"RealMLP": "RealMLP_TD", "TabM": "TabM_D"}
 
 
 def _pytabkit(prefix, fit, X, classes, folds, seed):
     from pytabkit import models
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     model = getattr(models.sklearn.sklearn_interfaces, f"{prefix}_{'Classifier' if classes else 'Regressor'}")
     return scaled(model(device="cpu", n_threads=1, random_state=seed)).fit(X, fit.y)
 

@@ -8,6 +8,7 @@ and torch. A cell that is there is not computed again.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ import _quality_baselines
 import numpy as np
 import torch
 from _common import commit, environment, processor
+from _quality_baselines import OPTIONAL
 from _quality_models import MODELS, Ours, evaluate
 from _quality_tasks import fingerprint, load_task
 from threadpoolctl import threadpool_limits
@@ -97,6 +99,8 @@ def plan(names, models, n_seeds, *, data, validate, folder):
 def compute(cell, data, validate):
     """Compute a cell and write its files; what goes wrong is written beside them."""
     torch.set_num_threads(1)
+    if cell.label in OPTIONAL:
+        importlib.import_module("pytabkit")  # which takes longer than many a fit
     try:
         with threadpool_limits(1):
             figures, rows = evaluate(load_task(cell.task, data, validate), cell.model, cell.seed)

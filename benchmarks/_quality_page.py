@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from _quality_baselines import FIVE
+from _quality_baselines import BASELINES, FIVE, OPTIONAL
+from _quality_tasks import SUITES
 
 LICENCES = """\
 The data are not shipped with the package. ``mfeat`` and ``leaves100`` are of the UCI repository (CC BY 4.0), the sets
@@ -33,9 +34,10 @@ def _by_task(content, tasks, labels, name, digits, *, bold):
         values = np.array([_figure(content, task, label, name) for label in labels])
         if np.isnan(values).all():
             continue
-        shown = ["-" if np.isnan(value) else f"{value:.{digits}f}" for value in values]
-        least = np.nanmin(values)
-        rows.append([task, *(f"**{s}**" if bold and v == least else s for s, v in zip(shown, values, strict=True))])
+        places = digits if np.nanmax(values) < 10 else min(digits, 2)
+        shown = ["-" if np.isnan(value) else f"{value:.{places}f}" for value in values]
+        least = shown[np.nanargmin(values)]
+        rows.append([task, *(f"**{text}**" if bold and text == least else text for text in shown)])
     return rows
 
 
@@ -46,7 +48,11 @@ def _verdict(summary):
         ("Mean rank among the five baselines and itself", f"{summary['mean_ranks'][summary['model']]:.2f} of 6"),
         ("At least as good as the best of the five", f"{summary['at_least_the_best']} of {n} tasks"),
         ("Error over that of the best of the five, geometric mean", f"{summary['ratio_to_best']:.3f}"),
-        ("Log loss over the least of the five, geometric mean", f"{summary.get('log_loss_ratio_to_best', np.nan):.3f}"),
+        (
+            "Log loss over the least of the five, geometric mean (with .005 added to both)",
+            f"{summary.get('log_loss_ratio_to_best', np.nan):.3f} "
+            f"({summary.get('log_loss_ratio_to_best_plus_eps', np.nan):.3f})",
+        ),
         (
             "Worst beside the linear model",
             f"{100 * worst['relative']['value']:+.1f} % ({worst['relative']['task']}); "
@@ -85,12 +91,13 @@ def _differences(summary):
 
 def write_page(path, content):
     """Write the page, from what the JSON file holds."""
-    where, summary = content["environment"], content["summary"]
+    summary = content["summary"]
     labels = [label for label in content["params"] if any(label in models for models in content["results"].values())]
     tasks = list(content["results"])
-    commit = where["commit"] or "unknown"
-    packages = ", ".join(f"{name} {where[name]}" for name in ("scikit-learn", "torch", "numpy"))
-    command = f"python benchmarks/quality.py --data DIR --seeds {content['seeds']} --page docs/user_guide/quality.rst"
+    only = "" if tasks == SUITES["main"] else f" --only {' '.join(tasks)}"
+    command = (
+        f"python benchmarks/quality.py --data DIR --seeds {content['seeds']}{only} --page docs/user_guide/quality.rst"
+    )
     parts = [
         ".. This page is written by benchmarks/quality.py; what is changed here is lost.\n",
         "=======\nQuality\n=======\n",
@@ -98,8 +105,7 @@ def write_page(path, content):
         "were lightly tuned by folds: logistic or ridge regression, gradient boosting, a random forest, a support\n"
         "vector machine and a multilayer perceptron, on the standardised concatenation of the views? ``stacking`` is\n"
         "one linear model a view. Our estimators have one set of defaults, chosen without the test parts.\n",
-        f"Commit ``{commit[:12]}``, {where['time'][:10]}, one thread of {where['processor']},\n"
-        f"Python {where['python']}, {packages}; {content['seeds']} seeds. To reproduce::\n\n    {command}\n",
+        f"{_measured(content)} To reproduce::\n\n    {command}\n",
         "The error is 1 - accuracy, or the mean absolute error where y is a number. ``name:k`` keeps k labelled rows\n"
         "a class and drops the others; ``pooled``: sequences as mean and standard deviation over their steps.\n",
     ]
@@ -141,6 +147,28 @@ def write_page(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(part for part in parts if part))
     print(f"written to {path}")
+
+
+def _measured(content):
+    """Which commits were measured when, and on what; of our estimators, as baselines are kept from run to run."""
+    cells = [
+        run["environment"]
+        for models in content["results"].values()
+        for label, runs in models.items()
+        if label not in {**BASELINES, **OPTIONAL}
+        for run in runs
+    ]
+
+    def each(name, length=None):
+        return ", ".join(sorted({str(cell[name])[:length] for cell in cells}))
+
+    packages = ", ".join(f"{name} {each(name)}" for name in ("scikit-learn", "torch", "numpy"))
+    seeds = content["seeds"]
+    return (
+        f"Commit {each('commit', 12)}, {each('time', 10)}, one thread of {each('processor')}, Python {each('python')},\n"
+        f"{packages}; {seeds} seed{'s' if seeds > 1 else ''}, which draw weights, folds and, where there is no fixed test\n"
+        "part, the split."
+    )
 
 
 def _scores(content, tasks, labels):

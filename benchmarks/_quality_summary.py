@@ -115,6 +115,7 @@ def standing(cells, tasks, judged):
     if classes.any():
         own, rest = losses[classes, 0], losses[classes, 1:]
         found["log_loss_ratio_to_best"] = geometric(own / rest.min(axis=1))
+        found["log_loss_ratio_to_best_plus_eps"] = geometric((own + EPS) / (rest.min(axis=1) + EPS))
         found["log_loss_ratio_to_best_by_error"] = geometric(own / rest[np.arange(len(rest)), best[classes]])
     return found
 

@@ -80,11 +80,9 @@ def print_summary(summary):
     each = ", ".join(f"{label} {ratio:.3f}" for label, ratio in summary["ratio_of_each_to_best"].items())
     print(f"ratio to the best of the five: {summary['ratio_to_best']:.3f} ({each})")
     if "log_loss_ratio_to_best" in summary:
-        by_error = summary["log_loss_ratio_to_best_by_error"]
-        print(
-            f"log loss to the least of the five: {summary['log_loss_ratio_to_best']:.3f}; to that of the best by error:"
-        )
-        print(f"{by_error:.3f}")
+        print(f"ratio of log loss to the least of the five: {summary['log_loss_ratio_to_best']:.3f}", end="; ")
+        print(f"{summary['log_loss_ratio_to_best_plus_eps']:.3f} with 0.005 added to both", end="; ")
+        print(f"to that of the best by error: {summary['log_loss_ratio_to_best_by_error']:.3f}")
     worst = summary["worst_beside_linear"]
     for unit, name in (("relative", "relatively"), ("standard_errors", "in standard errors")):
         print(f"worst beside the linear model, {name}: {worst[unit]['value']:+.3f} ({worst[unit]['task']})")
