@@ -163,11 +163,10 @@ def _measured(content):
         return ", ".join(sorted({str(cell[name])[:length] for cell in cells}))
 
     packages = ", ".join(f"{name} {each(name)}" for name in ("scikit-learn", "torch", "numpy"))
-    seeds = content["seeds"]
     return (
-        f"Commit {each('commit', 12)}, {each('time', 10)}, one thread of {each('processor')}, Python {each('python')},\n"
-        f"{packages}; {seeds} seed{'s' if seeds > 1 else ''}, which draw weights, folds and, where there is no fixed test\n"
-        "part, the split."
+        f"Commit {each('commit', 12)}, {each('time', 10)}, one thread of {each('processor')},\n"
+        f"Python {each('python')}, {packages}. Seeds: {content['seeds']}. A seed draws initial weights, folds\n"
+        "and, where there is no fixed test part, the split."
     )
 
 
