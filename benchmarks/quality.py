@@ -96,12 +96,10 @@ def print_summary(summary):
 
 
 def choose_models(args):
-    """The models by label."""
-    if args.validate and (args.set or args.baselines):
-        settings = {" ".join(assignments) or "default": Ours(parse_setting(assignments)) for assignments in args.set}
-        baselines = {label: BASELINES[label] for label in (args.models or FIVE) if label in BASELINES}
-        return {**(settings or {"default": OURS["default"]}), **(baselines if args.baselines else {})}
-    return {label: MODELS[label] for label in args.models or (*OURS, *BASELINES)}
+    """The models by label: settings that are tried, and those that have a name."""
+    settings = {" ".join(assignments) or "default": Ours(parse_setting(assignments)) for assignments in args.set}
+    named = args.models or ((*OURS, *BASELINES) if not args.validate else () if settings else tuple(OURS))
+    return {**settings, **{label: MODELS[label] for label in (*named, *(FIVE if args.baselines else ()))}}
 
 
 def parse_args():
@@ -181,10 +179,11 @@ def main():
     rows, shared = overview(results, list(tasks), list(models))
     if rows:
         print_overview(rows, shared)
-    judged = next(label for label, model in models.items() if isinstance(model, Ours) or len(models) == 1)
-    others = [label for label in models if label not in (judged, *FIVE)]
-    summary = summarize(results, list(tasks), judged, others)
-    if summary:
+    judged = next((label for label, model in models.items() if isinstance(model, Ours)), None)
+    summary = None
+    if judged is not None:
+        summary = summarize(results, list(tasks), judged, [x for x in models if x not in (judged, *FIVE)])
+    if summary is not None:
         print_summary(summary)
     print(f"{time.perf_counter() - start:.0f} s in all")
     content = {
