@@ -134,10 +134,10 @@ def parse_args():
     )
     parser.add_argument("--baselines", action="store_true", help="with --validate, run the scikit-learn models too")
     args = parser.parse_args()
-    if (args.set or args.baselines or args.page) and args.validate == bool(args.page):
-        parser.error(
-            "--set and --baselines need --validate, as settings are not chosen on test parts; --page is without"
-        )
+    if (args.set or args.baselines) and not args.validate:
+        parser.error("--set and --baselines need --validate: settings are not chosen on test parts")
+    if args.page and args.validate:
+        parser.error("--page is of test parts")
     args.out = args.out or Path("results", "validation.json" if args.validate else "quality.json")
     args.cache = args.cache or args.out.parent / "quality_cells"
     args.names = list(dict.fromkeys(n for name in args.only for n in SUITES.get(name, [name])))
@@ -148,17 +148,18 @@ def main():
     args, parser = parse_args()
     start = time.perf_counter()
     models = choose_models(args)
-    for model in models.values():
-        if isinstance(model, Ours):
-            our_estimator("disease", model.params, 0)  # a wrong name is an error now, not in every process
     where = {"data": args.data, "validate": args.validate}
     cells, tasks = plan(args.names, models, args.seeds, folder=args.cache, **where)
     if not tasks:
         parser.error("nothing to run")
+    for kind in {task.kind for task in tasks.values()}:
+        for model in models.values():
+            if isinstance(model, Ours):
+                our_estimator(kind, model.params, 0)  # a wrong name is an error now, not in every process
     every = {cell.path: cell for row in cells.values() for cell in row}.values()
     missing = [cell for cell in every if not cell.path.with_suffix(".json").exists()]
     # The slowest first, so that none is left over at the end.
-    missing.sort(key=lambda cell: (cell.label not in ("boosting", *OPTIONAL), isinstance(cell.model, Ours) is False))
+    missing.sort(key=lambda cell: (cell.label not in ("boosting", *OPTIONAL), not isinstance(cell.model, Ours)))
     print(f"{len(every)} cells, {len(missing)} of them to be computed", flush=True)
     log = args.out.parent / ("validation_looks.jsonl" if args.validate else "test_evaluations.jsonl")
 
@@ -176,7 +177,7 @@ def main():
 
     for name, task in tasks.items():
         print_task(name, task.kind, {label: results[name, label] for label in models if (name, label) in results})
-    rows, shared = overview(results, list(tasks), list(models))
+    rows, shared = overview(results, list(tasks), [x for x in models if any(label == x for _, label in results)])
     if rows:
         print_overview(rows, shared)
     judged = next((label for label, model in models.items() if isinstance(model, Ours)), None)
