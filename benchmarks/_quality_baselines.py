@@ -60,19 +60,37 @@ def folds_of(part, *, classes, seed):
     return None if found is None else list(found.split(part.y, part.y, part.groups))
 
 
-def _linear(classes, folds):
+class Pair:
+    """Classes from one model, probabilities from another, or where that is None all for the class."""
+
+    def __init__(self, of_classes, of_probabilities):
+        self.of_classes, self.of_probabilities = of_classes, of_probabilities
+        self.classes_ = of_classes.classes_
+
+    def predict(self, X):
+        return self.of_classes.predict(X)
+
+    def predict_proba(self, X):
+        if self.of_probabilities is not None:
+            return self.of_probabilities.predict_proba(X)
+        return np.eye(len(self.classes_))[np.searchsorted(self.classes_, self.predict(X))]
+
+
+def _linear(fit, X, classes, folds, scoring="accuracy"):
+    """The linear model on standardised features."""
     if not classes:
-        return RidgeCV(ALPHAS, cv=folds)  # without folds, by leave-one-out
+        # By leave-one-out, unless that would cut groups.
+        return scaled(RidgeCV(ALPHAS, cv=None if fit.groups is None else folds)).fit(X, fit.y)
     if folds is None:
-        return LogisticRegression(C=0.1, max_iter=1000)
-    # The scoring is what becomes scikit-learn's default with version 1.11.
-    options = {"scoring": "neg_log_loss", "max_iter": 1000, "l1_ratios": (0,), "use_legacy_attributes": False}
-    return LogisticRegressionCV(Cs=CS, cv=folds, **options)
+        return scaled(LogisticRegression(C=0.1, max_iter=1000)).fit(X, fit.y)
+    options = {"scoring": scoring, "max_iter": 1000, "l1_ratios": (0,), "use_legacy_attributes": False}
+    return scaled(LogisticRegressionCV(Cs=CS, cv=folds, **options)).fit(X, fit.y)
 
 
 def linear(fit, X, classes, folds, seed):
-    # By leave-one-out unless that would cut groups.
-    return scaled(_linear(classes, folds if classes or fit.groups is not None else None)).fit(X, fit.y)
+    """Tuned by accuracy for classes and by log loss for probabilities: what is best for one is bad for the other."""
+    found = _linear(fit, X, classes, folds)
+    return Pair(found, _linear(fit, X, classes, folds, "neg_log_loss")) if classes else found
 
 
 def _searched(name, model, y, X, folds, classes, prefix):
@@ -108,30 +126,15 @@ def mlp(fit, X, classes, folds, seed):
     return _searched("MLP", model, fit.y, X, folds, classes, "regressor__mlpregressor__")
 
 
-class CalibratedSVC:
-    """Classes are those of SVC; probabilities are its decision values, calibrated by the folds that tuned it."""
-
-    def __init__(self, svc, X, y, folds):
-        self.svc, self.classes_ = svc, svc.classes_
-        self.calibrated = None
-        if folds is not None:
-            self.calibrated = CalibratedClassifierCV(clone(svc), cv=folds, ensemble=False).fit(X, y)
-
-    def predict(self, X):
-        return self.svc.predict(X)
-
-    def predict_proba(self, X):
-        if self.calibrated is not None:
-            return self.calibrated.predict_proba(X)
-        return np.eye(len(self.classes_))[np.searchsorted(self.classes_, self.predict(X))]
-
-
 def svm(fit, X, classes, folds, seed):
+    """Probabilities are decision values, calibrated by the folds that tuned the model."""
     if not classes:
         model = TransformedTargetRegressor(scaled(SVR()), transformer=StandardScaler())
         return _searched("SVR", model, fit.y, X, folds, classes, "regressor__svr__")
     found = _searched("SVC", scaled(SVC()), fit.y, X, folds, classes, "svc__")
-    return CalibratedSVC(found, X, fit.y, folds)
+    if folds is None:
+        return Pair(found, None)
+    return Pair(found, CalibratedClassifierCV(clone(found), cv=folds, ensemble=False).fit(X, fit.y))
 
 
 def stacking(fit, X, classes, folds, seed):
@@ -140,7 +143,7 @@ def stacking(fit, X, classes, folds, seed):
     for name, x in fit.X.items():
         width = pool(x[:1]).shape[1]
         columns, start = list(range(start, start + width)), start + width
-        tuned = linear(fit, X[:, columns], classes, folds, seed)[-1]
+        tuned = _linear(fit, X[:, columns], classes, folds)[-1]
         if classes:
             C = tuned.C_ if hasattr(tuned, "C_") else tuned.C
             model = LogisticRegression(C=float(np.ravel(C)[0]), max_iter=1000)
@@ -148,7 +151,7 @@ def stacking(fit, X, classes, folds, seed):
             model = Ridge(alpha=tuned.alpha_)
         views.append((name, make_pipeline(ColumnTransformer([(name, "passthrough", columns)]), scaled(model))))
     if folds is None:
-        return scaled(_linear(classes, None)).fit(X, fit.y)
+        return _linear(fit, X, classes, None)
     last = LogisticRegression(max_iter=1000) if classes else RidgeCV(ALPHAS)
     return (StackingClassifier if classes else StackingRegressor)(views, last, cv=folds).fit(X, fit.y)
 
