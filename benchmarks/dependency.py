@@ -207,7 +207,7 @@ def in_nats(method):
     return method not in MEASURES or MEASURES[method]().unit == "nats"
 
 
-def estimates_section(cells, methods, allowed, scaling="standardize"):
+def estimates_section(cells, methods, allowed, scaling="standard"):
     def run(args):
         runs = args.parallel(
             (estimate, cell, method, seed, args.n, scaling)

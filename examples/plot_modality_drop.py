@@ -34,7 +34,7 @@ bands = {"top": slice(0, 24), "middle": slice(24, 40), "bottom": slice(40, 64)}
 X_train, X_test, y_train, y_test = train_test_split(
     digits.data / 16, digits.target, stratify=digits.target, random_state=0
 )
-settings = {"modalities": bands, "standardize": False, "max_epochs": 30, "random_state": 0}  # pixels share one scale
+settings = {"modalities": bands, "scaling": None, "max_epochs": 30, "random_state": 0}  # pixels share one scale
 models = {
     "always complete": MDMFusionClassifier(**settings),
     "modality dropout": MDMFusionClassifier(modality_dropout=0.3, **settings),

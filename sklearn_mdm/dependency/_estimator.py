@@ -56,7 +56,7 @@ class DependencyEstimator(BaseEstimator):
         measure asks for otherwise.
     hidden_dims : sequence of int, default=(128, 128, 64)
         Widths of the critic's hidden layers.
-    scaling : {"standardize", "rank"}, default="standardize"
+    scaling : {"standard", "rank"}, default="standard"
         ``"rank"`` replaces columns by the normal scores of their ranks. Dependency does not change; do it for columns
         with heavy tails or odd scales.
     held_out_fraction : float, default=0.5
@@ -154,7 +154,7 @@ class DependencyEstimator(BaseEstimator):
     _: KW_ONLY
     critic: CriticKind | None = None
     hidden_dims: Sequence[int] = (128, 128, 64)
-    scaling: Literal["standardize", "rank"] = "standardize"
+    scaling: Literal["standard", "rank"] = "standard"
     held_out_fraction: float = 0.5
     cv: Any = None
     decomposition: Decomposition | None = None
@@ -171,7 +171,7 @@ class DependencyEstimator(BaseEstimator):
         "measure": "no_validation",
         "critic": [StrOptions({"encoded", "concatenated", "separable", "multilinear"}), None],
         "hidden_dims": ["array-like"],
-        "scaling": [StrOptions({"standardize", "rank"})],
+        "scaling": [StrOptions({"standard", "rank"})],
         "held_out_fraction": [Interval(Real, 0, 1, closed="neither")],
         "cv": ["cv_object"],
         "decomposition": [StrOptions({"line", "tree"}), None],

@@ -217,6 +217,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._n_members = self.n_estimators
+            self._scalings: list[Any] = [self.scaling]
+            if self.scaling == "auto":
+                self._scalings = ["robust", "rank"][: self.n_estimators]
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
             self._schema = ModalitySchema() if reader is None else reader()
@@ -283,6 +286,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             self._n_members,
             samples.n_passed,
             self._seed,
+            n_folds=-(-self._n_members // len(self._scalings)),
             rows=samples.passed,
             cv=self.cv,
             groups=samples.groups,
@@ -401,16 +405,23 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                     "without those of zero weight and those that are held out for validation. Leave it out, or pass "
                     "X_val and y_val or early_stopping=False."
                 )
-        unscaled = self._schema.unscaled if self.standardize else train.X.names
-        self.scalers_ = fit_scalers(train.X, train.rows, train.weight, unscaled=unscaled)
-        self._fillings = fit_fillings(train.X, train.rows, moderate(train.weight), scaled=self.scalers_)
+        unscaled = self._schema.unscaled if self.scaling is not None else train.X.names
+        scalers = [
+            fit_scalers(train.X, train.rows, train.weight, unscaled=unscaled, scaling=scaling)
+            for scaling in self._scalings
+        ]
+        self.scalers_ = scalers[0] if len(scalers) == 1 else scalers
+        self._fillings = fit_fillings(train.X, train.rows, moderate(train.weight), scaled=scalers[0])
         self._fit_target(train.y, train.weight)
 
-    def _to_batch(self, X: Observed, dtype: torch.dtype) -> Batch:
-        """What the net reads of X."""
-        return as_batch(
-            X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_), fillings=self._fillings
-        )
+    def _to_batch(self, X: Observed, dtype: torch.dtype, group: int = 0) -> Batch:
+        """What a group of the members reads of X."""
+        scalers = self.scalers_ if isinstance(self.scalers_, dict) else self.scalers_[group]
+        return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, scalers), fillings=self._fillings)
+
+    def _group_of(self, member: int) -> int:
+        """Members of one group read the same inputs; together they hold out every fold."""
+        return member // -(-self._n_members // len(self._scalings))
 
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
@@ -436,15 +447,17 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
     def _datasets(self, parts: list[Part]) -> tuple[Any, Any]:
         """What the net is trained and validated on; parts of one X share its memory."""
-        batches: dict[int, Batch] = {}
+        batches: dict[tuple[int, int], Batch] = {}
 
-        def dataset(samples: Samples) -> MaskedDataset:
-            if id(samples.X) not in batches:
-                batches[id(samples.X)] = self._to_batch(samples.X, self.net_.dtype)
-            return self._dataset(batches[id(samples.X)], samples)
+        def dataset(samples: Samples, group: int) -> MaskedDataset:
+            key = id(samples.X), group
+            if key not in batches:
+                batches[key] = self._to_batch(samples.X, self.net_.dtype, group)
+            return self._dataset(batches[key], samples)
 
-        train = [dataset(part.train) for part in parts]
-        valid = [dataset(part.valid) for part in parts if part.valid is not None]
+        groups = [self._group_of(k) for k in range(len(parts))]
+        train = [dataset(part.train, group) for part, group in zip(parts, groups, strict=True)]
+        valid = [dataset(p.valid, group) for p, group in zip(parts, groups, strict=True) if p.valid is not None]
         if self._n_members == 1:
             return train[0], valid[0] if valid else None
         return MemberDatasets(train), MemberDatasets(valid) if valid else None
@@ -643,19 +656,21 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         return values, observed.dtype
 
     def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
-        return evaluate(self.net_, X, self._to_batch, output)
+        if len(self._scalings) == 1:
+            return evaluate(self.net_, X, self._to_batch, output)
+        return self._combined([self._member_outputs(k, X, output, None) for k in range(self._n_members)], output)
 
     def _member_nets(self) -> list[MDMNet]:
         return getattr(self.net_, "members_", [self.net_])
 
     def _member_outputs(
-        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
+        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray] | None
     ) -> np.ndarray:
-        """Outputs of one member, which completes samples as its own critic says if that is asked for."""
-        net = self._member_nets()[k]
-        apply = functools.partial(evaluate, net, to_batch=self._to_batch, output=output)
-        if self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
-            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, self._to_batch), X, average)
+        """Outputs of one member; with ``average`` it completes samples as its own critic says, if that is asked for."""
+        net, to_batch = self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k))
+        apply = functools.partial(evaluate, net, to_batch=to_batch, output=output)
+        if average and self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
+            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, to_batch), X, average)
         return apply(X)
 
     def _combined(self, outputs: list[np.ndarray], output: Literal["prediction", "fused"]) -> np.ndarray:
@@ -703,7 +718,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """Representations (n, k_m) of X, or of some rows of it, by modality."""
         if not (len(X) if rows is None else len(rows)):
             return [np.empty((0, dim)) for dim in self.net_.fusion_module_.code_dims.values()]
-        z = represent(self.net_, X, self._to_batch, rows)
+        if len(self._scalings) == 1:
+            z = represent(self.net_, X, self._to_batch, rows)
+        else:
+            to_batch = [functools.partial(self._to_batch, group=self._group_of(k)) for k in range(self._n_members)]
+            members = zip(self._member_nets(), to_batch, strict=True)
+            each = [represent(net, X, own, rows) for net, own in members]
+            z = [np.concatenate(parts, axis=1) for parts in zip(*each, strict=True)]
         for name, part in zip(self.modalities_, z, strict=True):
             if not np.isfinite(part).all():
                 raise ValueError(

@@ -38,7 +38,7 @@ class Parameters:
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
     n_negatives: int = 1
-    standardize: bool = True
+    scaling: Literal["auto", "standard", "robust", "rank"] | None = "standard"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -68,7 +68,7 @@ class Parameters:
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
-        "standardize": ["boolean"],
+        "scaling": [StrOptions({"auto", "standard", "robust", "rank"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -118,7 +118,7 @@ modalities : dict of name to column selector, default=None
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
 missing : {"mean", "token", "skip", "critic"}, default="mean"
     Replacement for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
-    ``standardize=False``). ``"token"``: a learned representation, which takes missing modalities or
+    ``scaling=None``). ``"token"``: a learned representation, which takes missing modalities or
     ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction,
     training samples that the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in
     training, the mean. Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
@@ -131,9 +131,12 @@ critic_lr : float, default=1e-3
     Learning rate of the critic.
 n_negatives : int, default=1
     Negatives per row of a batch.
-standardize : bool, default=True
-    Whether to scale each feature of X, and each output of a regressor's y, to zero mean and unit variance over the
-    observed training rows and steps. Without it ``lam`` and ``lr`` depend on the units of the data.
+scaling : {"auto", "standard", "robust", "rank"} or None, default="standard"
+    What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
+    variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.
+    ``"auto"``: half the members of a committee read robustly scaled features and the others ranks, a single one the
+    former. Each output of a regressor's y is standardised too, unless None: ``lam`` and ``lr`` then depend on the units
+    of the data.
 optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
     Optimizer of the model. The critic has an Adam of its own.
 lr : float, default=1e-3
@@ -185,8 +188,9 @@ n_features_per_modality_ : dict
     Number of features of each modality.
 feature_names_in_ : array of str
     Column names, if X was a flat data frame of named columns.
-scalers_ : dict of name to StandardScaler
-    Scaling of each modality; empty with ``standardize=False``.
+scalers_ : dict of name to scaler, or list of them
+    Scaling of each modality, a StandardScaler for ``"standard"``; empty with ``scaling=None``. Where members of a
+    committee read different inputs, a list with those of each half.
 n_iter_ : int
     Number of epochs that were run, by the member that ran the most.
 history_ : skorch.history.History

@@ -167,7 +167,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
 
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         self.target_scaler_ = None
-        if self.standardize:
+        if self.scaling is not None:
             with np.errstate(over="ignore", invalid="ignore"):
                 scaler = StandardScaler().set_output(transform="default").fit(y, sample_weight=moderate(sample_weight))
             if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):

@@ -1,22 +1,40 @@
-"""Standardisation of X, fitted on the training samples without a copy of them."""
+"""Scaling of X, fitted on the training samples without a copy of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from ..inputs._observed import Observed
+from ._scalers import NormalScores, RobustScaler
 
 # Numbers that are looked at at a time. Smaller data are standardised in one go, as StandardScaler itself would.
 MAX_NUMBERS_AT_ONCE = 2**22
+# Rows of which quantiles are taken, of a sequence divided by its steps; with more, evenly spaced ones.
+MAX_QUANTILE_ROWS = 20_000
 MAX_WEIGHT = 1e100
+
+Scaling: TypeAlias = Literal["standard", "robust", "rank"]
+
+
+class Scaler(Protocol):
+    """Anything that scales rows of a modality."""
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Return scaled rows (n, n_features)."""
 
 
 def fit_scalers(
-    X: Observed, rows: np.ndarray, sample_weight: np.ndarray | None, *, unscaled: Collection[Hashable]
-) -> dict[Hashable, StandardScaler]:
+    X: Observed,
+    rows: np.ndarray,
+    sample_weight: np.ndarray | None,
+    *,
+    unscaled: Collection[Hashable],
+    scaling: Scaling = "standard",
+) -> dict[Hashable, Scaler]:
     """Fit a scaler for each modality to some rows of X.
 
     Parameters
@@ -29,40 +47,62 @@ def fit_scalers(
         Their weights.
     unscaled : collection of str or int
         Modalities that are left as they are.
+    scaling : {"standard", "robust", "rank"}, default="standard"
+        What to fit.
 
     Raises
     ------
     ValueError
         If the moments of a modality overflow.
     """
-    scalers = {}
+    scalers: dict[Hashable, Scaler] = {}
     sample_weight = moderate(sample_weight)
-    everything = np.array_equal(rows, np.arange(len(X)))
-    for name, array in X.arrays.items():
+    for name in X.names:
         if name in unscaled:
             continue
-        # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
-        scaler = StandardScaler().set_output(transform="default")
-        mask, n_steps = X.masks[name], array.shape[1] if array.ndim == 3 else 1
-        size = max(1, MAX_NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            chosen = part if everything else rows[part]
-            values = array[chosen].reshape(-1, array.shape[-1])
-            weight = None if sample_weight is None else np.repeat(sample_weight[part], n_steps)
-            if mask is not None:
-                seen = mask[chosen].ravel()
-                if not seen.any():
-                    continue
-                values, weight = values[seen], None if weight is None else weight[seen]
-            with np.errstate(over="ignore", invalid="ignore"):
-                scaler.partial_fit(values, sample_weight=weight)
-            if name in X.cells:
-                _forget_unseen(scaler)
-        if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
-            raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
-        scalers[name] = scaler
+        if scaling == "standard":
+            scalers[name] = _fit_standard(X, name, rows, sample_weight)
+        else:
+            most = max(1, MAX_QUANTILE_ROWS // (X.arrays[name].shape[1] if X.arrays[name].ndim == 3 else 1))
+            some = np.linspace(0, len(rows) - 1, most).astype(int) if len(rows) > most else np.arange(len(rows))
+            weight = None if sample_weight is None else sample_weight[some]
+            scaler: Any = {"robust": RobustScaler, "rank": NormalScores}[scaling]
+            scalers[name] = scaler(*_observed_rows(X, name, rows[some], weight))
     return scalers
+
+
+def _fit_standard(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarray | None) -> StandardScaler:
+    # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
+    scaler = StandardScaler().set_output(transform="default")
+    array = X.arrays[name]
+    n_steps = array.shape[1] if array.ndim == 3 else 1
+    size = max(1, MAX_NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        values, weight = _observed_rows(X, name, rows[part], None if sample_weight is None else sample_weight[part])
+        if not len(values):
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaler.partial_fit(values, sample_weight=weight)
+        if name in X.cells:
+            _forget_unseen(scaler)
+    if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
+        raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
+    return scaler
+
+
+def _observed_rows(
+    X: Observed, name: Hashable, rows: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Observed rows, or steps, of a modality, (n, n_features), and their weights."""
+    array, mask = X.arrays[name], X.masks[name]
+    values = array[rows].reshape(-1, array.shape[-1])
+    if weight is not None and array.ndim == 3:
+        weight = np.repeat(weight, array.shape[1])
+    if mask is None:
+        return values, weight
+    seen = mask[rows].ravel()
+    return values[seen], None if weight is None else weight[seen]
 
 
 def _forget_unseen(scaler: StandardScaler) -> None:
@@ -85,8 +125,8 @@ def standardize(scaler: StandardScaler, values: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def scale(scalers: dict[Hashable, StandardScaler], name: Hashable, rows: np.ndarray) -> np.ndarray:
-    """Standardise rows (n, n_features) of a modality, if it has a scaler.
+def scale(scalers: Mapping[Hashable, Scaler], name: Hashable, rows: np.ndarray) -> np.ndarray:
+    """Scale rows (n, n_features) of a modality, if it has a scaler.
 
     Raises
     ------
@@ -96,7 +136,7 @@ def scale(scalers: dict[Hashable, StandardScaler], name: Hashable, rows: np.ndar
     scaler = scalers.get(name)
     if scaler is None:
         return rows
-    scaled = standardize(scaler, rows)
+    scaled = standardize(scaler, rows) if isinstance(scaler, StandardScaler) else scaler.transform(rows)
     if np.isinf(scaled).any():
         raise ValueError(
             f"modality {name!r} has values too large for the scale of the data passed to fit. Check its units, or clip "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
 import torch
 from torch import Tensor
@@ -71,19 +71,22 @@ class MemberBatch:
         n, data, rows = max(self.sizes), self.datasets, self.rows
         if not self.even:
             rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]
-        stored = torch.cat([r if d.rows is None else d.rows[r] for d, r in zip(data, rows, strict=True)])
+        stored = [r if d.rows is None else d.rows[r] for d, r in zip(data, rows, strict=True)]
+        # Members that read the same inputs are next to each other, and are served at once.
+        groups = [list(group) for _, group in groupby(range(len(data)), key=lambda i: id(data[i].X))]
 
-        def taken(x: Tensor) -> Tensor:
-            return x.index_select(0, stored).unflatten(0, (len(rows), n))
+        def taken(tensors: Sequence[Tensor]) -> Tensor:
+            parts = [tensors[g[0]].index_select(0, torch.cat([stored[i] for i in g])) for g in groups]
+            return (parts[0] if len(parts) == 1 else torch.cat(parts)).unflatten(0, (len(rows), n))
 
         def of_each(parts: Sequence[Tensor]) -> Tensor:
             return torch.stack([part.index_select(0, r) for part, r in zip(parts, rows, strict=True)])
 
-        mask = next((d.mask for d in data if d.mask is not None), None)
+        mask = next((d.mask for d in data if d.mask is not None), None)  # of all rows, whichever a member reads
         complete = [d.complete for d in data]
         batch = Batch(
-            {name: taken(x) for name, x in data[0].X.items()},
-            None if mask is None else {name: taken(m) for name, m in mask.items()},
+            {name: taken([d.X[name] for d in data]) for name in data[0].X},
+            None if mask is None else {name: taken([m] * len(data)) for name, m in mask.items()},
             None
             if all(c is None for c in complete)
             else of_each([torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data]),

@@ -18,6 +18,7 @@ def splits_of_members(
     n_samples: int,
     seed: int,
     *,
+    n_folds: int,
     rows: np.ndarray,
     cv: Any = None,
     groups: np.ndarray | None = None,
@@ -28,11 +29,13 @@ def splits_of_members(
     Parameters
     ----------
     n_members : int
-        Number of members, and of folds, if there are as many groups; more members than folds go through them again.
+        Number of members; more than there are folds go through them again.
     n_samples : int
         Number of samples that a splitter is told of.
     seed : int
         Seed of the folds.
+    n_folds : int
+        Number of folds without ``cv``, if there are as many groups.
     rows : array of int of shape (n_rows,)
         Which of them there are; what is returned are positions in ``rows``.
     cv : int, splitter or iterable of splits, default=None
@@ -48,7 +51,7 @@ def splits_of_members(
         If there is a single group, or a splitter does not hold out samples that it does not train on, or cuts groups.
     """
     if cv is None or isinstance(cv, Integral):
-        splits = _folds(n_members if cv is None else int(cv), len(rows), seed, groups, classes)
+        splits = _folds(max(2, n_folds) if cv is None else int(cv), len(rows), seed, groups, classes)
     else:
         place = np.full(n_samples, -1)
         place[rows] = np.arange(len(rows))

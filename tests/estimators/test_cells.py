@@ -88,7 +88,7 @@ def test_network__is_that_of_scaler_imputer_and_indicator_by_hand(classifier, X,
     scalers = {name: StandardScaler().fit(x) for name, x in seen.items()}
     indicators = {name: MissingIndicator(error_on_new=False).fit(x) for name, x in seen.items()}
     fitted = classifier().fit(holes, y)
-    expected = classifier(standardize=False).fit(by_hand(holes, scalers, indicators), y)
+    expected = classifier(scaling=None).fit(by_hand(holes, scalers, indicators), y)
     assert {name: filling.indicated.tolist() for name, filling in fitted._fillings.items()} == {
         "audio": [0, 1],
         "text": [0],
@@ -100,9 +100,9 @@ def test_network__is_that_of_scaler_imputer_and_indicator_by_hand(classifier, X,
         assert_array_equal(outputs(fitted, each), outputs(expected, by_hand(each, scalers, indicators)))
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_cell_of_a_fit_without_any__is_read_as_the_training_mean(estimator, X, y, standardize):
-    fitted = estimator(standardize=standardize).fit(X, y)
+@pytest.mark.parametrize("scaling", ["standard", None])
+def test_cell_of_a_fit_without_any__is_read_as_the_training_mean(estimator, X, y, scaling):
+    fitted = estimator(scaling=scaling).fit(X, y)
     cells, means = ({name: x.copy() for name, x in X.items()} for _ in range(2))
     for name, rows, column in (("audio", slice(3, 8), 1), ("text", 5, 0)):
         cells[name][rows, column] = nan
@@ -111,14 +111,14 @@ def test_cell_of_a_fit_without_any__is_read_as_the_training_mean(estimator, X, y
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("standardize", [True, False])
-def test_moments__are_those_of_observed_cells_by_their_weights(regressor, holes, y, standardize, weighted):
+@pytest.mark.parametrize("scaling", ["standard", None])
+def test_moments__are_those_of_observed_cells_by_their_weights(regressor, holes, y, scaling, weighted):
     weight = np.random.default_rng(0).integers(0, 3, size=len(y)).astype(float) if weighted else None
-    fitted = regressor(standardize=standardize).fit(holes, y, sample_weight=weight)
+    fitted = regressor(scaling=scaling).fit(holes, y, sample_weight=weight)
     for name, x in holes.items():
         share = np.where(np.isnan(x), 0.0, 1.0 if weight is None else weight[:, None])
         mean = np.average(np.nan_to_num(x), axis=0, weights=share)
-        if not standardize:
+        if scaling is None:
             assert_allclose(fitted._fillings[name].center, mean, rtol=1e-12)
             continue
         var = np.average((np.nan_to_num(x) - mean) ** 2, axis=0, weights=share)
@@ -147,12 +147,12 @@ def test_weight_zero__is_a_row_left_out(estimator, holes, y, same_parameters):
 
 
 @pytest.mark.filterwarnings("default:modality 'audio'. nothing is observed of 1 columns")
-@pytest.mark.parametrize("standardize", [True, False])
-def test_column_without_a_value_in_fit__is_told_and_never_read(estimator, holes, X, y, standardize):
+@pytest.mark.parametrize("scaling", ["standard", None])
+def test_column_without_a_value_in_fit__is_told_and_never_read(estimator, holes, X, y, scaling):
     holes["audio"][:, 1] = nan
     frame = pd.DataFrame(holes["audio"], columns=["pitch", "energy", "rate"])
     with pytest.warns(UserWarning, match=r"'audio': nothing is observed of 1 columns \('energy'\).*Leave them out"):
-        fitted = estimator(standardize=standardize).fit({**holes, "audio": frame}, y)
+        fitted = estimator(scaling=scaling).fit({**holes, "audio": frame}, y)
     expected = outputs(fitted, holes)
     holes["audio"][~np.isnan(holes["audio"][:, 2]), 1] = 7.0
     assert_array_equal(outputs(fitted, holes), expected)
@@ -281,7 +281,7 @@ def test_single_precision__is_close_to_double(estimator, holes, y):
 
 def test_x__stays_as_it_was(estimator, holes, y):
     before = {name: x.copy() for name, x in holes.items()}
-    estimator(standardize=False).fit(holes, y).predict(holes)
+    estimator(scaling=None).fit(holes, y).predict(holes)
     for name, x in holes.items():
         assert_array_equal(x, before[name])
 
@@ -385,7 +385,7 @@ def test_dependency_methods__say_once_how_many_cells_they_filled(regressor, X, y
 
 @filled_warnings
 @pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.DependencyWarning")
-@pytest.mark.parametrize(("scaling", "center"), [("standardize", np.nanmean), ("rank", np.nanmedian)])
+@pytest.mark.parametrize(("scaling", "center"), [("standard", np.nanmean), ("rank", np.nanmedian)])
 def test_dependency_estimator__fills_with_the_centre_of_the_fit(X, holes, scaling, center):
     complete = ~np.isnan(holes["audio"]).all(axis=1)
     centers = {name: center(x[complete], axis=0) for name, x in holes.items()}

@@ -110,7 +110,7 @@ def test_noise__is_not_predicted_out_of_fold():
 
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 def test_a_held_out_sample__does_not_reach_its_member(committee, X, y, lam):
-    options = {"standardize": False, "lam": lam, "max_epochs": 1, "cv": KFold(K)}
+    options = {"scaling": None, "lam": lam, "max_epochs": 1, "cv": KFold(K)}
     changed, other = {name: x.copy() for name, x in X.items()}, y.copy()
     for x in changed.values():
         x[40:] = np.random.default_rng(1).normal(size=x[40:].shape)

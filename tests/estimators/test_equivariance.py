@@ -107,9 +107,9 @@ def test_weights__enter_standardisation(regressor, X, y):
 
 
 def test_without_standardisation__predictions_follow_the_raw_units(regressor, X, y):
-    fitted = regressor(standardize=False).fit(X, y)
+    fitted = regressor(scaling=None).fit(X, y)
     assert fitted.scalers_ == {} and fitted.target_scaler_ is None
-    scaled = regressor(standardize=False).fit(X, 1000 * y)
+    scaled = regressor(scaling=None).fit(X, 1000 * y)
     assert not np.allclose(scaled.predict(X), 1000 * fitted.predict(X), rtol=0.1)
 
 

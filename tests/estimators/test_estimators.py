@@ -158,8 +158,8 @@ def test_unusable_weights__are_an_error(estimator, X, y, weight, message):
 
 def test_class_weight__is_a_weight_of_its_samples(classifier, X, y, same_parameters):
     by_class = {0: 1.0, 1: 2.0, 2: 5.0}
-    fitted = classifier(class_weight=by_class, standardize=False).fit(X, y)
-    by_sample = classifier(standardize=False).fit(X, y, sample_weight=np.array([1.0, 2.0, 5.0])[y])
+    fitted = classifier(class_weight=by_class, scaling=None).fit(X, y)
+    by_sample = classifier(scaling=None).fit(X, y, sample_weight=np.array([1.0, 2.0, 5.0])[y])
     assert_allclose(fitted.transform(X), by_sample.transform(X), rtol=1e-9)
     with pytest.raises(ValueError, match=r"class_weight names classes \['three'\]"):
         classifier(class_weight={"three": 1.0}).fit(X, y)
@@ -168,7 +168,7 @@ def test_class_weight__is_a_weight_of_its_samples(classifier, X, y, same_paramet
 def test_balanced_classes__raise_the_rare_one(classifier, X):
     y = (np.arange(60) % 6 == 0).astype(int)  # unrelated to X
     X = {name: 1e-3 * value for name, value in X.items()}  # so small that only the intercept can be learned
-    parameters = {"max_epochs": 100, "lr": 0.01, "lam": 0, "standardize": False}
+    parameters = {"max_epochs": 100, "lr": 0.01, "lam": 0, "scaling": None}
     plain = classifier(**parameters).fit(X, y).predict_proba(X)[:, 1]
     balanced = classifier(class_weight="balanced", **parameters).fit(X, y).predict_proba(X)[:, 1]
     assert_allclose(plain, 1 / 6, atol=0.05)
@@ -177,8 +177,8 @@ def test_balanced_classes__raise_the_rare_one(classifier, X):
 
 def test_class_weight_and_sample_weight__multiply(classifier, X, y):
     weight = np.random.default_rng(0).uniform(0.5, 2, size=60)
-    both = classifier(class_weight={0: 1, 1: 2, 2: 5}, standardize=False).fit(X, y, sample_weight=weight)
-    product = classifier(standardize=False).fit(X, y, sample_weight=weight * np.array([1, 2, 5])[y])
+    both = classifier(class_weight={0: 1, 1: 2, 2: 5}, scaling=None).fit(X, y, sample_weight=weight)
+    product = classifier(scaling=None).fit(X, y, sample_weight=weight * np.array([1, 2, 5])[y])
     assert_allclose(both.transform(X), product.transform(X), rtol=1e-9)
 
 

@@ -224,9 +224,9 @@ def test_dependency_of_codes_that_are_not_finite__is_an_error(estimator, X, y):
             method(X)  # NaN would read as a missing modality
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_finite_values_without_a_finite_prediction__are_an_error(estimator, X, y, standardize):
-    fitted = estimator(standardize=standardize, max_epochs=1).fit(X, y)
+@pytest.mark.parametrize("scaling", ["standard", None])
+def test_finite_values_without_a_finite_prediction__are_an_error(estimator, X, y, scaling):
+    fitted = estimator(scaling=scaling, max_epochs=1).fit(X, y)
     with torch.no_grad():
         for parameter in fitted.net_.module_.parameters():
             parameter.mul_(100)
@@ -260,12 +260,12 @@ def test_a_validation_loss_of_nan__is_named_with_its_epoch(estimator, X, y, monk
 # --- weights that leave nothing --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_a_modality_in_rows_of_weight_zero_only__is_named(estimator, X, y, standardize):
+@pytest.mark.parametrize("scaling", ["standard", None])
+def test_a_modality_in_rows_of_weight_zero_only__is_named(estimator, X, y, scaling):
     X["text"][10:] = nan
     weight = np.r_[np.zeros(10), np.ones(50)]
     with pytest.raises(ValueError, match=r"'text' is observed in none of the 50 samples"):
-        estimator(standardize=standardize).fit(X, y, sample_weight=weight)
+        estimator(scaling=scaling).fit(X, y, sample_weight=weight)
 
 
 def test_one_positive_weight__is_as_few_as_one_sample(estimator, X, y):

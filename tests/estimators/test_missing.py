@@ -302,7 +302,7 @@ def test_critic__that_found_nothing__weighs_all_alike(fitted):
 @pytest.mark.usefixtures("quick_reports")
 def test_critic__prediction__is_the_average_over_completed_samples(cls, make):
     X, y = make()
-    estimator = model("concat", "critic", cls, standardize=False, lam=1.0).fit(X, y)
+    estimator = model("concat", "critic", cls, scaling=None, lam=1.0).fit(X, y)
     new = without(make(8, seed=3)[0], b=slice(0, 6), c=slice(4, 6))
     found = outcome(estimator, new), estimator.transform(new)
     imputer = estimator.imputers_[0]
@@ -417,7 +417,7 @@ def test_critic__switched_on_and_off_after_fit():
 def test_critic__keeps_few_complete_training_samples():
     X, y = vectors(700)
     X = without(X, a=slice(0, 300))
-    estimator = model("concat", "critic", standardize=False, max_epochs=1).fit(X, y)
+    estimator = model("concat", "critic", scaling=None, max_epochs=1).fit(X, y)
     kept = estimator.imputers_[0].X
     assert {len(x) for x in kept.arrays.values()} == {imputation.MAX_CANDIDATES}
     assert all((x[:, None] == X["a"][300:]).all(2).any(1).all() for x in [kept.arrays["a"]])

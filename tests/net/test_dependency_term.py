@@ -226,7 +226,7 @@ def test_the_term__reads_complete_rows_before_modality_dropout(estimator, X, y, 
 def test_values_of_incomplete_rows__change_the_task_loss_only(regressor, X, y):
     X["text"][::3] = np.nan
     other = {**X, "audio": np.where(np.arange(60)[:, None] % 3 == 0, 100.0, X["audio"])}
-    parameters = {"lam": 1.0, "standardize": False, "batch_size": 60, "max_epochs": 1}
+    parameters = {"lam": 1.0, "scaling": None, "batch_size": 60, "max_epochs": 1}
     a, b = (regressor(**parameters).fit(data, y) for data in (X, other))
     assert a.dependency_curve_ == b.dependency_curve_
     assert a.loss_curve_ != b.loss_curve_
