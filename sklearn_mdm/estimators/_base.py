@@ -465,7 +465,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _dataset(self, batch: Batch, samples: Samples) -> MaskedDataset:
         dtype = self.net_.dtype
         y = self._encode_target(samples.y, np.float64 if dtype == torch.float64 else np.float32)
-        weight = None if samples.weight is None else samples.weight / self._weight_scale
+        weight = samples.weight
+        if weight is not None:
+            # Relative to those of the same part of the folds: a sample of weight two is then one that is there twice.
+            weight = weight / (weight.mean() if hasattr(self, "_folds") else self._weight_scale)
         return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
 
     def _resolve_device(self) -> str:

@@ -27,6 +27,9 @@ COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 # single one of them; the others pass the same checks more slowly.
 FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
 FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+# Three members, which hold out folds also of the few samples of a check.
+COMMITTEE = {"n_estimators": 3, "early_stopping": True, "max_epochs": 20}
+FEW += [MDMFusionRegressor(**COMMITTEE), MDMFusionClassifier(**COMMITTEE)]
 # Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
 MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
 OTHERS = [
@@ -35,6 +38,9 @@ OTHERS = [
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
     if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
 ]
+# Members without folds, and members that are computed one after the other.
+OTHERS += [cls(n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**COMMITTEE, fusion="tensor") for cls in (MDMFusionRegressor, MDMFusionClassifier)]
 
 
 @pytest.mark.slow
@@ -54,7 +60,9 @@ def test_scikit_learn_check(estimator, check):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize(
-    "model", [MDMFusionRegressor(), MDMFusionClassifier(), COLUMNS], ids=lambda m: type(m).__name__
+    "model",
+    [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(**COMMITTEE), COLUMNS],
+    ids=["regressor", "classifier", "committee", "dependency"],
 )
 def test_infinity__is_rejected_at_fit_and_after(model, value):
     # scikit-learn's check of NaN and infinity is left out of the list above for estimators that allow NaN.
@@ -73,10 +81,11 @@ def test_infinity__is_rejected_at_fit_and_after(model, value):
             getattr(fitted, method)(wrong)
 
 
+@pytest.mark.parametrize("parameters", [{}, COMMITTEE], ids=["one member", "three members"])
 @pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
-def test_a_sample_with_nothing_observed__is_rejected(cls):
+def test_a_sample_with_nothing_observed__is_rejected(cls, parameters):
     X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
-    fitted = cls().fit(X, y)
+    fitted = cls(**parameters).fit(X, y)
     X[3] = np.nan
     for call in (lambda: cls().fit(X, y), lambda: fitted.predict(X), lambda: fitted.transform(X)):
         with pytest.raises(ValueError, match="1 of 40 samples have no observed modality"):
