@@ -23,7 +23,8 @@ PATIENCE = 2
 # Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
 # for ridge regression from so many columns on, whose decompositions take seconds.
 MAX_MERGED_FOLDS, WIDE = 4, 1000
-TOLERANCE, MAX_ITERATIONS = 1e-3, 100
+# Largest gradient of the mean loss at which comparing penalties, and fitting with the chosen one, come to an end.
+PATH_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 3e-4, 1e-4, 100
 INTERNAL_FOLDS = 8
 # Logit of a class that no row has.
 ABSENT = -1e3
@@ -108,7 +109,9 @@ class LinearMember:
         if len(used) < 2:
             return []
         classes = y[used] if self.loss == "log_loss" else None
-        found = splits_of_members(INTERNAL_FOLDS, len(used), 0, rows=np.arange(len(used)), groups=groups, classes=classes)
+        found = splits_of_members(
+            INTERNAL_FOLDS, len(used), 0, rows=np.arange(len(used)), groups=groups, classes=classes
+        )
         return _distinct([(used[train], used[held_out]) for train, held_out in found])
 
     # -- ridge regression --------------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ class LinearMember:
         for at, penalty in enumerate(LOGISTIC_PENALTIES if models else ()):
             loss = 0.0
             for model, (_, held_out) in zip(models, merged, strict=True):
-                model.fit(penalty * total)
+                model.fit(penalty * total, PATH_TOLERANCE)
                 loss -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
             if loss < best_loss:
                 best, best_loss, starts = at, loss, [model.solution for model in models]
@@ -159,11 +162,11 @@ class LinearMember:
         # not seen it either.
         for k, (train, held_out) in enumerate(splits):
             model = _Logistic(X[train], y[train], weight[train], self.n_classes)
-            model.fit(chosen, start=starts[_chunk(k, len(splits), len(merged))])
+            model.fit(chosen, TOLERANCE, start=starts[_chunk(k, len(splits), len(merged))])
             predictions.append(model.log_p(X[held_out]))
         self.oof = _out_of_fold(splits, predictions, (len(y), self.n_classes), logarithms=True)
         model = _Logistic(X, y, weight, self.n_classes)
-        model.fit(chosen, start=starts[0] if starts else None)
+        model.fit(chosen, TOLERANCE, start=starts[0] if starts else None)
         return model.all_classes()
 
 
@@ -200,12 +203,12 @@ class _Logistic:
     def solution(self) -> Solution:
         return self.present, self.coef, self.intercept
 
-    def fit(self, penalty: float, start: Solution | None = None) -> None:
+    def fit(self, penalty: float, tolerance: float, start: Solution | None = None) -> None:
         if len(self.present) < 2:
             return
         if start is not None and np.array_equal(start[0], self.present):
             _, self.coef, self.intercept = start
-        model = LogisticRegression(C=1 / penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
+        model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
         # Of two classes scikit-learn has the difference.
         two = len(self.present) == 2
         model.coef_ = (self.coef[:, 1:] - self.coef[:, :1] if two else self.coef).T
@@ -280,4 +283,6 @@ def _row_space(design: np.ndarray) -> np.ndarray:
     wide = design.astype(float, copy=False)
     values, vectors = np.linalg.eigh(wide @ wide.T)
     kept = values > values[-1] * len(values) * np.finfo(float).eps
-    return (wide.T @ (vectors[:, kept] / np.sqrt(values[kept]))).astype(design.dtype, copy=False)
+    kept[-1] = True  # a column of zeros, where all are
+    lengths = np.sqrt(np.maximum(values[kept], np.finfo(float).tiny))
+    return (wide.T @ (vectors[:, kept] / lengths)).astype(design.dtype, copy=False)
