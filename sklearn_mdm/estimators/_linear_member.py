@@ -1,0 +1,288 @@
+"""A linear model beside the members of a committee: ridge or logistic regression, its penalty chosen out of fold."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from ..utils._folds import Split, splits_of_members
+
+# Penalties that are tried, by unit of sample weight: the squared norm of the coefficients of standardised features
+# counts half as much against the mean loss.
+RIDGE_PENALTIES = np.logspace(3, -6, 28)
+LOGISTIC_PENALTIES = np.logspace(1, -6, 15)
+# The path of a classifier, from strong to weak penalties, ends when this many in a row were no improvement.
+PATIENCE = 2
+# Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
+# for ridge regression from so many columns on, whose decompositions take seconds.
+MAX_MERGED_FOLDS, WIDE = 4, 1000
+# Largest gradient of the mean loss at which comparing penalties, and fitting with the chosen one, come to an end.
+PATH_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 3e-4, 1e-4, 100
+INTERNAL_FOLDS = 8
+# Logit of a class that no row has.
+ABSENT = -1e3
+
+# Classes that there are, their coefficients (n_columns, n_present) and intercepts.
+Solution = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(eq=False)
+class LinearMember:
+    """Ridge or multinomial logistic regression with a penalty that is chosen by held-out loss.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "huber", "log_loss"}
+        By which penalties are compared. The last makes a classifier; the others ridge regression, which minimises the
+        squared error whatever its penalty is chosen by.
+    n_classes : int, default=0
+        Number of classes, of a classifier.
+
+    Attributes
+    ----------
+    coef, intercept : arrays of shape (n_columns, n_outputs) and (n_outputs,)
+        Fitted to all rows.
+    penalty : array of shape (n_outputs,) or (1,)
+        Chosen penalty of each target, or of the classifier, by unit of sample weight.
+    oof : array of shape (n_samples, n_outputs)
+        Predictions by models that were not fitted to the row; log-probabilities of a classifier. NaN in rows that no
+        split holds out. Where several do, the mean (of a classifier that of probabilities).
+    """
+
+    loss: str
+    n_classes: int = 0
+    coef: np.ndarray = field(init=False)
+    intercept: np.ndarray = field(init=False)
+    penalty: np.ndarray = field(init=False)
+    oof: np.ndarray = field(init=False)
+
+    def fit(
+        self,
+        design: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None = None,
+        splits: Sequence[Split] = (),
+        groups: np.ndarray | None = None,
+    ) -> LinearMember:
+        """Fit to all rows, with the penalty that was best in rows held out.
+
+        Parameters
+        ----------
+        design : array of shape (n_samples, n_columns)
+            Scaled features, zero where nothing was observed.
+        y : array of shape (n_samples, n_outputs), or (n_samples,) of int
+            Standardised targets, or indices of the classes.
+        weight : array of shape (n_samples,), default=None
+            Weights of the samples.
+        splits : sequence of (trained on, held out)
+            Rows; without any, folds are made here.
+        groups : array of shape (n_samples,), default=None
+            Rows of one group are in one of those folds.
+        """
+        weight = np.ones(len(design)) if weight is None else np.asarray(weight, dtype=float)
+        weight = weight / weight.max()
+        splits = _distinct(splits) or self._internal_splits(y, weight, groups)
+        # As many columns as rows say all that more columns do, to a model whose penalty is the norm.
+        basis = None if design.shape[1] <= len(design) else _row_space(design)
+        columns = design if basis is None else design @ basis
+        fit = self._fit_classifier if self.loss == "log_loss" else self._fit_ridge
+        coef, self.intercept = fit(columns, y, weight, splits)
+        self.coef = coef if basis is None else basis @ coef
+        return self
+
+    def outputs(self, design: np.ndarray) -> np.ndarray:
+        """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
+        linear = design @ self.coef.astype(design.dtype, copy=False) + self.intercept.astype(design.dtype, copy=False)
+        return log_softmax(linear, axis=1) if self.loss == "log_loss" else linear
+
+    def _internal_splits(self, y: np.ndarray, weight: np.ndarray, groups: np.ndarray | None) -> list[Split]:
+        used = np.flatnonzero(weight)
+        if groups is not None:
+            groups = groups[used] if len(np.unique(groups[used])) > 1 else None
+        if len(used) < 2:
+            return []
+        classes = y[used] if self.loss == "log_loss" else None
+        found = splits_of_members(
+            INTERNAL_FOLDS, len(used), 0, rows=np.arange(len(used)), groups=groups, classes=classes
+        )
+        return _distinct([(used[train], used[held_out]) for train, held_out in found])
+
+    # -- ridge regression --------------------------------------------------------------------------------------------
+
+    def _fit_ridge(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        X, total = X.astype(float, copy=False), weight.sum()
+        splits = _merged(splits, len(splits) if X.shape[1] < WIDE else MAX_MERGED_FOLDS)
+        ridges = [_Ridge(X[train], y[train], weight[train]) for train, _ in splits]
+        rotated = [ridge.rotate(X[held_out]) for ridge, (_, held_out) in zip(ridges, splits, strict=True)]
+        losses = np.zeros((len(RIDGE_PENALTIES), y.shape[1]))
+        for ridge, columns, (_, held_out) in zip(ridges, rotated, splits, strict=True):
+            for at, penalty in enumerate(RIDGE_PENALTIES):
+                error = columns @ ridge.rotated_coef(penalty * total) + ridge.mean - y[held_out]
+                losses[at] += weight[held_out] @ _pointwise(error, self.loss)
+        # The first of equals is the strongest.
+        self.penalty = RIDGE_PENALTIES[losses.argmin(axis=0)] if losses.any() else np.ones(y.shape[1])
+        chosen = self.penalty * total
+        predictions = [columns @ r.rotated_coef(chosen) + r.mean for r, columns in zip(ridges, rotated, strict=True)]
+        self.oof = _out_of_fold(splits, predictions, y.shape)
+        ridge = _Ridge(X, y, weight)
+        coef = ridge.vectors @ ridge.rotated_coef(chosen)
+        return coef, ridge.mean - ridge.center @ coef
+
+    # -- logistic regression -----------------------------------------------------------------------------------------
+
+    def _fit_classifier(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        total = weight.sum()
+        merged = _merged(splits, MAX_MERGED_FOLDS)
+        models = [_Logistic(X[train], y[train], weight[train], self.n_classes) for train, _ in merged]
+        best, best_loss = len(LOGISTIC_PENALTIES) // 2, np.inf
+        starts = [model.solution for model in models]
+        for at, penalty in enumerate(LOGISTIC_PENALTIES if models else ()):
+            loss = 0.0
+            for model, (_, held_out) in zip(models, merged, strict=True):
+                model.fit(penalty * total, PATH_TOLERANCE)
+                loss -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
+            if loss < best_loss:
+                best, best_loss, starts = at, loss, [model.solution for model in models]
+            elif at >= best + PATIENCE:
+                break
+        self.penalty = LOGISTIC_PENALTIES[[best]]
+        chosen, predictions = LOGISTIC_PENALTIES[best] * total, []
+        # The folds of the members one by one, each from the solution of the merged fold that it is a part of, which has
+        # not seen it either.
+        for k, (train, held_out) in enumerate(splits):
+            model = _Logistic(X[train], y[train], weight[train], self.n_classes)
+            model.fit(chosen, TOLERANCE, start=starts[_chunk(k, len(splits), len(merged))])
+            predictions.append(model.log_p(X[held_out]))
+        self.oof = _out_of_fold(splits, predictions, (len(y), self.n_classes), logarithms=True)
+        model = _Logistic(X, y, weight, self.n_classes)
+        model.fit(chosen, TOLERANCE, start=starts[0] if starts else None)
+        return model.all_classes()
+
+
+class _Ridge:
+    """Ridge regression for any penalty: the covariance of the columns is decomposed once."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
+        share = weight / max(weight.sum(), np.finfo(float).tiny)
+        self.center, self.mean = share @ X, share @ y
+        root = np.sqrt(weight)[:, None]
+        X = (X - self.center) * root
+        self.values, self.vectors = np.linalg.eigh(X.T @ X)
+        self.values = np.maximum(self.values, 0)
+        self.moments = self.vectors.T @ (X.T @ ((y - self.mean) * root))
+
+    def rotate(self, X: np.ndarray) -> np.ndarray:
+        return (X - self.center) @ self.vectors
+
+    def rotated_coef(self, penalty: float | np.ndarray) -> np.ndarray:
+        return self.moments / (self.values[:, None] + penalty)
+
+
+class _Logistic:
+    """Multinomial logistic regression that can go on from an earlier solution; classes may be absent from y."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, n_classes: int) -> None:
+        used = weight > 0
+        self.X, self.y, self.weight = (X, y, weight) if used.all() else (X[used], y[used], weight[used])
+        self.n_classes, self.present = n_classes, np.unique(self.y)
+        self.coef = np.zeros((X.shape[1], len(self.present)))
+        self.intercept = np.zeros(len(self.present))
+
+    @property
+    def solution(self) -> Solution:
+        return self.present, self.coef, self.intercept
+
+    def fit(self, penalty: float, tolerance: float, start: Solution | None = None) -> None:
+        if len(self.present) < 2:
+            return
+        if start is not None and np.array_equal(start[0], self.present):
+            _, self.coef, self.intercept = start
+        model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
+        # Of two classes scikit-learn has the difference.
+        two = len(self.present) == 2
+        model.coef_ = (self.coef[:, 1:] - self.coef[:, :1] if two else self.coef).T
+        model.intercept_ = self.intercept[1:] - self.intercept[:1] if two else self.intercept
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(self.X, self.y, sample_weight=self.weight)
+        coef, intercept = model.coef_.T, model.intercept_
+        self.coef = np.hstack([-coef / 2, coef / 2]) if two else coef
+        self.intercept = np.hstack([-intercept / 2, intercept / 2]) if two else intercept
+
+    def log_p(self, X: np.ndarray) -> np.ndarray:
+        """Log-probabilities (n, n_classes); a class that was absent has the share of one row among those seen."""
+        n_absent = self.n_classes - len(self.present)
+        share = 1 / (len(self.y) + self.n_classes)
+        log_p = np.full((len(X), self.n_classes), np.log(share))
+        if len(self.present):
+            linear = X @ self.coef.astype(X.dtype, copy=False) + self.intercept.astype(X.dtype, copy=False)
+            log_p[:, self.present] = log_softmax(linear, axis=1) + np.log1p(-n_absent * share)
+        return log_p
+
+    def all_classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (n_columns, n_classes) and intercepts (n_classes,), as good as never for a class not seen."""
+        coef = np.zeros((self.coef.shape[0], self.n_classes))
+        intercept = np.full(self.n_classes, ABSENT if len(self.present) else 0.0)
+        coef[:, self.present], intercept[self.present] = self.coef, self.intercept
+        return coef, intercept
+
+
+def _distinct(splits: Sequence[Split]) -> list[Split]:
+    """Leave out splits that come again, as they do where there are more members than folds."""
+    return list({(train.tobytes(), held_out.tobytes()): (train, held_out) for train, held_out in splits}.values())
+
+
+def _merged(splits: list[Split], n: int) -> list[Split]:
+    """Make about so many splits of them, that hold out what some of them do and train on what all of these do."""
+    merged = []
+    for chunk in range(min(n, len(splits))):
+        part = [split for k, split in enumerate(splits) if _chunk(k, len(splits), n) == chunk]
+        train = functools.reduce(np.intersect1d, [train for train, _ in part])
+        if 2 * len(train) < min(len(train) for train, _ in part):
+            return splits  # those of a splitter whose parts for training have little in common
+        merged.append((train, functools.reduce(np.union1d, [held_out for _, held_out in part])))
+    return merged
+
+
+def _chunk(k: int, n_splits: int, n: int) -> int:
+    return k if n_splits <= n else k * n // n_splits
+
+
+def _out_of_fold(
+    splits: list[Split], predictions: list[np.ndarray], shape: tuple[int, ...], *, logarithms: bool = False
+) -> np.ndarray:
+    """Means of the predictions of rows held out, or of what they are the logarithms of; NaN where there are none."""
+    total, count = np.full(shape, -np.inf if logarithms else 0.0), np.zeros((shape[0], 1))
+    for (_, held_out), values in zip(splits, predictions, strict=True):
+        total[held_out] = np.logaddexp(total[held_out], values) if logarithms else total[held_out] + values
+        count[held_out] += 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, total - np.log(count) if logarithms else total / count, np.nan)
+
+
+def _pointwise(error: np.ndarray, loss: str) -> np.ndarray:
+    size = np.abs(error)
+    if loss == "absolute_error":
+        return size
+    return error**2 / 2 if loss == "squared_error" else np.where(size < 1, error**2 / 2, size - 0.5)
+
+
+def _row_space(design: np.ndarray) -> np.ndarray:
+    """Orthonormal basis (n_columns, rank) of what the rows span."""
+    wide = design.astype(float, copy=False)
+    values, vectors = np.linalg.eigh(wide @ wide.T)
+    kept = values > values[-1] * len(values) * np.finfo(float).eps
+    kept[-1] = True  # a column of zeros, where all are
+    lengths = np.sqrt(np.maximum(values[kept], np.finfo(float).tiny))
+    return (wide.T @ (vectors[:, kept] / lengths)).astype(design.dtype, copy=False)
