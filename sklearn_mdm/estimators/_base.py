@@ -47,8 +47,10 @@ from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
+from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, blend_weights, design_of, weighted, width_of
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
+from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._parameters import OPTIMIZERS, Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
@@ -185,7 +187,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             try:
                 if finished:
                     self._report(samples, parts)
-                self._predict_out_of_fold(parts, samples.n_passed)
+                self._predict_out_of_fold(samples, parts)
             except KeyboardInterrupt:
                 finished = False
         if not finished:
@@ -205,6 +207,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
             self.__dict__.pop("_folds", None)
+            self.__dict__.pop("_blend", None)
             _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
@@ -214,7 +217,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
+            for name in ("net_", "_n_features_out", "_folds", "_blend", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._n_members = self.n_estimators
             self._scalings: list[Any] = [self.scaling]
@@ -646,7 +649,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if self.missing == "critic" and not observed.complete.all():
             self._check_imputers(observed.complete)
             members = [self._member_outputs(k, observed, output, average) for k in range(self._n_members)]
-            values = self._combined(members, output)
+            values = self._combined(members, observed, output)
         else:
             values = self._evaluate(observed, output)
         finite = np.isfinite(values).all(axis=1)
@@ -659,9 +662,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         return values, observed.dtype
 
     def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
-        if len(self._scalings) == 1:
+        if len(self._scalings) == 1 and (output == "fused" or not hasattr(self, "_blend")):
             return evaluate(self.net_, X, self._to_batch, output)
-        return self._combined([self._member_outputs(k, X, output, None) for k in range(self._n_members)], output)
+        members = [self._member_outputs(k, X, output, None) for k in range(self._n_members)]
+        return self._combined(members, X, output)
 
     def _member_nets(self) -> list[MDMNet]:
         return getattr(self.net_, "members_", [self.net_])
@@ -676,13 +680,69 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, to_batch), X, average)
         return apply(X)
 
-    def _combined(self, outputs: list[np.ndarray], output: Literal["prediction", "fused"]) -> np.ndarray:
-        """Outputs of the committee from those of its members, (n, k) each."""
+    def _combined(self, outputs: list[np.ndarray], X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
+        """Outputs of the committee for X from those of its members, (n, k) each."""
         if output == "fused" or len(outputs) == 1:
             return np.concatenate(outputs, axis=1)
-        n, m = len(outputs[0]), len(outputs)
-        runs = np.stack(outputs, axis=1).reshape(n * m, -1)
-        return self._average_outputs(runs, np.full((n * m, 1), 1 / m), np.arange(0, n * m, m))
+        groups = self._averages_of_groups(outputs)
+        if not hasattr(self, "_blend"):
+            return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
+        return self._blend.combine([*groups, *self._linear_outputs(X)], self._average_outputs)
+
+    def _averages_of_groups(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Averages over the members of each group, leaving out NaN."""
+        averages = []
+        for group in range(len(self._scalings)):
+            own = [values for k, values in enumerate(outputs) if self._group_of(k) == group]
+            averages.append(weighted(own, np.full(len(own), 1 / len(own)), self._average_outputs))
+        return averages
+
+    def _linear_outputs(self, X: Observed) -> list[np.ndarray]:
+        return [
+            np.concatenate(
+                [member.outputs(design_of(self._to_batch(part, torch.float64, group))) for part in X.batches(4096)]
+            )
+            for group, member in enumerate(self._blend.linear)
+        ]
+
+    def _fit_blend(self, samples: Samples, parts: list[Part], held_out: list[np.ndarray] | None) -> None:
+        """Fit linear members, and weigh them and the groups of networks by what they predict for samples held out."""
+        self.__dict__.pop("_blend", None)
+        if self._n_members == 1:
+            return
+        samples = replace(samples, X=parts[0].train.X)
+        loss = "log_loss" if is_classifier(self) else self.loss
+        y = self._encode_target(samples.y, np.float64)
+        linear = []
+        splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
+        if self._wants_linear_member(samples.X):
+            for group in range(len(self._scalings)):
+                design = design_of(self._to_batch(samples.X.take(samples.rows), torch.float64, group))
+                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0)
+                linear.append(member.fit(design, y, samples.weight, splits, samples.groups))
+        n_groups = len(self._scalings) + len(linear)
+        if n_groups == 1:
+            return
+        self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
+        valid = parts[0].valid
+        if held_out is not None:  # folds
+            outputs = [*self._averages_of_groups(held_out), *(member.oof for member in linear)]
+            weight = samples.weight
+        elif valid is not None:
+            members = [self._member_outputs(k, valid.X, "prediction", None) for k in range(self._n_members)]
+            outputs = [*self._averages_of_groups(members), *self._linear_outputs(valid.X)]
+            y, weight = self._encode_target(valid.y, np.float64), valid.weight
+        else:
+            return
+        self._blend = Blend(linear, blend_weights(outputs, y, weight, loss))
+
+    def _wants_linear_member(self, X: Observed) -> bool:
+        if self.linear_member != "auto":
+            return bool(self.linear_member)
+        if len(self._schema.unscaled) or hasattr(self._member_nets()[0].fusion_module_, "prepare"):
+            return False  # texts
+        width = width_of(self._to_batch(X.take(slice(1)), torch.float64))
+        return width <= MAX_INPUTS and width * len(X) <= MAX_DESIGN
 
     def _has_folds(self) -> bool:
         """Whether every member holds out a fold."""
@@ -695,27 +755,28 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         unit = np.unique(units, return_inverse=True)[1]
         return (np.random.default_rng(self._seed).permutation(unit.max() + 1) % 2 == 1)[unit]
 
-    def _predict_out_of_fold(self, parts: list[Part], n_passed: int) -> None:
-        """Predict each sample by the members that held it out."""
-        held_out_outputs = self.__dict__.pop("_held_out_outputs", [None])
-        if not self._has_folds() or any(outputs is None for outputs in held_out_outputs):
+    def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
+        """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""
+        kept = self.__dict__.pop("_held_out_outputs", [None])
+        if not self._has_folds() or any(outputs is None for outputs in kept):
+            self._fit_blend(samples, parts, None)
             return
-        outputs, owners = [], []
-        for k, (part, kept) in enumerate(zip(parts, held_out_outputs, strict=True)):
+        held_out = [np.full((len(samples.y), self._n_net_outputs()), np.nan) for _ in parts]
+        for k, (part, outputs) in enumerate(zip(parts, kept, strict=True)):
             assert part.valid is not None
             lacking = np.flatnonzero(~part.valid.complete)
             if len(lacking) and hasattr(self, "imputers_"):  # which stopping did not know of
                 X = part.valid.X.take(part.valid.rows[lacking])
-                kept[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
-            outputs.append(kept)
-            owners.append(part.valid)
-        rows = np.concatenate([owner.passed for owner in owners])
-        order = np.argsort(rows, kind="stable")
-        found, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
-        weights = np.repeat(1 / counts, counts)[:, None]
-        values = self._average_outputs(np.concatenate(outputs)[order], weights, starts)
-        y = np.concatenate([owner.y for owner in owners])[order][starts]
-        self._keep_out_of_fold(values, found, y, n_passed)
+                outputs[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
+            held_out[k][part.valid.rows] = outputs
+        self._fit_blend(samples, parts, held_out)
+        groups = self._averages_of_groups(held_out)
+        if hasattr(self, "_blend"):
+            linear = [member.oof for member in self._blend.linear]
+            groups = [self._blend.combine([*groups, *linear], self._average_outputs)]
+        values = groups[0]
+        rows = np.flatnonzero(np.isfinite(values).all(axis=1))
+        self._keep_out_of_fold(values[rows], samples.passed[rows], samples.y[rows], samples.n_passed)
 
     def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Representations (n, k_m) of X, or of some rows of it, by modality."""

@@ -110,7 +110,13 @@ class LinearMember:
             return []
         classes = y[used] if self.loss == "log_loss" else None
         found = splits_of_members(
-            INTERNAL_FOLDS, len(used), 0, rows=np.arange(len(used)), groups=groups, classes=classes
+            INTERNAL_FOLDS,
+            len(used),
+            0,
+            n_folds=INTERNAL_FOLDS,
+            rows=np.arange(len(used)),
+            groups=groups,
+            classes=classes,
         )
         return _distinct([(used[train], used[held_out]) for train, held_out in found])
 

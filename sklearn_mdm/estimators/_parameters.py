@@ -38,6 +38,7 @@ class Parameters:
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
     n_negatives: int = 1
+    linear_member: bool | Literal["auto"] = False
     scaling: Literal["auto", "standard", "robust", "rank"] | None = "standard"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
     lr: float = 1e-3
@@ -68,6 +69,7 @@ class Parameters:
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
+        "linear_member": [StrOptions({"auto"}), "boolean"],
         "scaling": [StrOptions({"auto", "standard", "robust", "rank"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -131,6 +133,10 @@ critic_lr : float, default=1e-3
     Learning rate of the critic.
 n_negatives : int, default=1
     Negatives per row of a batch.
+linear_member : bool or "auto", default=False
+    Whether a committee has linear models too, ridge or logistic regression on the same inputs (sequences as mean and
+    standard deviation), with a penalty chosen out of fold. They and the groups of networks that read the same inputs
+    are weighted by the loss of their mean out of fold. ``"auto"``: not for texts or very large tables.
 scaling : {"auto", "standard", "robust", "rank"} or None, default="standard"
     What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
     variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.
