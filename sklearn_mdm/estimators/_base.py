@@ -62,8 +62,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"fusion": FUSIONS, "encoder": ENCODERS, "measure": MEASURES}
-# With fewer samples, early_stopping="auto" keeps them all for training.
-MIN_SAMPLES_TO_SPLIT = 100
+# With fewer samples, early_stopping="auto" keeps them all for training: of a single member, and of a committee, whose
+# members together are trained on all.
+MIN_SAMPLES_TO_SPLIT, MIN_SAMPLES_TO_FOLD = 100, 20
 # Samples that the reporting critic is trained and calibrated on. With more, the value moves by less than its standard
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
@@ -305,7 +306,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
     def _wants_split(self, n_samples: int) -> bool:
         if self.early_stopping == "auto":
-            return self.cv is not None or n_samples >= MIN_SAMPLES_TO_SPLIT
+            fewest = MIN_SAMPLES_TO_SPLIT if self._n_members == 1 else MIN_SAMPLES_TO_FOLD
+            return self.cv is not None or n_samples >= fewest
         return bool(self.early_stopping)
 
     def _train(
