@@ -6,8 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 
-# Numbers that are pooled at a time.
-MAX_NUMBERS_AT_ONCE = 2**20
+from ._scaling import MAX_NUMBERS_AT_ONCE
 
 
 def design_of(
