@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 
 from ..utils._folds import Split, splits_of_members
 
-# Penalties that are tried, by unit of sample weight: the squared norm of the coefficients of standardised features
-# counts half as much against the mean loss.
+# Penalties that are tried: factors of half the squared norm of the coefficients of standardised features, which is
+# added to the mean over samples of half the squared error, or of the log loss.
 RIDGE_PENALTIES = np.logspace(3, -6, 28)
 LOGISTIC_PENALTIES = np.logspace(1, -6, 15)
 # The path of a classifier, from strong to weak penalties, ends when this many in a row were no improvement.
@@ -79,7 +79,7 @@ class LinearMember:
         Parameters
         ----------
         design : array of shape (n_samples, n_columns)
-            Scaled features, zero where nothing was observed.
+            Scaled features, less their means, so that zero, where nothing was observed, contributes nothing.
         y : array of shape (n_samples, n_outputs), or (n_samples,) of int
             Standardised targets, or indices of the classes.
         weight : array of shape (n_samples,), default=None

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators import _linear_member
 from sklearn_mdm.estimators._convex_weights import convex_weights
-from sklearn_mdm.estimators._design import design_of
+from sklearn_mdm.estimators._design import center_of, design_of
 from sklearn_mdm.estimators._linear_member import ABSENT, RIDGE_PENALTIES, LinearMember
 
 LOSSES = ["squared_error", "absolute_error", "huber"]
@@ -100,6 +100,15 @@ def test_rows_that_several_splits_hold_out_have_the_mean(monkeypatch):
     first, second = (LinearMember("squared_error").fit(X, y, None, [split]).oof for split in splits)
     found = LinearMember("squared_error").fit(X, y, None, splits).oof
     assert_allclose(found, np.nanmean([first, second], axis=0))
+
+
+def test_column_that_hardly_varies_is_not_blown_up():
+    X, y, weight = regression()
+    X[:, 0] *= 1e-4
+    member = LinearMember("squared_error").fit(X, y, weight, folds(len(X)))
+    divisor = np.maximum(spread(X, weight), _linear_member.MIN_SPREAD)
+    ridge = Ridge(alpha=member.penalty * weight.sum()).fit(X / divisor, y, weight)
+    assert_allclose(member.coef, ridge.coef_.T / divisor[:, None], atol=1e-6)
 
 
 def test_wide_designs_merge_folds(monkeypatch):
@@ -371,10 +380,19 @@ def test_design_pools_what_was_observed(monkeypatch):
     assert_allclose(design[:, :3], np.where(masks["a"][:, None], (arrays["a"] - 1) / 2, 0))
     values = torch.nan_to_num(torch.from_numpy((arrays[7] - 2) / 2))
     pooled = mean_and_std(values, torch.from_numpy(masks[7])).numpy()
-    assert_allclose(design[:, 3:7], pooled - [0, 0, 1, 1], atol=1e-5)
+    some = masks[7].any(axis=1)
+    assert_allclose(design[some, 3:7], pooled[some], atol=1e-5)
     assert_allclose(design[:, 7:], (arrays["b"] - 3) / 2)
-    assert not design[~masks[7].any(axis=1), 3:7].any()
-    assert (~masks[7].any(axis=1)).any()
+    assert not design[~some, 3:7].any()
+    assert not some.all()
+
+    weight = rng.random(30)
+    center = center_of(arrays, masks, design, weight)
+    seen = np.stack([masks["a"]] * 3 + [some] * 4 + [np.ones(30)], axis=1)
+    assert_allclose(center, [np.average(c, weights=weight * s) for c, s in zip(design.T, seen.T, strict=True)])
+    assert_allclose(design_of(arrays, masks, scale, center), np.where(seen, design - center, 0))
+    nothing = {**masks, "a": np.zeros(30, dtype=bool)}
+    assert not center_of(arrays, nothing, design_of(arrays, nothing, scale), weight)[:3].any()
 
     monkeypatch.setattr("sklearn_mdm.estimators._design.MAX_NUMBERS_AT_ONCE", 40)
     assert_array_equal(design_of(arrays, masks, scale), design)
