@@ -45,7 +45,7 @@ def design_of(
         for at in range(0, len(array), size):
             rows = slice(at, at + size)
             seen: np.ndarray = np.ones(array[rows].shape[:-1], dtype=bool) if mask is None else mask[rows]
-            row_seen: np.ndarray = seen.any(axis=1) if array.ndim == 3 else seen
+            row_seen = seen.reshape(len(seen), -1).any(axis=1)
             values = np.zeros(array[rows].shape, dtype=design.dtype)
             if seen.any():
                 values[seen] = scale(name, array[rows][seen])
