@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
@@ -41,11 +42,11 @@ def design_of(
     ends = np.cumsum(widths)
     for (name, array), start, end in zip(arrays.items(), ends - widths, ends, strict=True):
         mask = masks[name]
-        size = max(1, MAX_NUMBERS_AT_ONCE // max(1, int(np.prod(array.shape[1:]))))
+        size = max(1, MAX_NUMBERS_AT_ONCE // max(1, math.prod(array.shape[1:])))
         for at in range(0, len(array), size):
             rows = slice(at, at + size)
             seen: np.ndarray = np.ones(array[rows].shape[:-1], dtype=bool) if mask is None else mask[rows]
-            row_seen = seen.reshape(len(seen), -1).any(axis=1)
+            row_seen = np.asarray(seen.reshape(len(seen), math.prod(seen.shape[1:])).any(axis=1))
             values = np.zeros(array[rows].shape, dtype=design.dtype)
             if seen.any():
                 values[seen] = scale(name, array[rows][seen])
