@@ -78,7 +78,8 @@ class OutOfFold(Callback):
     """Keeps what the members of a committee predict for the samples that they hold out.
 
     The epoch that a member returns to is the best for its fold, so its last weights say too much good of these samples:
-    on noise, R2 of .02. Each half of a fold is therefore predicted by the epoch that is best for the other half.
+    on noise, R2 of .02. Samples are therefore predicted by another epoch. Each fold is halved: the first halves are
+    predicted by the epoch that is best for all second halves together, and the other way round.
 
     Parameters
     ----------
@@ -98,21 +99,25 @@ class OutOfFold(Callback):
 
     def initialize(self) -> OutOfFold:
         self.outputs_ = [None] * len(self.halves)
-        self.best_ = np.full((len(self.halves), 2), np.inf)
+        self.losses_: list[np.ndarray] = [np.empty(0)] * len(self.halves)
+        self.best_ = [np.inf, np.inf]
         return self
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        for k in net.active_:
-            outputs, losses = (np.concatenate(part) for part in zip(*net.validated_[k], strict=True))
-            kept = self.outputs_[k]
-            self.outputs_[k] = kept = np.empty_like(outputs) if kept is None else kept
-            for half in (0, 1):
+        outputs = {}
+        for k in net.active_:  # those that have stopped keep what they had
+            outputs[k], self.losses_[k] = (np.concatenate(part) for part in zip(*net.validated_[k], strict=True))
+        losses, halves = np.concatenate(self.losses_), np.concatenate(self.halves)
+        for half in (False, True):
+            loss = losses[halves != half].mean() if (halves != half).any() else losses.mean()
+            if not loss < self.best_[half]:
+                continue
+            self.best_[half] = loss
+            for k, values in outputs.items():
+                kept = self.outputs_[k]
+                self.outputs_[k] = kept = np.full_like(values, np.nan) if kept is None else kept
                 own = self.halves[k] == half
-                judged_by = ~own if (~own).any() else own
-                loss = losses[judged_by].mean()
-                if loss < self.best_[k, half]:
-                    self.best_[k, half] = loss
-                    kept[own] = outputs[own]
+                kept[own] = values[own]
 
 
 class ForgetBatches(Callback):

@@ -14,18 +14,21 @@ from sklearn.linear_model import LogisticRegression
 
 from ..utils._folds import Split, splits_of_members
 
-# Penalties that are tried, by unit of sample weight: the squared norm of the coefficients of standardised features
-# counts half as much against the mean loss.
+# Penalties that are tried: factors of half the squared norm of the coefficients of standardised features, which is
+# added to the mean over samples of half the squared error, or of the log loss.
 RIDGE_PENALTIES = np.logspace(3, -6, 28)
 LOGISTIC_PENALTIES = np.logspace(1, -6, 15)
 # The path of a classifier, from strong to weak penalties, ends when this many in a row were no improvement.
-PATIENCE = 2
+PATH_PATIENCE = 2
 # Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
 # for ridge regression from so many columns on, whose decompositions take seconds.
 MAX_MERGED_FOLDS, WIDE = 4, 1000
 # Largest gradient of the mean loss at which comparing penalties, and fitting with the chosen one, come to an end.
 PATH_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 3e-4, 1e-4, 100
 INTERNAL_FOLDS = 8
+# Columns are divided by their standard deviation, so that one penalty suits the spreads of pooled sequences as well,
+# but by no less than this, so that a column that hardly varied in training does not decide everything later.
+MIN_SPREAD = 0.05
 # Logit of a class that no row has.
 ABSENT = -1e3
 
@@ -76,7 +79,7 @@ class LinearMember:
         Parameters
         ----------
         design : array of shape (n_samples, n_columns)
-            Scaled features, zero where nothing was observed.
+            Scaled features, less their means, so that zero, where nothing was observed, contributes nothing.
         y : array of shape (n_samples, n_outputs), or (n_samples,) of int
             Standardised targets, or indices of the classes.
         weight : array of shape (n_samples,), default=None
@@ -89,12 +92,14 @@ class LinearMember:
         weight = np.ones(len(design)) if weight is None else np.asarray(weight, dtype=float)
         weight = weight / weight.max()
         splits = _distinct(splits) or self._internal_splits(y, weight, groups)
+        spread = _spread(design, weight)
+        design = design / spread
         # As many columns as rows say all that more columns do, to a model whose penalty is the norm.
         basis = None if design.shape[1] <= len(design) else _row_space(design)
         columns = design if basis is None else design @ basis
         fit = self._fit_classifier if self.loss == "log_loss" else self._fit_ridge
         coef, self.intercept = fit(columns, y, weight, splits)
-        self.coef = coef if basis is None else basis @ coef
+        self.coef = (coef if basis is None else basis @ coef) / spread[:, None]
         return self
 
     def outputs(self, design: np.ndarray) -> np.ndarray:
@@ -160,7 +165,7 @@ class LinearMember:
                 loss -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
             if loss < best_loss:
                 best, best_loss, starts = at, loss, [model.solution for model in models]
-            elif at >= best + PATIENCE:
+            elif at >= best + PATH_PATIENCE:
                 break
         self.penalty = LOGISTIC_PENALTIES[[best]]
         chosen, predictions = LOGISTIC_PENALTIES[best] * total, []
@@ -282,6 +287,14 @@ def _pointwise(error: np.ndarray, loss: str) -> np.ndarray:
     if loss == "absolute_error":
         return size
     return error**2 / 2 if loss == "squared_error" else np.where(size < 1, error**2 / 2, size - 0.5)
+
+
+def _spread(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column; one where it is constant."""
+    share = weight / weight.sum()
+    spread = np.sqrt(share @ (design - share @ design) ** 2)
+    spread[spread < 1e-6] = 1
+    return np.maximum(spread, MIN_SPREAD).astype(design.dtype, copy=False)
 
 
 def _row_space(design: np.ndarray) -> np.ndarray:

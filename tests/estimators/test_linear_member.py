@@ -9,11 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators import _linear_member
 from sklearn_mdm.estimators._convex_weights import convex_weights
-from sklearn_mdm.estimators._design import design_of
+from sklearn_mdm.estimators._design import center_of, design_of
 from sklearn_mdm.estimators._linear_member import ABSENT, RIDGE_PENALTIES, LinearMember
 
 LOSSES = ["squared_error", "absolute_error", "huber"]
@@ -21,16 +22,21 @@ LOSSES = ["squared_error", "absolute_error", "huber"]
 
 def regression(n=40, d=6, n_outputs=2, seed=0):
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d))
+    X = rng.normal(size=(n, d)) * rng.uniform(0.5, 2, size=d)
     y = X @ rng.normal(size=(d, n_outputs)) + rng.normal(size=(n, n_outputs))
     return X, (y - y.mean(0)) / y.std(0), rng.uniform(0.2, 2, size=n)
 
 
 def classification(n=60, d=5, n_classes=3, seed=0):
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d))
+    X = rng.normal(size=(n, d)) * rng.uniform(0.5, 2, size=d)
     y = (2 * X @ rng.normal(size=(d, n_classes)) + rng.gumbel(size=(n, n_classes))).argmax(1)
     return X, y, rng.uniform(0.2, 2, size=n)
+
+
+def spread(X, weight):
+    """Divisors of the columns that the member is to use."""
+    return StandardScaler().fit(X, sample_weight=weight).scale_
 
 
 def folds(n, n_splits=4):
@@ -41,6 +47,7 @@ def folds(n, n_splits=4):
 def exact(monkeypatch):
     """Let the solver of classifiers converge."""
     monkeypatch.setattr(_linear_member, "PATH_TOLERANCE", 1e-9)
+    monkeypatch.setattr(_linear_member, "LOGISTIC_PENALTIES", _linear_member.LOGISTIC_PENALTIES[1:12:2])
     monkeypatch.setattr(_linear_member, "TOLERANCE", 1e-9)
     monkeypatch.setattr(_linear_member, "MAX_ITERATIONS", 10_000)
 
@@ -50,6 +57,7 @@ def exact(monkeypatch):
 
 def ridge_by_hand(X, y, weight, splits, loss):
     """Ridge of scikit-learn for each penalty, target and fold: penalties, out-of-fold predictions, final models."""
+    X = X / spread(X, weight)
     total, oof = weight.sum(), np.full((len(RIDGE_PENALTIES), *y.shape), np.nan)
     for at, penalty in enumerate(RIDGE_PENALTIES):
         for train, held_out in splits:
@@ -72,7 +80,7 @@ def test_ridge_is_scikit_learns_ridge_of_every_fold(d, loss):
     assert_allclose(member.penalty, penalty)
     assert_allclose(member.oof, oof, atol=1e-6)
     new = regression(d=d, seed=1)[0]
-    assert_allclose(member.outputs(new), ridge.predict(new), atol=1e-6)
+    assert_allclose(member.outputs(new), ridge.predict(new / spread(X, weight)), atol=1e-6)
 
 
 def test_rows_that_no_split_holds_out_have_no_prediction():
@@ -92,6 +100,15 @@ def test_rows_that_several_splits_hold_out_have_the_mean(monkeypatch):
     first, second = (LinearMember("squared_error").fit(X, y, None, [split]).oof for split in splits)
     found = LinearMember("squared_error").fit(X, y, None, splits).oof
     assert_allclose(found, np.nanmean([first, second], axis=0))
+
+
+def test_column_that_hardly_varies_is_not_blown_up():
+    X, y, weight = regression()
+    X[:, 0] *= 1e-4
+    member = LinearMember("squared_error").fit(X, y, weight, folds(len(X)))
+    divisor = np.maximum(spread(X, weight), _linear_member.MIN_SPREAD)
+    ridge = Ridge(alpha=member.penalty * weight.sum()).fit(X / divisor, y, weight)
+    assert_allclose(member.coef, ridge.coef_.T / divisor[:, None], atol=1e-6)
 
 
 def test_wide_designs_merge_folds(monkeypatch):
@@ -121,13 +138,17 @@ def test_classifier_is_scikit_learns_logistic_regression_of_every_fold(n_classes
     member = LinearMember("log_loss", n_classes).fit(X, y, weight, splits)
     C = 1 / (member.penalty[0] * weight.sum() / weight.max())
 
+    scaled = X / spread(X, weight)
+
     def model(rows):
-        return LogisticRegression(C=C, tol=1e-9, max_iter=10_000).fit(X[rows], y[rows], weight[rows] / weight.max())
+        return LogisticRegression(C=C, tol=1e-9, max_iter=10_000).fit(
+            scaled[rows], y[rows], weight[rows] / weight.max()
+        )
 
     for train, held_out in splits:
-        assert_allclose(np.exp(member.oof[held_out]), model(train).predict_proba(X[held_out]), atol=1e-4)
+        assert_allclose(np.exp(member.oof[held_out]), model(train).predict_proba(scaled[held_out]), atol=1e-4)
     new = classification(d=d, n_classes=n_classes, seed=1)[0]
-    assert_allclose(np.exp(member.outputs(new)), model(slice(None)).predict_proba(new), atol=1e-4)
+    assert_allclose(np.exp(member.outputs(new)), model(slice(None)).predict_proba(new / spread(X, weight)), atol=1e-4)
     assert np.isin(member.penalty, _linear_member.LOGISTIC_PENALTIES).all()
 
 
@@ -135,12 +156,12 @@ def test_classifier_is_scikit_learns_logistic_regression_of_every_fold(n_classes
 def test_penalty_of_a_classifier_is_the_best_of_all():
     X, y, weight = classification()
     splits, total = folds(len(X), 4), weight.sum()
-    losses = []
+    losses, scaled = [], X / spread(X, weight)
     for penalty in _linear_member.LOGISTIC_PENALTIES:
         loss = 0
         for train, held_out in splits:
             model = LogisticRegression(C=1 / (penalty * total), tol=1e-9, max_iter=10_000)
-            log_p = model.fit(X[train], y[train], weight[train]).predict_log_proba(X[held_out])
+            log_p = model.fit(scaled[train], y[train], weight[train]).predict_log_proba(scaled[held_out])
             loss -= weight[held_out] @ log_p[np.arange(len(held_out)), y[held_out]]
         losses.append(loss)
     member = LinearMember("log_loss", 3).fit(X, y, weight, splits)
@@ -359,10 +380,19 @@ def test_design_pools_what_was_observed(monkeypatch):
     assert_allclose(design[:, :3], np.where(masks["a"][:, None], (arrays["a"] - 1) / 2, 0))
     values = torch.nan_to_num(torch.from_numpy((arrays[7] - 2) / 2))
     pooled = mean_and_std(values, torch.from_numpy(masks[7])).numpy()
-    assert_allclose(design[:, 3:7], pooled - [0, 0, 1, 1], atol=1e-5)
+    some = masks[7].any(axis=1)
+    assert_allclose(design[some, 3:7], pooled[some], atol=1e-5)
     assert_allclose(design[:, 7:], (arrays["b"] - 3) / 2)
-    assert not design[~masks[7].any(axis=1), 3:7].any()
-    assert (~masks[7].any(axis=1)).any()
+    assert not design[~some, 3:7].any()
+    assert not some.all()
+
+    weight = rng.random(30)
+    center = center_of(arrays, masks, design, weight)
+    seen = np.stack([masks["a"]] * 3 + [some] * 4 + [np.ones(30)], axis=1)
+    assert_allclose(center, [np.average(c, weights=weight * s) for c, s in zip(design.T, seen.T, strict=True)])
+    assert_allclose(design_of(arrays, masks, scale, center), np.where(seen, design - center, 0))
+    nothing = {**masks, "a": np.zeros(30, dtype=bool)}
+    assert not center_of(arrays, nothing, design_of(arrays, nothing, scale), weight)[:3].any()
 
     monkeypatch.setattr("sklearn_mdm.estimators._design.MAX_NUMBERS_AT_ONCE", 40)
     assert_array_equal(design_of(arrays, masks, scale), design)
