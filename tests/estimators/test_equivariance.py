@@ -18,7 +18,7 @@ def y2(X, y):
 
 
 @pytest.mark.parametrize("loss", LOSS_POWER)
-@pytest.mark.parametrize("scale", [2.0**-20, 0.5, 4.0, 2.0**30])
+@pytest.mark.parametrize(("scale", "members"), [(2.0**-20, 1), (0.5, 1), (4.0, 1), (2.0**30, 1), (4.0, 3)])
 def test_scaling_y_by_a_power_of_two__is_exact(regressor, X, y, loss, scale, members):
     parameters = {"loss": loss, "n_estimators": members, "early_stopping": members > 1}
     one, other = regressor(**parameters).fit(X, y), regressor(**parameters).fit(X, scale * y)
@@ -29,7 +29,16 @@ def test_scaling_y_by_a_power_of_two__is_exact(regressor, X, y, loss, scale, mem
 
 
 @pytest.mark.parametrize("loss", LOSS_POWER)
-@pytest.mark.parametrize(("scale", "shift"), [(3.0, -7.0), (1e-6, 1e-3), (1e9, 1e9)])
+@pytest.mark.parametrize(
+    ("scale", "shift", "members"),
+    [
+        (3.0, -7.0, 1),
+        (1e-6, 1e-3, 1),
+        (1e9, 1e9, 1),
+        (3.0, -7.0, 3),
+        pytest.param(1e9, 1e9, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_shifting_and_scaling_y__shifts_and_scales_predictions(regressor, X, y, loss, scale, shift, members):
     parameters = {"loss": loss, "early_stopping": True, "validation_fraction": 0.2, "max_epochs": 15, "lr": 0.01}
     parameters["n_estimators"] = members
@@ -66,6 +75,7 @@ def test_loss_curve_of_several_outputs__is_the_loss_in_their_own_units(regressor
     assert fitted.loss_curve_[0] == pytest.approx(expected.mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize("members", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("factor", [16.0, 3.0])
 def test_early_stopping_of_several_outputs__does_not_depend_on_their_units(regressor, factor, members):
     rng = np.random.default_rng(0)

@@ -96,7 +96,17 @@ def press_ctrl_c(monkeypatch, at_step, members):
 
 
 # Three steps an epoch, or four without validation: in the first epoch, the second, and the third and last.
-@pytest.mark.parametrize(("at_step", "epoch"), [(2, 1), (5, 2), (9, 3)])
+@pytest.mark.parametrize(
+    ("at_step", "epoch", "members"),
+    [
+        (2, 1, 1),
+        (5, 2, 1),
+        (9, 3, 1),
+        pytest.param(2, 1, 3, marks=pytest.mark.slow),
+        (5, 2, 3),
+        pytest.param(9, 3, 3, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_ctrl_c__keeps_what_was_learned(estimator, X, y, monkeypatch, at_step, epoch, early_stopping, members):
     press_ctrl_c(monkeypatch, at_step, members)

@@ -24,6 +24,9 @@ DROPOUT = {"encoder": MLPEncoder((8,), 4, dropout=0.3), "fusion": ConcatFusion((
 EVERYTHING = {**DROPOUT, "modality_dropout": 0.3, "lam": 1.0, "unroll": 2, "missing": "token", "n_negatives": 2}
 
 
+SETTINGS = [{}, EVERYTHING, {"measure": "wasserstein"}, {"early_stopping": True}]
+
+
 class NoGradient(Measure):
     """A measure that moves nothing, though critic and term are computed."""
 
@@ -37,7 +40,14 @@ def outputs(fitted, X):
     return np.column_stack([fitted.predict(X), fitted.transform(X), fitted.pointwise_dependency(X)])
 
 
-@pytest.mark.parametrize("parameters", [{}, EVERYTHING, {"measure": "wasserstein"}, {"early_stopping": True}])
+@pytest.mark.parametrize(
+    ("parameters", "members"),
+    [
+        *[(parameters, 1) for parameters in SETTINGS],
+        ({**EVERYTHING, "early_stopping": True}, 3),
+        *[pytest.param(parameters, 3, marks=pytest.mark.slow) for parameters in SETTINGS],
+    ],
+)
 def test_the_same_seed__gives_the_same_bits(estimator, X, y, parameters, members, same_parameters):
     X["text"][::9] = np.nan
     one, two = (estimator(**parameters, n_estimators=members).fit(X, y) for _ in range(2))
@@ -109,8 +119,10 @@ def test_the_same_seed_in_another_process__gives_the_same_bits(capsys):
     assert here == there and len(here.strip()) == 64
 
 
-@pytest.mark.parametrize("random_state", [0, "instance"])
-@pytest.mark.parametrize("measure", ["kl", "wasserstein"])
+@pytest.mark.parametrize(
+    ("measure", "random_state", "members"),
+    [("kl", 0, 1), ("kl", "instance", 1), ("wasserstein", 0, 1), ("wasserstein", "instance", 1), ("kl", "instance", 3)],
+)
 def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_state, measure, members, global_state):
     state = np.random.RandomState(0) if random_state == "instance" else random_state
     parameters = {**EVERYTHING, "measure": measure, "early_stopping": True, "n_estimators": members}
@@ -148,7 +160,7 @@ def test_global_seeds__do_not_matter(estimator, X, y, members, same_parameters):
     assert same_parameters(one, two)
 
 
-@pytest.mark.parametrize("unroll", [1, 3])
+@pytest.mark.parametrize(("unroll", "members"), [(1, 1), (3, 1), (3, 3)])
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -173,6 +185,7 @@ def test_a_term_without_gradient__leaves_the_fit_of_lam_0_bit_for_bit(
     assert_array_equal(without.predict(X), with_term.predict(X))
 
 
+@pytest.mark.parametrize("members", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_order_of_model_batches__is_the_same_for_every_lam_unroll_and_measure(estimator, X, y, members, monkeypatch):
     order = []
     net = MDMNet if members == 1 else CommitteeNet

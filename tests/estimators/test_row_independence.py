@@ -15,7 +15,10 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 nan = np.nan
 
 
-@pytest.fixture(params=["vectors", "missing modalities", "sequences"])
+KINDS = ["vectors", "missing modalities", "sequences"]
+
+
+@pytest.fixture(params=KINDS)
 def data(request, X, sequences):
     if request.param == "sequences":
         return sequences
@@ -37,8 +40,21 @@ def cuts(n):
     }
 
 
+OPTIONS = [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+QUICK = [("missing modalities", "critic"), ("sequences", "skip")]
+
+
 @pytest.mark.parametrize(
-    ("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+    ("data", "dtype", "missing", "members"),
+    [
+        pytest.param(
+            kind, *option, members, marks=() if members == 1 or (kind, option[1]) in QUICK else pytest.mark.slow
+        )
+        for kind in KINDS
+        for option in OPTIONS
+        for members in (1, 3)
+    ],
+    indirect=["data"],
 )
 def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, dtype, missing, members):
     data = ModalityDict({name: value.astype(dtype) for name, value in data.items()})
