@@ -2,9 +2,9 @@
 A committee: errors, probabilities and intervals
 ================================================
 
-With ``n_estimators`` the estimators train several networks side by side. Each of these members holds out its own fold of
-the samples, to stop on, and predictions are averages. What does that buy on data that scikit-learn ships? And what are
-the out-of-fold predictions good for that come with it? The guide has the rest: :doc:`/user_guide/committee`.
+With ``n_estimators`` the estimators train several networks side by side. Each of these members holds out its own fold
+of the samples, to stop on, and predictions are averages. What does that buy on data that scikit-learn ships? And what
+are the out-of-fold predictions good for that come with it? The guide has the rest: :doc:`/user_guide/committee`.
 """
 
 # %%
@@ -26,7 +26,7 @@ from sklearn.model_selection import KFold, train_test_split
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict
 
-SIZES, SEEDS = (1, 4, 8, 16), range(5)
+SIZES, SEEDS = (1, 4, 8, 16), range(4)
 
 pixels, digit = load_digits(return_X_y=True)
 bands = ModalityDict(top=pixels[:, :24] / 16, middle=pixels[:, 24:40] / 16, bottom=pixels[:, 40:] / 16)
