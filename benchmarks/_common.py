@@ -14,7 +14,10 @@ from pathlib import Path
 
 @cache
 def commit():
-    """Return the checked-out git commit, with "-dirty" where files differ from it; None outside a repository."""
+    """Return the checked-out git commit, with "-dirty" where files differ from it.
+
+    Outside a repository what the environment variable BENCHMARK_COMMIT says, or None.
+    """
 
     def git(*arguments):
         root = Path(__file__).parent
@@ -23,7 +26,16 @@ def commit():
     try:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("BENCHMARK_COMMIT")
+
+
+def processor():
+    """Return the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def now():
@@ -49,6 +61,13 @@ def write_json(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(f"written to {path}")
+
+
+def append_line(path, record):
+    """Append a record to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 def table(header, rows):

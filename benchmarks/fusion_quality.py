@@ -20,9 +20,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import quality
 import torch
-from _common import commit, environment, now, table, write_json
+from _common import append_line, commit, environment, now, table, write_json
+from _quality_baselines import BASELINES
+from _quality_models import Ours, evaluate
+from _quality_tasks import load_task
 from joblib import Parallel, delayed
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
@@ -36,9 +38,7 @@ FIGURES = ("acc7", "acc2", "binary", "mae", "pearson", "dependency", "epochs", "
 
 
 def load(data, name, *, step_by_step=False):
-    file, make_task = quality.TASKS[name]
-    with np.load(data / f"{file}.npz") as arrays:
-        task = make_task(arrays, validate=False)
+    task = load_task(name, data)
     return repeat_vectors(task) if step_by_step and name == "mosi_text_audio" else task
 
 
@@ -63,11 +63,14 @@ class TranscriptRidge:
             self.transcripts = [arrays[f"{split}_transcript"] for split in ("train", "valid", "test")]
         self.params = {}
 
-    def run(self, task, fit, stop, judge, seed):
+    def run(self, task, fit, judge, seed):
         start = time.perf_counter()
         model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), Ridge(alpha=1.0))
-        model.fit(np.concatenate(self.transcripts[:2]), np.concatenate([fit.y, stop.y]))
-        return model.predict(self.transcripts[2]), {"seconds": time.perf_counter() - start}
+        model.fit(np.concatenate(self.transcripts[:2]), fit.y)
+        seconds = time.perf_counter() - start
+        values = model.predict(self.transcripts[2])
+        details = {"seconds": seconds, "predict_seconds": time.perf_counter() - start - seconds}
+        return values, values, details
 
 
 def plan(args):
@@ -87,12 +90,12 @@ def run(data, name, system, term, seed):
     torch.set_num_threads(1)
     task = load(data, name, step_by_step=system in STEP_BY_STEP)
     if system == "ridge":
-        model = quality.BASELINES["linear"]
+        model = BASELINES["linear"]
     elif system == "ridge on TF-IDF":
         model = TranscriptRidge(data)
     else:
-        model = quality.Ours({"fusion": system, **TERMS[term]})
-    figures = quality.evaluate(task, model, seed)
+        model = Ours({"fusion": system, **TERMS[term]})
+    figures, _ = evaluate(task, model, seed)
     print(f"{name}: {system} {term} {seed}: mae {figures['mae']:.3f}, {figures['seconds']:.0f} s", flush=True)
     record = {"data": name, "system": system, "term": term, "params": model.params, "task_params": task.params}
     return {**record, "seed": seed, "figures": figures}
@@ -133,7 +136,7 @@ def main():
     results = []
     for result in Parallel(n_jobs=args.jobs, return_as="generator")(delayed(run)(args.data, *r) for r in plan(args)):
         results.append(result)
-        quality.append_line(
+        append_line(
             args.out.parent / "test_evaluations.jsonl", {"time": now(), "commit": commit(), "model": "fusion", **result}
         )
     print_results(results)

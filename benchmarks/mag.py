@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import commit, environment, now, table, write_json
-from quality import acc2, acc7, mae, pearson
+from _quality_models import METRICS
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -36,7 +36,7 @@ from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.callbacks import WarmupLinearDecay
 from sklearn_mdm.fusion import MAGFusion
 
-FIGURES = {"mae": mae, "pearson": pearson, "acc7": acc7, "acc2": acc2}
+FIGURES = METRICS["sentiment"]
 # Chosen on the validation part.
 PARAMETERS = {
     "max_epochs": 10,

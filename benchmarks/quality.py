@@ -1,20 +1,25 @@
-"""Quality of the default estimators on real data, beside linear models, gradient boosting and a plain network.
+"""Quality of the default estimators on real data, beside lightly tuned scikit-learn models.
 
-Without ``--validate`` every model is fitted on the training part of each data set (a validation part stops our
-training, and joins the training data of the scikit-learn models) and judged on the test part. The scikit-learn models
-read the standardised concatenation, sequences as mean and standard deviation over the observed steps. Each such look
-at a test part is appended to ``test_evaluations.jsonl`` beside ``--out``.
+Every model is fitted on the development rows of each data set and judged on the test part, once for every seed, each
+in a process of its own with one thread. What is done is kept (``--cache``) and not done again, so that a run that was
+interrupted, or for which ``--minutes`` were too few, goes on where it ended; ``--minutes 0`` only reports. Each new
+look at a test part is appended to ``test_evaluations.jsonl`` beside ``--out``.
 
-With ``--validate`` no test part is read: validation parts and cross-validation inside train, for choosing settings.
+With ``--validate`` no test part is read: models are judged on parts of the development rows, for choosing settings.
+Such looks are appended to ``validation_looks.jsonl``.
 
-    python benchmarks/quality.py --data DIR
-    python benchmarks/quality.py --data DIR --only rosmap --seeds 1
-    python benchmarks/quality.py --data DIR --validate --set lam=0.1 --set lam=0.3 unroll=5 --set encoder__dropout=0.2
+    python benchmarks/quality.py --data DIR --jobs 16
+    python benchmarks/quality.py --data DIR --only rosmap wine mfeat:5 --seeds 1 --models linear forest default
+    python benchmarks/quality.py --data DIR --validate --baselines --set --set lam=0.1 --set lam=0.3 n_iter_no_change=5
+    python benchmarks/quality.py --data DIR --minutes 0 --page docs/user_guide/quality.rst
 
-Figures: mae, pearson; acc7: agreement after clipping to [-3, 3] and rounding; acc2: agreement in sign, samples with
-y = 0 left out; binary: agreement on y > 3.5; accuracy and log_loss; skill: share of the error (mae, 1 - accuracy) of
-the best constant that is gone; dependency: nats on the part that is judged, with its standard error (from
-``fit_dependency`` on the training part where ``lam=0``); seconds of the fit. Predictions of all folds are pooled first.
+Tasks are in ``_quality_tasks.py`` (any ``name:k`` keeps k labelled rows a class), baselines in
+``_quality_baselines.py``, what the summary says in ``_quality_summary.py``. Figures: error (1 - accuracy, or mae) and
+log_loss; mae, pearson; acc7: agreement after clipping to [-3, 3] and rounding; acc2: agreement in sign, samples with
+y = 0 left out; binary: agreement on y > 3.5; accuracy; skill: share of the error of the best constant that is gone;
+dependency: nats on the part that is judged, with its standard error (from ``fit_dependency`` where ``lam=0``); seconds
+of fits (tuning included) and of predictions; memory: MB by which the process grew at its peak. Predictions of all folds
+are pooled first.
 """
 
 from __future__ import annotations
@@ -24,374 +29,30 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import ast
-import json
+import math
 import time
-import warnings
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from _common import commit, environment, now, table, write_json
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-from sklearn.metrics import mean_absolute_error
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
-from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.encoders._modality_encoders import ENCODERS
-from sklearn_mdm.fusion import FUSIONS
-from sklearn_mdm.measures import MEASURES
-from sklearn_mdm.metrics import acc2_score, acc7_score, pearson_score
-
-# -- metrics ---------------------------------------------------------------------------------------------------------
-
-
-def binary(y, p):
-    return float(((y > 3.5) == (p > 3.5)).mean())
-
-
-def accuracy(y, p):
-    return float((y == p.argmax(axis=1)).mean())
-
-
-def log_loss(y, p):
-    return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-7)).mean())
-
-
-METRICS = {
-    "sentiment": {
-        "mae": mean_absolute_error,
-        "pearson": pearson_score,
-        "acc7": acc7_score,
-        "acc2": partial(acc2_score, zeros="non0"),
-    },
-    "review": {"mae": mean_absolute_error, "pearson": pearson_score, "binary": binary},
-    "classes": {"accuracy": accuracy, "log_loss": log_loss},  # of probabilities; classes are 0, 1, ...
-}
-
-
-def skill(kind, y, figures):
-    """Share of the error of the best constant that is gone: 1 is perfect, 0 no better than the constant."""
-    if kind == "classes":
-        return 1 - (1 - figures["accuracy"]) / (1 - np.unique(y, return_counts=True)[1].max() / len(y))
-    return 1 - figures["mae"] / mean_absolute_error(y, np.full(len(y), np.median(y)))
-
-
-# -- data ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Part:
-    """Some samples: modalities with NaN for what was not observed."""
-
-    X: dict[str, np.ndarray]
-    y: np.ndarray
-    groups: np.ndarray | None = None
-
-    def take(self, rows):
-        groups = None if self.groups is None else self.groups[rows]
-        return Part({name: x[rows] for name, x in self.X.items()}, self.y[rows], groups)
-
-
-@dataclass
-class Task:
-    """A data set, and how it is split.
-
-    ``folds(seed)`` yields (fit, stop, judge): the parts to train on, to stop on (or None), and to predict.
-    """
-
-    kind: str
-    folds: Any
-    splits_vary: bool = False  # with the seed
-    params: dict[str, Any] | None = None  # of our estimators, where the defaults would be wrong
-
-
-def _part(data, split, views, target_type=np.float64):
-    X = {view: data[f"{split}_{view}"].astype(np.float32) for view in views}
-    groups = data[f"{split}_group"] if f"{split}_group" in data.files else None
-    return Part(X, data[f"{split}_y"].astype(target_type), groups)
-
-
-def _join(*parts):
-    groups = None if parts[0].groups is None else np.concatenate([part.groups for part in parts])
-    X = {name: np.concatenate([part.X[name] for part in parts]) for name in parts[0].X}
-    return Part(X, np.concatenate([part.y for part in parts]), groups)
-
-
-def _cross_validation(part, splitter, stop=None):
-    """Folds of a part; ``splitter(seed)`` makes a scikit-learn splitter."""
-
-    def folds(seed):
-        for fit, judge in splitter(seed).split(part.y, part.y, part.groups):
-            yield part.take(fit), stop, part.take(judge)
-
-    return folds
-
-
-def _once(fit, stop, judge):
-    return lambda seed: iter([(fit, stop, judge)])
-
-
-def mosi_bclstm(data, validate):
-    """Train to test. The visual and text features of train have seen its labels: no stopping, and no validation."""
-    if validate:
-        return None
-    views = ("audio", "visual", "text")
-    fit, judge = _part(data, "train", views), _part(data, "test", views)
-    return Task("sentiment", _once(fit, None, judge), params={"early_stopping": False})
-
-
-def mosi_bclstm_cv(data, validate):
-    """The 752 test utterances, whose features have not seen labels, in ten folds by video."""
-    if validate:
-        return None
-    part = _part(data, "test", ("audio", "visual", "text"))
-    return Task("sentiment", _cross_validation(part, lambda seed: GroupKFold(10)))
-
-
-def mosi_text_audio(data, validate):
-    parts = []
-    for split in ("train", "valid") if validate else ("train", "valid", "test"):
-        part = _part(data, split, ("text", "audio"))
-        text = part.X["text"]
-        text[np.arange(text.shape[1]) >= data[f"{split}_text_length"][:, None]] = np.nan
-        parts.append(part)
-    # Stopping on the part that is judged would flatter: in validation the estimator holds out videos of train.
-    folds = _once(parts[0], None, parts[1]) if validate else _once(*parts)
-    return Task("sentiment", folds)
-
-
-def _review_part(data, split, views):
-    part = _part(data, split, views)
-    for x in part.X.values():
-        x[(x == 0).all(axis=-1)] = np.nan
-    return part
-
-
-def mmmo(data, validate):
-    views = ("audio", "visual")
-    fit, stop = (_review_part(data, split, views) for split in ("train", "valid"))
-    if validate:
-        splitter = lambda seed: KFold(5, shuffle=True, random_state=seed)  # noqa: E731
-        return Task("review", _cross_validation(fit, splitter, stop), splits_vary=True)
-    return Task("review", _once(fit, stop, _review_part(data, "test", views)))
-
-
-def mmmo_trimodal(data, validate):
-    """Valid and test, where text is there, in ten folds."""
-    if validate:
-        return None
-    part = _join(*(_review_part(data, split, ("audio", "visual", "text")) for split in ("valid", "test")))
-    return Task("review", _cross_validation(part, lambda seed: KFold(10, shuffle=True, random_state=0)))
-
-
-def rosmap(data, validate):
-    views = ("mrna", "methylation", "mirna")
-    fit = _part(data, "train", views, int)
-    if validate:
-        # Ten folds leave more samples than early_stopping="auto" asks for, as all of train does.
-        splitter = lambda seed: StratifiedKFold(10, shuffle=True, random_state=seed)  # noqa: E731
-        return Task("classes", _cross_validation(fit, splitter), splits_vary=True)
-    return Task("classes", _once(fit, None, _part(data, "test", views, int)))
-
-
-def mfeat(data, validate):
-    views = ("fou", "fac", "kar", "pix", "zer", "mor")
-    fit, valid = (_part(data, split, views, int) for split in ("train", "valid"))
-    if validate:
-        return Task("classes", _once(fit, None, valid))
-    return Task("classes", _once(fit, valid, _part(data, "test", views, int)))
-
-
-# Name -> (file, maker).
-TASKS = {
-    "mosi_bclstm": ("mosi_bclstm", mosi_bclstm),
-    "mosi_bclstm_cv": ("mosi_bclstm", mosi_bclstm_cv),
-    "mosi_text_audio": ("mosi_text_audio", mosi_text_audio),
-    "mmmo": ("mmmo", mmmo),
-    "mmmo_trimodal": ("mmmo", mmmo_trimodal),
-    "rosmap": ("rosmap", rosmap),
-    "mfeat": ("mfeat", mfeat),
-}
-
-
-# -- models ----------------------------------------------------------------------------------------------------------
-
-
-def our_estimator(kind, params, seed):
-    """The default estimator with some parameters changed, also those of its parts (such as ``encoder__dropout``)."""
-    estimator = (MDMFusionClassifier if kind == "classes" else MDMFusionRegressor)(device="cpu", random_state=seed)
-    for parent, registry in (("fusion", FUSIONS), ("encoder", ENCODERS), ("measure", MEASURES)):
-        name = params.get(parent, getattr(estimator, parent))
-        if isinstance(name, str) and any(key.startswith(parent + "__") for key in params):
-            params = {**params, parent: registry[name]()}
-    objects = {key: value for key, value in params.items() if "__" not in key}
-    return estimator.set_params(**objects).set_params(**params)
-
-
-class Ours:
-    """A fusion estimator with given parameters."""
-
-    def __init__(self, params):
-        self.params = params
-
-    def run(self, task, fit, stop, judge, seed):
-        estimator = our_estimator(task.kind, {**(task.params or {}), **self.params}, seed)
-        start = time.perf_counter()
-        stopping = {} if stop is None else {"X_val": stop.X, "y_val": stop.y}
-        estimator.fit(fit.X, fit.y, groups=fit.groups, **stopping)
-        seconds = time.perf_counter() - start
-        if estimator.lam == 0:
-            estimator.fit_dependency(fit.X, groups=fit.groups)
-        dependency = estimator.dependency_score(judge.X, return_std=True)
-        details = {"seconds": seconds, "epochs": estimator.n_iter_, "dependency": dependency}
-        return predict(task.kind, estimator, judge.X), details
-
-
-class ScikitLearn:
-    """A scikit-learn model on the standardised concatenation."""
-
-    def __init__(self, regressor, classifier, *, seeded):
-        self.regressor, self.classifier, self.seeded = regressor, classifier, seeded
-        self.params = {}
-
-    def run(self, task, fit, stop, judge, seed):
-        fit = fit if stop is None else _join(fit, stop)
-        make = self.classifier if task.kind == "classes" else self.regressor
-        # A plain network must not stop on leaking features either.
-        model = make(seed, (task.params or {}).get("early_stopping", True))
-        pipeline = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), model)
-        start = time.perf_counter()
-        pipeline.fit(flatten(fit.X), fit.y)
-        seconds = time.perf_counter() - start
-        return predict(task.kind, pipeline, flatten(judge.X)), {"seconds": seconds}
-
-
-def predict(kind, model, X):
-    return model.predict_proba(X) if kind == "classes" else model.predict(X)
-
-
-def flatten(X):
-    """All features side by side; sequences as mean and standard deviation over the observed steps."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NaN, where no step was observed, is what is wanted
-        blocks = [x if x.ndim == 2 else np.hstack([np.nanmean(x, axis=1), np.nanstd(x, axis=1)]) for x in X.values()]
-    return np.hstack(blocks).astype(np.float64)
-
-
-BASELINES = {
-    "linear": ScikitLearn(
-        lambda seed, stopping: RidgeCV(np.logspace(-2, 5, 15)),
-        lambda seed, stopping: LogisticRegressionCV(
-            Cs=np.logspace(-4, 0, 5), cv=3, max_iter=300, l1_ratios=(0,), use_legacy_attributes=False
-        ),
-        seeded=False,
-    ),
-    "boosting": ScikitLearn(
-        lambda seed, stopping: HistGradientBoostingRegressor(random_state=0, max_leaf_nodes=15, learning_rate=0.1),
-        lambda seed, stopping: HistGradientBoostingClassifier(random_state=0, max_leaf_nodes=7, max_iter=60),
-        seeded=False,
-    ),
-    "MLP": ScikitLearn(
-        lambda seed, stopping: MLPRegressor(random_state=seed, early_stopping=stopping, max_iter=300),
-        lambda seed, stopping: MLPClassifier(random_state=seed, early_stopping=stopping, max_iter=300),
-        seeded=True,
-    ),
-}
-OURS = {
-    "mdm lam=0": Ours({"lam": 0}),
-    "mdm kl": Ours({"measure": "kl"}),
-    "mdm f": Ours({"measure": "f"}),
-    "mdm wasserstein": Ours({"measure": "wasserstein"}),
-}
-
-
-def parse_setting(assignments):
-    """Parameters from ``name=value`` strings; a value that is no Python literal is taken as a string."""
-    params = {}
-    for assignment in assignments:
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            raise argparse.ArgumentTypeError(f"expected name=value, got {assignment!r}")
-        try:
-            params[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            params[name] = value
-    return params
-
-
-# -- evaluation ------------------------------------------------------------------------------------------------------
-
-
-def evaluate(task, model, seed):
-    """Figures of one model with one seed, over all folds of a task."""
-    y, predictions, details = [], [], []
-    for fit, stop, judge in task.folds(seed):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of convergence, and of modalities missing in some rows
-            prediction, detail = model.run(task, fit, stop, judge, seed)
-        y.append(judge.y)
-        predictions.append(prediction)
-        details.append(detail)
-    y, predictions = np.concatenate(y), np.concatenate(predictions)
-    figures = {name: metric(y, predictions) for name, metric in METRICS[task.kind].items()}
-    figures["skill"] = float(skill(task.kind, y, figures))
-    figures["seconds"] = sum(detail["seconds"] for detail in details)
-    if "epochs" in details[0]:
-        figures["epochs"] = float(np.mean([detail["epochs"] for detail in details]))
-        scores = np.array([detail["dependency"] for detail in details])
-        figures["dependency"] = float(scores[:, 0].mean())
-        figures["dependency_std"] = float(np.sqrt((scores[:, 1] ** 2).sum()) / len(scores))
-    return figures
-
-
-def append_line(path, record):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def seeds_of(task, model, n_seeds):
-    """Seeds that make a difference."""
-    if isinstance(model, ScikitLearn) and not model.seeded and not task.splits_vary:
-        return range(1)
-    return range(n_seeds)
-
-
-def run_task(name, task, models, n_seeds, log):
-    """All models on one task; returns the figures of each seed by model."""
-    results = {}
-    for label, model in models.items():
-        runs = []
-        for seed in seeds_of(task, model, n_seeds):
-            figures = evaluate(task, model, seed)
-            runs.append(figures)
-            if log is not None:
-                record = {"time": now(), "commit": commit(), "data": name, "model": label, "params": model.params}
-                append_line(log, {**record, "task_params": task.params, "seed": seed, "figures": figures})
-        results[label] = runs
-        seconds = sum(run["seconds"] for run in runs)
-        shown = ", ".join(f"{key} {np.mean([run[key] for run in runs]):.3f}" for key in METRICS[task.kind])
-        print(f"{name}: {label}: {shown} ({len(runs)} seeds, {seconds:.1f} s)", flush=True)
-    return results
+from _common import append_line, environment, now, processor, table, write_json
+from _quality_baselines import BASELINES, FIVE, OPTIONAL
+from _quality_cells import plan, run
+from _quality_models import METRICS, MODELS, OURS, Ours, our_estimator, parse_setting
+from _quality_page import write_page
+from _quality_summary import overview, summarize
+from _quality_tasks import BUNDLED, FILES, SUITES, is_task
 
 
 def print_task(name, kind, results):
-    columns = [*METRICS[kind], "skill", "dependency", "dependency_std", "epochs", "seconds"]
+    """Figures of all models on one task."""
+    shown = ("log_loss", "skill", "dependency", "dependency_std", "epochs", "seconds", "memory")
+    columns = [*METRICS[kind], *shown]
     rows = []
     for label, runs in results.items():
         row = [label]
         for column in columns:
-            values = [run[column] for run in runs if column in run]
-            digits = 1 if column in ("epochs", "seconds") else 3
+            values = [record["figures"][column] for record, _ in runs if column in record["figures"]]
+            digits = 1 if column in ("epochs", "seconds", "memory") else 3
             spread = f" ±{np.std(values, ddof=1):.{digits}f}" if len(values) > 1 and column in METRICS[kind] else ""
             row.append(f"{np.mean(values):.{digits}f}{spread}" if values else "-")
         rows.append(row)
@@ -399,43 +60,69 @@ def print_task(name, kind, results):
     table(["model", *columns], rows)
 
 
-def print_overview(results, kinds):
-    """One column per data set with its main figure; mean skill, and mean rank by skill."""
-    labels = list(next(iter(results.values())))
+def print_overview(rows, tasks):
+    print(f"\nover {len(tasks)} tasks; ratios are geometric means of (error + 0.005) / (that of the best of the five,")
+    print(f"or of {next(iter(rows))!r}, + 0.005), ranks are among six; seconds of single fits, memory in MB")
+    columns = ["ratio_to_first", "ratio_to_best", "mean_rank", "at_least_the_best", "log_loss_ratio_to_best"]
+    columns += ["mean_skill", "median_seconds", "longest_seconds", "most_memory"]
+    body = []
+    for label, figures in rows.items():
+        values = [figures.get(column) for column in columns]
+        body.append([label, *("-" if v is None else str(v) if isinstance(v, int) else f"{v:.3f}" for v in values)])
+    table(["model", *columns], body)
 
-    def mean_skill(name, label):
-        return np.mean([run["skill"] for run in results[name][label]])
 
-    skills = np.array([[mean_skill(name, label) for name in results] for label in labels])
-    # Rank 1 is best; equals share.
-    ranks = (skills[None] > skills[:, None]).sum(1) + ((skills[None] == skills[:, None]).sum(1) + 1) / 2
-    mains = {name: next(iter(METRICS[kinds[name]])) for name in results}
-    rows = []
-    for i, label in enumerate(labels):
-        row = [label]
-        for name, main in mains.items():
-            values = [run[main] for run in results[name][label]]
-            row.append(f"{np.mean(values):.4f}" + (f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""))
-        seconds = sum(run["seconds"] for name in results for run in results[name][label])
-        rows.append([*row, f"{skills[i].mean():.4f}", f"{ranks[i].mean():.2f}", f"{seconds:.0f}"])
-    print()
-    table(["model", *(f"{name} {main}" for name, main in mains.items()), "mean skill", "mean rank", "seconds"], rows)
-    print("skill: share of the error (mae, or 1 - accuracy) of the best constant that is gone")
+def print_summary(summary):
+    print(f"\n{summary['model']!r} on {len(summary['tasks'])} tasks")
+    ranks = ", ".join(f"{label} {rank:.2f}" for label, rank in summary["mean_ranks"].items())
+    print(f"mean rank of six: {ranks}")
+    print(f"at least as good as the best of the five: {summary['at_least_the_best']}")
+    each = ", ".join(f"{label} {ratio:.3f}" for label, ratio in summary["ratio_of_each_to_best"].items())
+    print(f"ratio to the best of the five: {summary['ratio_to_best']:.3f} ({each})")
+    if "log_loss_ratio_to_best" in summary:
+        print(f"ratio of log loss to the least of the five: {summary['log_loss_ratio_to_best']:.3f}", end="; ")
+        print(f"{summary['log_loss_ratio_to_best_plus_eps']:.3f} with 0.005 added to both", end="; ")
+        print(f"to that of the best by error: {summary['log_loss_ratio_to_best_by_error']:.3f}")
+    worst = summary["worst_beside_linear"]
+    for unit, name in (("relative", "relatively"), ("standard_errors", "in standard errors")):
+        print(f"worst beside the linear model, {name}: {worst[unit]['value']:+.3f} ({worst[unit]['task']})")
+    print(f"worse than it by more than 2 % and a standard error: {', '.join(worst['beyond_margin']) or 'nowhere'}")
+    columns = ("ratio", "better", "equal", "worse", "significantly_better", "significantly_worse", "p_over_tasks_holm")
+    rows = [
+        [label, *(f"{found[c]:.3f}" if isinstance(found[c], float) else found[c] for c in columns)]
+        for label, found in summary["against"].items()
+    ]
+    table(["against", *columns], rows)
 
 
 def choose_models(args):
-    if not args.validate:
-        return {**BASELINES, **OURS}
-    settings = {" ".join(assignments) or "defaults": Ours(parse_setting(assignments)) for assignments in args.set}
-    return {**(BASELINES if args.baselines else {}), **(settings or OURS)}
+    """The models by label: settings that are tried, and those that have a name."""
+    settings = {" ".join(assignments) or "default": Ours(parse_setting(assignments)) for assignments in args.set}
+    named = args.models or ((*OURS, *BASELINES) if not args.validate else () if settings else tuple(OURS))
+    return {**settings, **{label: MODELS[label] for label in (*named, *(FIVE if args.baselines else ()))}}
 
 
-def main():
+def parse_args():
+    def task(name):
+        if name not in SUITES and not is_task(name):
+            known = ", ".join([*SUITES, *FILES, *BUNDLED])
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {known}, nor one of them with :k or :pooled")
+        return name
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds of each model (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="NAME", help=", ".join(TASKS))
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of each model (%(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", type=task, default=["main"], metavar="NAME", help="tasks, or " + ", ".join(SUITES)
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, metavar="NAME", help=f"of {', '.join(MODELS)} (all but {[*OPTIONAL]})"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no fit after so many")
+    parser.add_argument("--cache", type=Path, help="folder for what is done (quality_cells, beside --out)")
     parser.add_argument("--out", "--output", type=Path, help="JSON file (results/quality.json or validation.json)")
+    parser.add_argument("--page", type=Path, help="write a page of the documentation")
     parser.add_argument("--validate", action="store_true", help="use no test part")
     parser.add_argument(
         "--set",
@@ -449,30 +136,75 @@ def main():
     args = parser.parse_args()
     if (args.set or args.baselines) and not args.validate:
         parser.error("--set and --baselines need --validate: settings are not chosen on test parts")
-    out = args.out or Path("results", "validation.json" if args.validate else "quality.json")
-    log = None if args.validate else out.parent / "test_evaluations.jsonl"
+    if args.page and args.validate:
+        parser.error("--page is of test parts")
+    args.out = args.out or Path("results", "validation.json" if args.validate else "quality.json")
+    args.cache = args.cache or args.out.parent / "quality_cells"
+    args.names = list(dict.fromkeys(n for name in args.only for n in SUITES.get(name, [name])))
+    return args, parser
 
-    torch.set_num_threads(1)
+
+def main():
+    args, parser = parse_args()
     start = time.perf_counter()
     models = choose_models(args)
-    results, kinds = {}, {}
-    for name in args.only:
-        file, make_task = TASKS[name]
-        with np.load(args.data / f"{file}.npz") as data:
-            task = make_task(data, args.validate)
-        if task is None:
-            print(f"{name}: left out, it has nothing to validate on")
-            continue
-        results[name], kinds[name] = run_task(name, task, models, args.seeds, log), task.kind
-    if not results:
+    where = {"data": args.data, "validate": args.validate}
+    cells, tasks = plan(args.names, models, args.seeds, folder=args.cache, **where)
+    if not tasks:
         parser.error("nothing to run")
-    for name, by_model in results.items():
-        print_task(name, kinds[name], by_model)
-    print_overview(results, kinds)
+    for kind in {task.kind for task in tasks.values()}:
+        for model in models.values():
+            if isinstance(model, Ours):
+                our_estimator(kind, model.params, 0)  # a wrong name is an error now, not in every process
+    every = {cell.path: cell for row in cells.values() for cell in row}.values()
+    missing = [cell for cell in every if not cell.path.with_suffix(".json").exists()]
+    # The slowest first, so that none is left over at the end.
+    missing.sort(key=lambda cell: (cell.label not in ("boosting", *OPTIONAL), not isinstance(cell.model, Ours)))
+    print(f"{len(every)} cells, {len(missing)} of them to be computed", flush=True)
+    log = args.out.parent / ("validation_looks.jsonl" if args.validate else "test_evaluations.jsonl")
+
+    def done(cell):
+        record, _ = cell.load()
+        append_line(log, {"time": now(), "benchmark": "quality", "commit": record["environment"]["commit"], **record})
+        figures = record["figures"]
+        return f"{cell.task}: {cell.label}, seed {cell.seed}: error {figures['error']:.4f} ({figures['seconds']:.1f} s)"
+
+    left, failed = run(missing, args.jobs, seconds=60 * args.minutes, done=done, **where)
+    results = {key: [cell.load() for cell in row] for key, row in cells.items()}
+    results = {key: runs for key, runs in results.items() if None not in runs}
+    if left or failed:
+        print(f"{len(left)} cells are left to be computed and {len(failed)} failed; only whole rows are reported")
+
+    for name, task in tasks.items():
+        print_task(name, task.kind, {label: results[name, label] for label in models if (name, label) in results})
+    rows, shared = overview(results, list(tasks), [x for x in models if any(label == x for _, label in results)])
+    if rows:
+        print_overview(rows, shared)
+    judged = next((label for label, model in models.items() if isinstance(model, Ours)), None)
+    summary = None
+    if judged is not None:
+        summary = summarize(results, list(tasks), judged, [x for x in models if x not in (judged, *FIVE)])
+    if summary is not None:
+        print_summary(summary)
     print(f"{time.perf_counter() - start:.0f} s in all")
-    content = {"environment": environment(), "validate": args.validate, "results": results}
-    params = {label: model.params for label, model in models.items()}
-    write_json(out, {**content, "params": params})
+    content = {
+        "environment": {**environment(), "processor": processor()},
+        "validate": args.validate,
+        "seeds": args.seeds,
+        "params": {label: model.params for label, model in models.items()},
+        "kinds": {name: task.kind for name, task in tasks.items()},
+        "results": {
+            name: {
+                label: [record for record, _ in results[name, label]] for label in models if (name, label) in results
+            }
+            for name in tasks
+        },
+        "overview": rows,
+        "summary": summary,
+    }
+    write_json(args.out, content)
+    if args.page:
+        write_page(args.page, content)
 
 
 if __name__ == "__main__":

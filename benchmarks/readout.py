@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from _common import environment, table, write_json
-from quality import TASKS, Part, Task, our_estimator
+from _quality_models import our_estimator
+from _quality_tasks import Part, Task, load_task
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
@@ -26,6 +27,7 @@ from sklearn_mdm.datasets import make_correlated_gaussians
 from sklearn_mdm.estimators import _dependency_mixin as reporting
 from sklearn_mdm.exceptions import DependencyWarning
 
+TASKS = ("mosi_bclstm", "mosi_bclstm_cv", "mosi_text_audio", "mmmo", "mmmo_trimodal", "rosmap", "mfeat")
 LAMS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -38,7 +40,7 @@ def gaussians(n=5000):
         return Part({k: v.astype(np.float32) for k, v in X.items()}, sum(X.values()).sum(1) + rng.normal(size=n))
 
     fit, judge = part(0, n), part(1, n)
-    return Task("sentiment", lambda seed: iter([(fit, None, judge)]))
+    return Task("sentiment", lambda seed: iter([(fit, judge)]))
 
 
 def independence(runs, n):
@@ -74,26 +76,23 @@ def cost(task, seed=0):
 
     reporting.train_reporting_critic = timed
     try:
-        fit, held, _ = next(iter(task.folds(seed)))
-        validation = {} if held is None else {"X_val": held.X, "y_val": held.y}
+        fit, _ = next(iter(task.folds(seed)))
         start = time.perf_counter()
-        our_estimator(task.kind, task.params or {}, seed).fit(fit.X, fit.y, groups=fit.groups, **validation)
+        our_estimator(task.kind, task.params or {}, seed).fit(fit.X, fit.y, groups=fit.groups)
         total = time.perf_counter() - start
     finally:
         reporting.train_reporting_critic = train
     return total, sum(spent) / total
 
 
-def fresh_value(estimator, parts, judge, seed):
-    """Dependency of the same representations, from a DependencyEstimator fitted to the parts that are not judged."""
+def fresh_value(estimator, fit, judge, seed):
+    """Dependency of the same representations, from a DependencyEstimator fitted to the part that is not judged."""
     names = [str(name) for name in estimator.modalities_]
 
     def representations_of(part):
         return dict(zip(names, estimator._codes(part.X)[0], strict=True))
 
-    known = [representations_of(part) for part in parts]
-    fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed)
-    fresh.fit({name: np.concatenate([z[name] for z in known]) for name in names})
+    fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed).fit(representations_of(fit))
     return fresh.critics_[0].score(list(representations_of(judge).values()))
 
 
@@ -101,17 +100,15 @@ def on_task(name, task, seeds, *, compare, lams):
     kept = {lam: [] for lam in lams}
     agreement = None
     for seed in range(seeds):
-        fit, held, judge = next(iter(task.folds(seed)))
-        validation = {} if held is None else {"X_val": held.X, "y_val": held.y}
+        fit, judge = next(iter(task.folds(seed)))
         for lam in lams:
             estimator = our_estimator(task.kind, {**(task.params or {}), "lam": lam}, seed)
-            estimator.fit(fit.X, fit.y, groups=fit.groups, **validation)
+            estimator.fit(fit.X, fit.y, groups=fit.groups)
             if lam == 0:
                 estimator.fit_dependency(fit.X, groups=fit.groups)
             kept[lam].append(estimator.dependency_score(judge.X, return_std=True))
             if compare and lam == 0.03 and seed == 0:
-                parts = [part for part in (fit, held) if part is not None]
-                agreement = (*kept[lam][-1], *fresh_value(estimator, parts, judge, seed))
+                agreement = (*kept[lam][-1], *fresh_value(estimator, fit, judge, seed))
     pairs = [(lam, value) for lam, scores in kept.items() for value, _ in scores]
     rho = spearmanr(*zip(*pairs, strict=True)).statistic if len(lams) > 1 else float("nan")
     lowest = min(value / std if std else 0.0 for scores in kept.values() for value, std in scores)
@@ -145,8 +142,7 @@ def main():
         results["independence"] = independence(args.runs, args.n)
     tasks = {"gaussians": gaussians()}
     if args.data:
-        for name, (file, make) in TASKS.items():
-            tasks[name] = make(np.load(args.data / f"{file}.npz"), False)
+        tasks |= {name: load_task(name, args.data) for name in TASKS}
     rows, results["tasks"] = [], []
     for name, task in tasks.items():
         if args.tasks and name not in args.tasks:

@@ -9,7 +9,7 @@ but one random view of each sample. Which view is best and worst is decided by c
 samples. Each model is fitted once per fold and seed, and predicts all strata.
 
 Data: ``mfeat`` and ``rosmap`` (their test parts), ``digits`` (three bands of the images of scikit-learn, half of them
-held out) and ``mosi`` (752 utterances, ten folds by video, predictions pooled) are ranked. ``paper`` stands beside
+held out) and ``mosi`` (752 utterances, five folds by video, predictions pooled) are ranked. ``paper`` stands beside
 them: text dropped on the train and test parts of ``mosi_bclstm``, whose training features have seen the labels.
 
 The tables: error (1 - accuracy, or mean absolute error) by data set and stratum; average ranks by stratum, with the
@@ -35,20 +35,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import commit, environment, now, table, write_json
+from _common import append_line, commit, environment, now, table, write_json
+from _quality_baselines import BASELINES, columns_of, flatten
+from _quality_models import our_estimator, parse_setting
+from _quality_tasks import Part, Task, load_task
 from joblib import Parallel, delayed
-from quality import (
-    BASELINES,
-    TASKS,
-    Part,
-    Task,
-    append_line,
-    flatten,
-    mae,
-    our_estimator,
-    parse_setting,
-    predict,
-)
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, t
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -90,11 +81,11 @@ def digits(validate):
         part.take(rows) for rows in train_test_split(np.arange(len(y)), test_size=0.5, stratify=y, random_state=0)
     )
     if not validate:
-        return Task("classes", lambda seed: iter([(fit, None, judge)]))
+        return Task("classes", lambda seed: iter([(fit, judge)]))
 
     def folds(seed):
         rows = train_test_split(np.arange(len(fit.y)), test_size=0.3, stratify=fit.y, random_state=seed)
-        yield fit.take(rows[0]), None, fit.take(rows[1])
+        yield fit.take(rows[0]), fit.take(rows[1])
 
     return Task("classes", folds, splits_vary=True)
 
@@ -106,14 +97,12 @@ def load(name, folder, validate):
     """The task of a data set; None where there is nothing to validate on."""
     if name == "digits":
         return digits(validate)
-    file, make_task = TASKS[TASK_NAMES[name]]
-    with np.load(folder / f"{file}.npz") as data:
-        return make_task(data, validate)
+    return load_task(TASK_NAMES[name], folder, validate)
 
 
 def views_by_worth(task):
     """Views from the best to the worst alone, by linear models on the training samples of the first fold."""
-    fit, _, _ = next(task.folds(0))
+    fit, _ = next(task.folds(0))
     if task.kind == "classes":
         model, scoring = LogisticRegression(C=0.1, max_iter=300), "accuracy"
     else:
@@ -158,16 +147,16 @@ def stacked(part, order, masks):
 # -- models ----------------------------------------------------------------------------------------------------------
 
 
-def run_ours(task, params, labels, fit, stop, judge, seed):
+def run_ours(task, params, labels, fit, judge, seed):
     """Predictions of one fit by label, and its seconds."""
     estimator = our_estimator(task.kind, {**(task.params or {}), **params}, seed)
     start = time.perf_counter()
-    stopping = {} if stop is None else {"X_val": stop.X, "y_val": stop.y}
-    estimator.fit(fit.X, fit.y, groups=fit.groups, **stopping)
+    estimator.fit(fit.X, fit.y, groups=fit.groups)
     predictions, seconds = {}, {"fit": time.perf_counter() - start}
     for label, missing in labels.items():
         start = time.perf_counter()
-        predictions[label] = predict(task.kind, estimator.set_params(missing=missing), judge.X)
+        estimator.set_params(missing=missing)
+        predictions[label] = columns_of(estimator, judge.X) if task.kind == "classes" else estimator.predict(judge.X)
         seconds[label] = time.perf_counter() - start
     return predictions, seconds
 
@@ -177,16 +166,16 @@ def evaluate(name, folder, validate, model, order, seed):
     torch.set_num_threads(1)
     task = load(name, folder, validate)
     y, predictions, seconds = [], {}, 0.0
-    for fold, (fit, stop, judge) in enumerate(task.folds(seed)):
+    for fold, (fit, judge) in enumerate(task.folds(seed)):
         masks = dropped(name, order, len(judge.y), np.random.default_rng([seed, fold]))
         every = stacked(judge, order, masks)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of convergence
             if isinstance(model, str):
-                found, details = BASELINES[model].run(task, fit, stop, every, seed)
+                found, _, details = BASELINES[model].run(task, fit, every, seed)
                 found, seconds = {model: found}, seconds + details["seconds"]
             else:
-                found, took = run_ours(task, *model, fit, stop, every, seed)
+                found, took = run_ours(task, *model, fit, every, seed)
                 seconds += sum(took.values())
         y.append(judge.y)
         for label, prediction in found.items():
@@ -203,15 +192,15 @@ def error(kind, y, prediction):
     """1 - accuracy, or the mean absolute error."""
     if kind == "classes":
         return float((prediction.argmax(axis=1) != y).mean())
-    return mae(y, prediction.ravel())
+    return float(np.abs(y - prediction.ravel()).mean())
 
 
 def constant_error(task):
     """Of the most frequent class, or the median, of all that is judged: a floor that says when nothing is left."""
-    y = np.concatenate([judge.y for _, _, judge in task.folds(0)])
+    y = np.concatenate([judge.y for _, judge in task.folds(0)])
     if task.kind == "classes":
         return 1 - np.unique(y, return_counts=True)[1].max() / len(y)
-    return mae(y, np.median(y))
+    return float(np.abs(y - np.median(y)).mean())
 
 
 # -- statistics ------------------------------------------------------------------------------------------------------

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from ..inputs._cells import CellFilling, fit_filling_of_columns, warn_of_filled
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 
 
 class ColumnReader:
-    """Reads X into columns; a sequence counts as one row of all its steps."""
+    """Reads X into columns; a sequence counts as one row of all its steps.
+
+    Single cells that were not observed are filled with the mean of their column in fit, or with its median, which is
+    the centre of its ranks. No indicator comes beside them: dependency between what is missing here and there is not
+    asked for.
+    """
+
+    def __init__(self, fill: Literal["mean", "median"]) -> None:
+        self._fill = fill
 
     def fit_read(
         self, estimator: Any, X: Any, modalities: Mapping[Hashable, Any] | str | None
@@ -24,7 +33,7 @@ class ColumnReader:
             if np.ndim(X) == 2 and np.shape(X)[1]:
                 names = getattr(X, "columns", range(np.shape(X)[1]))
                 modalities = {name: [j] for j, name in enumerate(names)}
-        self._schema, self._n_columns = ModalitySchema(), dict[Hashable, int]()
+        self._schema, self._fillings = ModalitySchema(), dict[Hashable, CellFilling]()
         observed = self._schema.fit_read(estimator, X, modalities)
         self.names = list(self._schema.names)
         if len(self.names) < 2:
@@ -42,19 +51,29 @@ class ColumnReader:
     def _complete(self, observed: Observed) -> tuple[list[np.ndarray], np.ndarray]:
         complete = observed.complete
         part = observed if complete.all() else observed.take(complete)
-        return [self._columns(name, array, part.masks[name]) for name, array in part.arrays.items()], complete
+        columns = [self._columns(name, part) for name in part.names]
+        warn_of_filled(part, self._fill)
+        return columns, complete
 
-    def _columns(self, name: Hashable, array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        if mask is not None:
+    def _columns(self, name: Hashable, part: Observed) -> np.ndarray:
+        if part.masks[name] is not None:
             raise ValueError(
                 f"modality {name!r} has sequences with steps that were not observed, which cannot be read as columns. "
                 "Summarise them first, for example by their mean over time."
             )
-        array = array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
-        expected = self._n_columns.setdefault(name, array.shape[1])
-        if array.shape[1] != expected:
+        columns, missing = as_columns(part.arrays[name]).astype(np.float64), part.cells.get(name)
+        missing = None if missing is None else as_columns(missing)
+        if name not in self._fillings:
+            self._fillings[name] = fit_filling_of_columns(name, columns, missing, median=self._fill == "median")
+        filling = self._fillings[name]
+        if columns.shape[1] != len(filling.center):
             raise ValueError(
-                f"modality {name!r} has {array.shape[1]} values per sample in all its steps, but fit saw {expected}. "
-                "Pass sequences of the same number of steps."
+                f"modality {name!r} has {columns.shape[1]} values per sample in all its steps, but fit saw "
+                f"{len(filling.center)}. Pass sequences of the same number of steps."
             )
-        return array
+        return filling(columns, missing)
+
+
+def as_columns(array: np.ndarray) -> np.ndarray:
+    """Put the steps of sequences (n, T, d) side by side."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))

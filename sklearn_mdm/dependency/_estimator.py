@@ -45,7 +45,7 @@ class DependencyEstimator(BaseEstimator):
     A critic T is trained to tell samples from negatives, whose modalities come from different samples; the log ratio of
     a Gaussian mixture is added to it. Both are calibrated on samples that neither was fitted to, and the value is read
     on further samples, so that it is a lower bound up to its standard error. Columns are standardised; nothing else is
-    assumed about them.
+    assumed about them. Single values of NaN are filled, with a warning; see Notes.
 
     Parameters
     ----------
@@ -120,6 +120,11 @@ class DependencyEstimator(BaseEstimator):
     -----
     No lower bound of n samples can be certain far above log n nats [2]_; :class:`.SampleLimitWarning` says so. Other
     warnings tell of critics that overfit or were still improving, and of measures that are saturated.
+
+    Cells of NaN in a row that holds numbers too are filled with the mean of their column in ``fit``, with
+    ``scaling="rank"`` its median, and a warning says how many of which modality. The value is that of the filled data:
+    too low where cells are missing for no reason, and possibly too high where several modalities miss them in the same
+    samples.
 
     Samples that agree in every value are copies of one another, which are kept together like those of a group, with a
     :class:`.RepeatedSamplesWarning`. Discrete data repeat by nature, and are left alone: data in which no modality is
@@ -232,7 +237,7 @@ class DependencyEstimator(BaseEstimator):
             self.__dict__.pop(name, None)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._measure = self._resolve()
-        reader = ColumnReader()
+        reader = ColumnReader("median" if self.scaling == "rank" else "mean")
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
         check_beside(row_labels(X), groups=groups)

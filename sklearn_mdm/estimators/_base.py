@@ -29,6 +29,7 @@ from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._check import build_module
 from ..fusion._committee import Average, Committee
+from ..inputs._cells import fit_fillings
 from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
 from ..inputs._labels import check_beside, row_labels
@@ -52,7 +53,7 @@ from ._members import Folds, Part, never_trained_on
 from ._parameters import OPTIMIZERS, Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
-from ._scaling import fit_scalers, scale
+from ._scaling import fit_scalers, moderate, scale
 from ._target import check_scoring_callbacks
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.dict = True
+        tags.input_tags.allow_nan = True
         tags.input_tags.three_d_array = True  # as a modality in a dict
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
@@ -401,11 +403,14 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 )
         unscaled = self._schema.unscaled if self.standardize else train.X.names
         self.scalers_ = fit_scalers(train.X, train.rows, train.weight, unscaled=unscaled)
+        self._fillings = fit_fillings(train.X, train.rows, moderate(train.weight), scaled=self.scalers_)
         self._fit_target(train.y, train.weight)
 
     def _to_batch(self, X: Observed, dtype: torch.dtype) -> Batch:
         """What the net reads of X."""
-        return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_))
+        return as_batch(
+            X, dtype, keys=self._keys, scale=functools.partial(scale, self.scalers_), fillings=self._fillings
+        )
 
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
@@ -447,7 +452,10 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _dataset(self, batch: Batch, samples: Samples) -> MaskedDataset:
         dtype = self.net_.dtype
         y = self._encode_target(samples.y, np.float64 if dtype == torch.float64 else np.float32)
-        weight = None if samples.weight is None else samples.weight / self._weight_scale
+        weight = samples.weight
+        if weight is not None:
+            # Relative to those of the same part of the folds: a sample of weight two is then one that is there twice.
+            weight = weight / (weight.mean() if hasattr(self, "_folds") else self._weight_scale)
         return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
 
     def _resolve_device(self) -> str:
@@ -510,7 +518,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         built = net(
             functools.partial(build_module, fusion),
             self._criterion(),
-            module__shapes={self._keys[name]: array.shape[1:] for name, array in X.arrays.items()},
+            module__shapes={
+                self._keys[name]: self._fillings[name].shape(array.shape[1:]) for name, array in X.arrays.items()
+            },
             module__n_outputs=self._n_net_outputs(),
             module__encoder=per_modality(self.encoder, X.names),
             module__missing="mean" if self.missing == "critic" else self.missing,

@@ -136,6 +136,7 @@ class CriticImputer:
         n_steps = max(own.n_steps, other.n_steps)
         arrays: dict[Hashable, np.ndarray] = {}
         masks: dict[Hashable, np.ndarray | None] = {}
+        cells: dict[Hashable, np.ndarray] = {}
         for j, name in enumerate(X.names):
             a, b, keep = own.arrays[name], other.arrays[name], own.rows[:, j, None]
             if a.ndim == 3:
@@ -145,12 +146,21 @@ class CriticImputer:
             else:
                 masks[name] = None
             arrays[name] = np.where(keep, a, b)
-        return Observed(arrays, masks)
+            missing = [part.cells.get(name) for part in (own, other)]
+            if any(each is not None for each in missing):
+                cells[name] = np.where(keep, *(_padded_cells(each, arrays[name].shape) for each in missing))
+        return Observed(arrays, masks, cells)
 
 
 def _padded_mask(array: np.ndarray, mask: np.ndarray | None, n_steps: int) -> np.ndarray:
     mask = np.ones(array.shape[:2], dtype=bool) if mask is None else mask
     return np.pad(mask, ((0, 0), (0, n_steps - mask.shape[1])))
+
+
+def _padded_cells(missing: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    if missing is None:
+        return np.zeros(shape, dtype=bool)
+    return np.pad(missing, [(0, most - n) for most, n in zip(shape, missing.shape, strict=True)])
 
 
 def weighted_means(values: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
 from ..exceptions import SingleModalityWarning
+from ..inputs._cells import warn_of_filled
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
@@ -67,7 +68,8 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples; those with a missing modality are left out.
+            Samples; those with a missing modality are left out. Single cells that are missing are filled, with a
+            warning that says how many.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are never both trained and calibrated on. Nor are samples that agree in every value,
             with a :class:`~sklearn_mdm.exceptions.RepeatedSamplesWarning` unless groups hold them together.
@@ -154,7 +156,9 @@ class DependencyMixin:
                 f"dependency is undefined for the single modality {self.modalities_[0]!r}. Fit on two or more: a dict "
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
-        return self._read_later(X)
+        observed = self._read_later(X)
+        warn_of_filled(observed, "mean")
+        return observed
 
     def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """Representations of the complete rows of X, and which rows these are."""
@@ -171,7 +175,7 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples.
+            Samples. Single cells that are missing are filled, with a warning that says how many.
 
         Returns
         -------
@@ -214,8 +218,8 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, with
-            a warning that says how many.
+            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, and
+            single cells that are missing filled, with warnings that say how many.
         return_std : bool, default=False
             Whether to return the standard error too.
         measure : {None, "training"}, default=None

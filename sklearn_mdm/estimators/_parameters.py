@@ -214,7 +214,9 @@ PARTS["shared notes and references, in _parameters.py"] = """
 X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_features), of data frames or of ragged
 lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
 a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
-of NaN is padding or a gap. At predict time a modality may also be absent or None.
+of NaN is padding or a gap. At predict time a modality may also be absent or None. A cell of NaN in a row or step that
+holds numbers is filled with the training mean of its column; columns that had such cells in ``fit`` get an indicator
+of them beside the features, as :class:`sklearn.impute.MissingIndicator` makes them.
 
 A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
 

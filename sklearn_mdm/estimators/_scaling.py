@@ -57,10 +57,18 @@ def fit_scalers(
                 values, weight = values[seen], None if weight is None else weight[seen]
             with np.errstate(over="ignore", invalid="ignore"):
                 scaler.partial_fit(values, sample_weight=weight)
+            if name in X.cells:
+                _forget_unseen(scaler)
         if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
             raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
         scalers[name] = scaler
     return scalers
+
+
+def _forget_unseen(scaler: StandardScaler) -> None:
+    """Give columns without a value so far the moments of nothing: NaN would stay when values come."""
+    unseen = np.broadcast_to(scaler.n_samples_seen_ == 0, scaler.mean_.shape)
+    scaler.mean_[unseen], scaler.var_[unseen], scaler.scale_[unseen] = 0.0, 0.0, 1.0
 
 
 def moderate(weight: np.ndarray | None) -> np.ndarray | None:

@@ -69,7 +69,7 @@ def check_numbers(label: str, value: Any) -> np.ndarray:
         raise ValueError(
             f"{label} contains infinity, or a value too large for {array.dtype}, in {int(infinite.sum())} of "
             f"{array.size} values (first: sample {int(where[0])}, column {columns[int(where[-1])]!r}). Clip it, or set "
-            "the row to NaN if it was not observed."
+            "it to NaN if it was not observed."
         )
     return array
 

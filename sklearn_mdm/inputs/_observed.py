@@ -22,6 +22,9 @@ class Observed:
         All of one floating type. What a mask hides is of no meaning, and may be NaN.
     masks : dict of name to array of bool of shape (n_samples,) or (n_samples, n_steps), or None
         Rows or time steps that were observed; None where all were.
+    cells : dict of name to array of bool
+        Cells that were not observed in rows or steps that were, in the shape of the array; of the modalities that have
+        such cells.
     index : pandas.Index, default=None
         Row labels, where X came as data frames.
     columns : dict of name to list
@@ -30,19 +33,16 @@ class Observed:
 
     arrays: dict[Hashable, np.ndarray]
     masks: dict[Hashable, np.ndarray | None]
+    cells: Mapping[Hashable, np.ndarray] = field(default_factory=dict)
     index: pd.Index | None = None
     columns: Mapping[Hashable, list] = field(default_factory=dict)
 
     @classmethod
     def of(cls, arrays: Mapping[Hashable, np.ndarray]) -> Observed:
-        """Take rows and steps of NaN for what was not observed.
-
-        Raises
-        ------
-        ValueError
-            If a row or step holds NaN beside numbers; the modality is named.
-        """
-        return cls(dict(arrays), {name: _mask_of(name, array) for name, array in arrays.items()})
+        """Take NaN for what was not observed: whole rows, whole steps, and cells of others."""
+        found = {name: _missing_in(array) for name, array in arrays.items()}
+        masks = {name: mask for name, (mask, _) in found.items()}
+        return cls(dict(arrays), masks, {name: cells for name, (_, cells) in found.items() if cells is not None})
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -79,10 +79,12 @@ class Observed:
     def take(self, rows: Rows) -> Observed:
         """Some of the samples: views for a slice, copies for an array."""
         masks = {name: None if mask is None else mask[rows] for name, mask in self.masks.items()}
+        cells = {name: missing[rows] for name, missing in self.cells.items()}
         return replace(
             self,
             arrays={name: array[rows] for name, array in self.arrays.items()},
             masks={name: None if mask is None or mask.all() else mask for name, mask in masks.items()},
+            cells={name: missing for name, missing in cells.items() if missing.any()},
             index=None if self.index is None else self.index[rows],
         )
 
@@ -97,22 +99,14 @@ class Observed:
         return replace(self, arrays={name: function(name, array) for name, array in self.arrays.items()})
 
 
-def _mask_of(name: Hashable, array: np.ndarray) -> np.ndarray | None:
+def _missing_in(array: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Rows or steps that were observed, and cells of these that were not; None in place of what says nothing."""
     is_nan = np.isnan(array)
     if not is_nan.any():
-        return None
+        return None, None
     mask = ~is_nan.all(axis=-1)
-    partly = is_nan.any(axis=-1) & mask
-    if partly.any():
-        unit = "rows" if array.ndim == 2 else "time steps"
-        raise ValueError(
-            f"modality {name!r}: {int(partly.sum())} of {partly.size} {unit} contain NaN beside numbers (first: "
-            f"sample {int(np.argwhere(partly)[0][0])}). NaN marks a whole row as not observed. Impute single "
-            f"values first, for example with ModalityTransformer({{{name!r}: SimpleImputer()}}), or set the "
-            "whole row to NaN. (scikit-learn's permutation_importance, which permutes columns one by one, makes such "
-            "rows; modality_importance does not.)"
-        )
-    return mask
+    is_nan &= mask[..., None]
+    return None if mask.all() else mask, is_nan if is_nan.any() else None
 
 
 def check_samples_observed(observed: Observed) -> None:

@@ -196,6 +196,10 @@ def on_one_axis(observed: Observed) -> Observed:
         arrays=observed.arrays | {name: pad_steps(array, n_steps) for name, array in short.items()},
         masks=observed.masks
         | {name: np.pad(masks[name], ((0, 0), (0, n_steps - array.shape[1]))) for name, array in short.items()},
+        cells={
+            name: np.pad(missing, ((0, 0), (0, n_steps - missing.shape[1]), (0, 0))) if name in short else missing
+            for name, missing in observed.cells.items()
+        },
     )
 
 

@@ -1,7 +1,8 @@
 """What X may be, and how it is read: every accepted form becomes NaN-coded float arrays, one per modality.
 
 NaN means "not observed" and nothing else does: a row of NaN is a missing modality, a time step of NaN is padding or
-a gap. Everything that can be wrong with X is found here, so that the rest of the package can rely on it.
+a gap, and a cell of NaN beside numbers is a value that is not known. Everything that can be wrong with X is found here,
+so that the rest of the package can rely on it.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class ModalitySchema:
             raise ValueError(f"Found 0 sample(s) in every modality, while a minimum of 1 is required by {owner}.")
         return self._finish(arrays, X)
 
-    # ModalityTransformer, which takes what the estimators cannot (texts, single NaN values), overrides these five.
+    # ModalityTransformer, which takes what the estimators cannot (texts), overrides these five.
 
     def _validate_flat(self, estimator: Any, X: Any, *, ensure_min_samples: int = 1, **kwargs: Any) -> Any:
         """X as a table whose number and names of columns are those of fit; of its values nothing is looked at."""

@@ -177,7 +177,9 @@ class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
     Notes
     -----
     A transformer sees the observed rows of its modality only, those that are not NaN or None throughout; the others
-    come back as NaN. A row that is partly NaN is observed, so that :class:`~sklearn.impute.SimpleImputer` can fill it.
+    come back as NaN. A row that is partly NaN is observed, and reaches the transformer as it is: those that take NaN
+    leave the cells to the estimator, as :class:`~sklearn.preprocessing.StandardScaler` does; before others goes a
+    :class:`~sklearn.impute.SimpleImputer`.
     In sequences, arrays of shape (n_samples, n_steps, n_features) or lists of (n_steps_i, n_features) arrays, the rows
     are the observed time steps of all samples, with the target of their sample; lists come back padded with NaN.
     A data frame reaches a transformer as a data frame. Texts reach it as a list: a list, array or Series of strings or
@@ -478,7 +480,7 @@ def _output_names(transformer: Any, inputs: list, n_features: int) -> list:
 
 @contextmanager
 def _naming(name: Hashable, transformer: Any, value: Any) -> Iterator[None]:
-    """Say in errors which modality they are about, and what to do about texts where a table is wanted."""
+    """Say in errors which modality they are about, and what to do about texts and NaN where they are not wanted."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -488,5 +490,10 @@ def _naming(name: Hashable, transformer: Any, value: Any) -> Iterator[None]:
             remedy = (
                 "\nStrings reach a transformer as a list of texts. If they are categories, pass them as a data frame "
                 'with a categorical column: frame.astype("category").'
+            )
+        elif "Input X contains NaN" in str(error):
+            remedy = (
+                "\nRows that are NaN throughout are left out. Single cells need a transformer that takes them, or an "
+                f"imputer before it: make_pipeline(SimpleImputer(), {type(transformer).__name__}(...))."
             )
         raise kind(f"modality {name!r}, {type(transformer).__name__}: {error}{remedy}") from error

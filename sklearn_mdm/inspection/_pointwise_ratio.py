@@ -16,7 +16,8 @@ from ..dependency._member_critics import MemberCritics
 from ..estimators._dependency_mixin import DependencyMixin
 from ..exceptions import SeenSamplesWarning
 from ..utils._unwrap import final_estimator
-from ._views import partners, warn_caller
+from ..utils._warnings import warn_caller
+from ._views import partners
 
 # Most rows that a critic reads at once, unless the samples alone are more.
 MAX_ROWS = 65_536

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -19,6 +17,7 @@ from ..inputs._labels import row_labels
 from ..inputs._modality_dict import ModalityDict
 from ..inputs._schema import ModalitySchema
 from ..utils._unwrap import first_step
+from ..utils._warnings import warn_caller
 
 # Columns of each modality of a flat X, by names, positions, masks, slices or callables.
 ModalityColumns: TypeAlias = Mapping[Hashable, Any]
@@ -117,14 +116,6 @@ def complete_views(
     warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
     rows = np.flatnonzero(complete)
     return ModalityViews(views.take(rows), modalities, estimator), None if y is None else _safe_indexing(y, rows)
-
-
-def warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn where this package was called: outside it, and outside scikit-learn, whose validate_params lies between."""
-    frame, stacklevel = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("sklearn.", "sklearn_mdm.")):
-        frame, stacklevel = frame.f_back, stacklevel + 1
-    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 def partners(n_samples: int, n_draws: int, random: np.random.RandomState) -> Iterator[np.ndarray]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..encoders._steps import observed
+from ..inputs._cells import CellFilling
 from ..inputs._observed import Observed
 
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
@@ -53,6 +54,7 @@ def as_batch(
     *,
     keys: Mapping[Hashable, str] | None = None,
     scale: Scale | None = None,
+    fillings: Mapping[Hashable, CellFilling] | None = None,
 ) -> Batch:
     """Copy X into tensors, zero where nothing was observed.
 
@@ -66,9 +68,12 @@ def as_batch(
         What the modalities are called in torch; as in ``data`` if None.
     scale : callable, default=None
         Scales some rows or steps (n, n_features) of the modality of a name.
+    fillings : mapping of name to CellFilling, default=None
+        What fills single cells that were not observed, after scaling, and which columns have indicators of them, which
+        come behind the features. None where there are no such cells.
     """
     names = {name: name if keys is None else keys[name] for name in data.names}
-    X = {names[name]: _copied(name, array, data.masks[name], dtype, scale) for name, array in data.arrays.items()}
+    X = {names[name]: _copied(name, data, dtype, scale, (fillings or {}).get(name)) for name in data.names}
     if all(mask is None for mask in data.masks.values()):
         return Batch(X, None)
     masks = {
@@ -79,9 +84,11 @@ def as_batch(
 
 
 def _copied(
-    name: Hashable, array: np.ndarray, mask: np.ndarray | None, dtype: torch.dtype, scale: Scale | None
+    name: Hashable, data: Observed, dtype: torch.dtype, scale: Scale | None, filling: CellFilling | None
 ) -> Tensor:
-    copied = torch.empty(array.shape, dtype=dtype)
+    array, mask, missing = data.arrays[name], data.masks[name], data.cells.get(name)
+    n_indicators = 0 if filling is None else len(filling.indicated)
+    copied = torch.empty((*array.shape[:-1], array.shape[-1] + n_indicators), dtype=dtype)
     out = copied.numpy()
     size = max(1, MAX_NUMBERS_COPIED // max(1, array[:1].size))
     for start in range(0, len(array), size):
@@ -89,6 +96,8 @@ def _copied(
         part = array[rows]
         if scale is not None:
             part = scale(name, part.reshape(-1, part.shape[-1])).reshape(part.shape)
+        if filling is not None:
+            part = filling(part, None if missing is None else missing[rows])
         out[rows] = part if mask is None else np.where(mask[rows][..., None], part, 0)
     return copied
 
@@ -99,7 +108,8 @@ class MaskedDataset(torch.utils.data.Dataset):
     Parameters
     ----------
     X : mapping of str to array of shape (n_samples, n_features) or (n_samples, n_steps, n_features)
-        Rows (or time steps) of NaN were not observed. Values under the mask are set to zero.
+        Rows (or time steps) of NaN were not observed. Values under the mask are set to zero. NaN beside numbers is an
+        error: what fills it is known to the estimators.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Targets: floats, or class indices as integers.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -178,7 +188,16 @@ def _read(X: Mapping[Any, Any]) -> Observed:
         raise ValueError(
             f"X must map modality names to numbers of shape (n, d) or (n, T, d): {found or 'it holds no modality'}."
         )
-    return Observed.of(arrays)
+    data = Observed.of(arrays)
+    for name, missing in data.cells.items():
+        partly = missing.any(axis=-1)
+        raise ValueError(
+            f"modality {name!r}: {int(partly.sum())} of {partly.size} {'rows' if partly.ndim == 1 else 'time steps'} "
+            f"contain NaN beside numbers (first: sample {int(np.argwhere(partly)[0][0])}). A net reads whole rows and "
+            "steps: fill such cells first, for example with SimpleImputer(add_indicator=True). MDMFusionRegressor and "
+            "MDMFusionClassifier do it themselves."
+        )
+    return data
 
 
 class RowBatches:

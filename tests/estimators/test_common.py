@@ -1,8 +1,11 @@
 """scikit-learn's own checks, with no exceptions, and default constructors where a single array means something."""
 
+import numpy as np
 import pytest
 import sklearn
-from sklearn.utils.estimator_checks import check_estimators_nan_inf, parametrize_with_checks
+from sklearn.base import clone
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
@@ -24,6 +27,9 @@ COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 # single one of them; the others pass the same checks more slowly.
 FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
 FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+# Three members, which hold out folds also of the few samples of a check.
+COMMITTEE = {"n_estimators": 3, "early_stopping": True, "max_epochs": 20}
+FEW += [MDMFusionRegressor(**COMMITTEE), MDMFusionClassifier(**COMMITTEE)]
 # Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
 MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
 OTHERS = [
@@ -32,6 +38,9 @@ OTHERS = [
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
     if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
 ]
+# Members without folds, and members that are computed one after the other.
+OTHERS += [cls(n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**COMMITTEE, fusion="tensor") for cls in (MDMFusionRegressor, MDMFusionClassifier)]
 
 
 @pytest.mark.slow
@@ -49,7 +58,35 @@ def test_scikit_learn_check(estimator, check):
     check(estimator)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "model",
+    [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(**COMMITTEE), COLUMNS],
+    ids=["regressor", "classifier", "committee", "dependency"],
+)
+def test_infinity__is_rejected_at_fit_and_after(model, value):
+    # scikit-learn's check of NaN and infinity is left out of the list above for estimators that allow NaN.
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    assert get_tags(model).input_tags.allow_nan
+    wrong = X.copy()
+    wrong[0, 0] = value
+    with pytest.raises(ValueError, match="contains infinity"):
+        clone(model).fit(wrong, y)
+    fitted = clone(model).fit(X, y)
+    for method in {"partial_fit", "score"} & set(dir(model)):
+        with pytest.raises(ValueError, match="contains infinity"):
+            getattr(fitted, method)(wrong, y)
+    for method in {"predict", "predict_proba", "transform", "score_samples"} & set(dir(model)):
+        with pytest.raises(ValueError, match="contains infinity"):
+            getattr(fitted, method)(wrong)
+
+
+@pytest.mark.parametrize("parameters", [{}, COMMITTEE], ids=["one member", "three members"])
 @pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
-def test_nan_and_inf__with_no_row_observed__are_rejected(cls):
-    # Left out of the list above for estimators that allow NaN; NaN here is a sample with nothing observed.
-    check_estimators_nan_inf(cls.__name__, cls())
+def test_a_sample_with_nothing_observed__is_rejected(cls, parameters):
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    fitted = cls(**parameters).fit(X, y)
+    X[3] = np.nan
+    for call in (lambda: cls().fit(X, y), lambda: fitted.predict(X), lambda: fitted.transform(X)):
+        with pytest.raises(ValueError, match="1 of 40 samples have no observed modality"):
+            call()

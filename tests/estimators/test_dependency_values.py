@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.dependency import _density_ratio as ratio
-from sklearn_mdm.estimators import _base as base
+from sklearn_mdm.estimators import _dependency_mixin
 from sklearn_mdm.estimators._reporting_critic import train_reporting_critic
 from sklearn_mdm.exceptions import RepeatedSamplesWarning
 
@@ -166,7 +166,7 @@ def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regress
         seen.append((groups, held_out))
         return train_reporting_critic(codes, groups=groups, held_out=held_out, **parameters)
 
-    monkeypatch.setattr(base, "train_reporting_critic", spy)
+    monkeypatch.setattr(_dependency_mixin, "train_reporting_critic", spy)
     rng = np.random.default_rng(1)
     X = {name: np.repeat(value, 10, axis=0) for name, value in views(60, 0.3).items()}
     X = {name: value + 1e-3 * rng.normal(size=value.shape) for name, value in X.items()}

@@ -208,11 +208,6 @@ def with_value(value, rows=slice(3, 5), column=0):
 
 
 BROKEN_ANYWHERE = {
-    "partly NaN rows": (
-        change("text", with_value(nan)),
-        ValueError,
-        r"'text': 2 of 60 rows contain NaN.*sample 3.*Imput",
-    ),
     "infinite": (change("text", with_value(np.inf)), ValueError, r"(?s)'text'.*infinity"),
     "minus infinity": (change("text", with_value(-np.inf)), ValueError, r"(?s)'text'.*infinity"),
     "too large for floats": (

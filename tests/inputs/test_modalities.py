@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from sklearn_mdm.inputs._columns import resolve_columns, sorted_names
 from sklearn_mdm.inputs._containers import as_samples, common_length, is_text, split_container
 from sklearn_mdm.inputs._modality_dict import ModalityDict
 from sklearn_mdm.inputs._observed import Observed
+from sklearn_mdm.inputs._padding import on_one_axis
 from sklearn_mdm.inputs._schema import ModalitySchema
 
 nan = np.nan
@@ -673,21 +675,32 @@ def test_schema__nothing_observed_at_fit__error(nothing):
         read({**make_dict(), "text": nothing})
 
 
-def test_schema__partly_nan_rows__error_counts_them_and_names_the_remedy():
+def test_schema__nan_beside_numbers__is_a_cell_of_an_observed_row():
     X = make_dict()
-    X["audio"][[2, 4], 1] = nan
-    match = r"modality 'audio': 2 of 6 rows contain NaN beside numbers \(first: sample 2\).*SimpleImputer"
-    with pytest.raises(ValueError, match=match):
-        read(X)
-    with pytest.raises(ValueError, match=match):
-        Estimator().fit(make_dict()).read(X)
+    X["audio"][[2, 4], 1] = X["audio"][3] = nan
+    observed = ModalitySchema().fit_read(Estimator(), X, None)
+    assert_array_equal(observed.masks["audio"], [True, True, True, False, True, True])
+    assert list(observed.cells) == ["audio"]
+    assert_array_equal(np.argwhere(observed.cells["audio"]), [[2, 1], [4, 1]])
+    assert list(observed.take(slice(0, 2)).cells) == [] and observed.take([4]).cells["audio"].sum() == 1
+    assert_array_equal(observed.complete, observed.masks["audio"])
 
 
-def test_schema__partly_nan_steps__error_counts_them():
-    a = np.zeros((2, 3, 2))
-    a[1, 2, 0] = nan
-    with pytest.raises(ValueError, match=r"modality 'a': 1 of 6 time steps contain NaN .*first: sample 1"):
-        read({"a": a})
+def test_schema__nan_beside_numbers_in_a_step__is_a_cell_of_it():
+    a, b = np.zeros((2, 3, 2)), np.zeros((2, 5, 1))
+    a[1, 1, 0] = a[0, 2] = nan
+    b[:, 3:] = nan
+    observed = ModalitySchema().fit_read(Estimator(), {"a": a, "b": b}, None)
+    assert observed.masks["a"].shape == (2, 3) and not observed.masks["a"][0, 2]
+    assert_array_equal(np.argwhere(observed.cells["a"]), [[1, 1, 0]])
+    # Sequences that end together are brought to one number of steps, with what is known of their cells.
+    b[:, 3:] = 0.0
+    a = np.pad(a, ((0, 0), (0, 2), (0, 0)))
+    longer = Observed({"a": a[:, :3], "b": b}, {"a": np.zeros((2, 3), dtype=bool), "b": None})
+    cells = np.zeros((2, 3, 2), dtype=bool)
+    cells[0, 0, 0] = True
+    padded = on_one_axis(replace(longer, cells={"a": cells}))
+    assert padded.arrays["a"].shape == padded.cells["a"].shape == (2, 5, 2) and padded.cells["a"].sum() == 1
 
 
 def test_schema__sample_with_nothing_observed__error():

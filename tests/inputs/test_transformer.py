@@ -187,6 +187,20 @@ def test_transform__partly_nan_rows__reach_the_imputer():
     assert_array_equal(ModalityTransformer().fit_transform(X)["audio"], X["audio"])
 
 
+def test_transform__partly_nan_rows__are_left_to_the_estimator_by_those_that_take_nan():
+    X = {"audio": np.array([[1.0, nan], [3.0, 4.0], [nan, nan], [2.0, 8.0]])}
+    Xt = ModalityTransformer(StandardScaler()).fit_transform(X)
+    assert_array_equal(np.isnan(Xt["audio"]), np.isnan(X["audio"]))
+    assert_array_equal(Xt["audio"][1:, 1], [-1, nan, 1])
+
+
+def test_transform__partly_nan_rows__error_of_others_names_the_imputer():
+    X = {"audio": np.array([[1.0, nan], [3.0, 4.0], [2.0, 8.0]])}
+    match = r"(?s)modality 'audio', PCA: Input X contains NaN.*make_pipeline\(SimpleImputer\(\), PCA"
+    with pytest.raises(ValueError, match=match):
+        ModalityTransformer({"audio": PCA(1)}).fit(X)
+
+
 def test_transform__sample_with_nothing_observed__stays():
     Xt = ModalityTransformer(StandardScaler()).fit_transform({"a": [[1.0], [nan], [3.0]]})
     assert_array_equal(Xt["a"], [[-1], [nan], [1]])

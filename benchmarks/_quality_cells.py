@@ -1,0 +1,157 @@
+"""Cells of a benchmark (a task, a model, a seed): each computed once, in a process of its own, and kept in a folder.
+
+The name of a cell's files ends on a digest of all that its figures hang on: the rows that are fitted and judged, the
+model's settings, the source text of the package (of our models) or of the baselines, and the versions of scikit-learn
+and torch. A cell that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import multiprocessing
+import os
+import re
+import time
+import traceback
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import _quality_baselines
+import numpy as np
+import torch
+from _common import commit, environment, processor
+from _quality_baselines import OPTIONAL
+from _quality_models import MODELS, Ours, evaluate
+from _quality_tasks import fingerprint, load_task
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+import sklearn_mdm
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass
+class Cell:
+    task: str
+    label: str
+    seed: int
+    path: Path  # without suffix
+    params: dict | None = None  # of one of ours; None stands for the model of that name
+
+    @property
+    def model(self):
+        return MODELS[self.label] if self.params is None else Ours(self.params)
+
+    def load(self):
+        """(figures, rows), or None where they are not there."""
+        try:
+            record = json.loads(self.path.with_suffix(".json").read_text())
+            with np.load(self.path.with_suffix(".npz")) as rows:
+                return record, dict(rows)
+        except FileNotFoundError:
+            return None
+
+
+@cache
+def _source(ours):
+    """A digest of the code that a model is made of."""
+    digest = hashlib.sha256(f"{version('scikit-learn')} {version('torch')}".encode())
+    root = Path(sklearn_mdm.__file__).parent
+    for path in sorted(root.rglob("*.py")) if ours else [Path(_quality_baselines.__file__)]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def plan(names, models, n_seeds, *, data, validate, folder):
+    """All cells: {(task, label): one a seed}, and the tasks that can be run.
+
+    Where a seed makes no difference, all seeds share one cell.
+    """
+    cells, tasks = {}, {}
+    for name in names:
+        task = load_task(name, data, validate)
+        if task is None:
+            print(f"{name}: left out, it has nothing to validate on")
+            continue
+        tasks[name] = task
+        prints = [fingerprint(task, seed) for seed in range(n_seeds if task.splits_vary else 1)]
+        for label, model in models.items():
+            ours = isinstance(model, Ours)
+            varies = model.seeded or task.splits_vary
+            cells[name, label] = row = []
+            for seed in range(n_seeds):
+                used = seed if varies else 0
+                data_print = prints[used if task.splits_vary else 0]
+                settings = sorted(model.params.items(), key=str) if ours else label
+                key = hashlib.sha256(repr((data_print, settings, used, _source(ours))).encode()).hexdigest()
+                words = [name, label, str(used), key[:12]]
+                file = "-".join(re.sub(r"[^\w=]+", "_", word)[:60] for word in words)
+                row.append(Cell(name, label, used, folder / file, model.params if ours else None))
+    return cells, tasks
+
+
+def compute(cell, data, validate):
+    """Compute a cell and write its files; what goes wrong is written beside them."""
+    torch.set_num_threads(1)
+    if cell.label in OPTIONAL:
+        importlib.import_module("pytabkit")  # which takes longer than many a fit
+    try:
+        with threadpool_limits(1):
+            figures, rows = evaluate(load_task(cell.task, data, validate), cell.model, cell.seed)
+    except Exception:
+        cell.path.with_suffix(".error").write_text(traceback.format_exc())
+        raise SystemExit(1) from None
+    record = {"data": cell.task, "model": cell.label, "params": cell.params or {}, "seed": cell.seed}
+    record |= {"environment": {**environment(), "processor": processor()}, "figures": figures}
+    cell.path.with_suffix(".error").unlink(missing_ok=True)
+    # The JSON file comes last and at once: a cell is there with all of its files, or not at all.
+    with cell.path.with_suffix(".npz").open("wb") as file:
+        np.savez_compressed(file, **rows)
+    unfinished = cell.path.with_suffix(".part")
+    unfinished.write_text(json.dumps(record))
+    unfinished.replace(cell.path.with_suffix(".json"))
+
+
+def run(cells, jobs, *, data, validate, seconds, done):
+    """Compute cells in so many processes; none starts after ``seconds``. ``done(cell)`` hears of each new one."""
+    for name in THREADS:
+        os.environ[name] = "1"
+    commit()  # once, before the processes ask
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    # Processes are copies of one that has imported everything and nothing else: a start costs little, and the memory
+    # that it grows by is the model's.
+    context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    if hasattr(os, "fork"):
+        context.set_forkserver_preload(["_quality_preload"])
+    waiting, running, failed = list(cells), {}, []
+    start = time.monotonic()
+    with tqdm(total=len(cells), unit="cell", smoothing=0.05, disable=not cells) as bar:
+        while running or (waiting and time.monotonic() - start < seconds):
+            while waiting and len(running) < jobs and time.monotonic() - start < seconds:
+                cell = waiting.pop(0)
+                cell.path.parent.mkdir(parents=True, exist_ok=True)
+                process = context.Process(target=compute, args=(cell, data, validate), daemon=True)
+                process.start()
+                running[process.sentinel] = process, cell
+            for sentinel in wait(list(running)):
+                process, cell = running.pop(sentinel)
+                process.join()
+                if process.exitcode:
+                    failed.append(cell)
+                    bar.write(f"{cell.task}: {cell.label}, seed {cell.seed} failed: {_last_line(cell, process)}")
+                else:
+                    bar.write(done(cell))
+                bar.update()
+    return waiting, failed
+
+
+def _last_line(cell, process):
+    path = cell.path.with_suffix(".error")
+    return path.read_text().strip().splitlines()[-1] if path.exists() else f"exit code {process.exitcode}"
