@@ -48,6 +48,12 @@ def estimator(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(params=[1, 3], ids=["one member", "three members"])
+def members(request):
+    """Number of members of an estimator, for what holds for a network and for a committee."""
+    return request.param
+
+
 @pytest.fixture(name="X")
 def two_modalities():
     """Two vector modalities that share a latent factor."""

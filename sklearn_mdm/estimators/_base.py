@@ -830,7 +830,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         return np.asarray([f"fused{i}" for i in range(self._n_features_out)], dtype=object)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the fused representation of the samples.
+        """Return the fused representation of the samples; those of all members of a committee side by side.
 
         Parameters
         ----------

@@ -46,7 +46,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Class labels.
     oof_decision_function_ : array of shape (n_samples, n_classes)
         Probabilities of every training sample by the members that held it out, NaN where there is none; absent like
-        ``oof_score_``. (The name is that of scikit-learn's forests.)
+        ``oof_score_``. Named like ``oob_decision_function_`` of scikit-learn's forests.
 
     See Also
     --------

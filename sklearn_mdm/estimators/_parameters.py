@@ -201,8 +201,8 @@ n_iter_ : int
     Number of epochs that were run, by the member that ran the most.
 history_ : skorch.history.History
     Losses of every epoch; see :class:`MDMNet`. Records of single batches are dropped. A committee has means over the
-    members that were still trained, and a list with the value of every member, NaN for those that had stopped, under
-    the name with ``_of_members``.
+    members that were still trained, and lists with the value of every member, NaN for those that had stopped, such as
+    ``train_task_loss_of_members``.
 loss_curve_ : list of float
     Task loss on the training samples at each epoch: in nats for a classifier, in the units of y for a regressor
     (squared, for the squared error).

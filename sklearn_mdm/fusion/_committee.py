@@ -33,6 +33,7 @@ class Committee(FusionModule):
         super().__init__()
         self.members: Any = nn.ModuleList(members)
         self.average = average
+        self.single_precision = getattr(members[0], "single_precision", False)
         self.code_dims = {name: len(members) * width for name, width in members[0].code_dims.items()}
 
     def represent(self, X: Inputs, mask: Masks | None = None) -> dict[str, Tensor]:

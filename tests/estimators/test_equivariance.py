@@ -18,9 +18,10 @@ def y2(X, y):
 
 
 @pytest.mark.parametrize("loss", LOSS_POWER)
-@pytest.mark.parametrize("scale", [2.0**-20, 0.5, 4.0, 2.0**30])
-def test_scaling_y_by_a_power_of_two__is_exact(regressor, X, y, loss, scale):
-    one, other = regressor(loss=loss).fit(X, y), regressor(loss=loss).fit(X, scale * y)
+@pytest.mark.parametrize(("scale", "members"), [(2.0**-20, 1), (0.5, 1), (4.0, 1), (2.0**30, 1), (4.0, 3)])
+def test_scaling_y_by_a_power_of_two__is_exact(regressor, X, y, loss, scale, members):
+    parameters = {"loss": loss, "n_estimators": members, "early_stopping": members > 1}
+    one, other = regressor(**parameters).fit(X, y), regressor(**parameters).fit(X, scale * y)
     assert_array_equal(other.predict(X), scale * one.predict(X))
     assert_array_equal(other.transform(X), one.transform(X))
     assert_array_equal(np.array(other.loss_curve_), scale ** LOSS_POWER[loss] * np.array(one.loss_curve_))
@@ -28,9 +29,19 @@ def test_scaling_y_by_a_power_of_two__is_exact(regressor, X, y, loss, scale):
 
 
 @pytest.mark.parametrize("loss", LOSS_POWER)
-@pytest.mark.parametrize(("scale", "shift"), [(3.0, -7.0), (1e-6, 1e-3), (1e9, 1e9)])
-def test_shifting_and_scaling_y__shifts_and_scales_predictions(regressor, X, y, loss, scale, shift):
+@pytest.mark.parametrize(
+    ("scale", "shift", "members"),
+    [
+        (3.0, -7.0, 1),
+        (1e-6, 1e-3, 1),
+        (1e9, 1e9, 1),
+        (3.0, -7.0, 3),
+        pytest.param(1e9, 1e9, 3, marks=pytest.mark.slow),
+    ],
+)
+def test_shifting_and_scaling_y__shifts_and_scales_predictions(regressor, X, y, loss, scale, shift, members):
     parameters = {"loss": loss, "early_stopping": True, "validation_fraction": 0.2, "max_epochs": 15, "lr": 0.01}
+    parameters["n_estimators"] = members
     one, other = regressor(**parameters).fit(X, y), regressor(**parameters).fit(X, scale * y + shift)
     assert_allclose(other.predict(X), scale * one.predict(X) + shift, rtol=1e-7, atol=1e-7 * scale)
     for curve in ("loss_curve_", "validation_loss_curve_"):
@@ -38,12 +49,16 @@ def test_shifting_and_scaling_y__shifts_and_scales_predictions(regressor, X, y, 
         assert_allclose(getattr(other, curve), expected, rtol=1e-6)
     assert other.n_iter_ == one.n_iter_
     assert other.score(X, scale * y + shift) == pytest.approx(one.score(X, y), abs=1e-6)
+    if members > 1:
+        assert_allclose(other.oof_prediction_, scale * one.oof_prediction_ + shift, rtol=1e-7, atol=1e-7 * scale)
+        assert other.oof_score_ == pytest.approx(one.oof_score_, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSS_POWER)
-def test_scaling_each_output__scales_each_prediction(regressor, X, y2, loss):
+def test_scaling_each_output__scales_each_prediction(regressor, X, y2, loss, members):
     scale, shift = np.array([0.5, 8.0, 1024.0]), np.array([0.0, 3.0, -100.0])
-    one, other = regressor(loss=loss).fit(X, y2), regressor(loss=loss).fit(X, scale * y2 + shift)
+    parameters = {"loss": loss, "n_estimators": members, "early_stopping": members > 1}
+    one, other = regressor(**parameters).fit(X, y2), regressor(**parameters).fit(X, scale * y2 + shift)
     assert_allclose(other.predict(X), scale * one.predict(X) + shift, rtol=1e-7, atol=1e-7)
 
 
@@ -60,41 +75,44 @@ def test_loss_curve_of_several_outputs__is_the_loss_in_their_own_units(regressor
     assert fitted.loss_curve_[0] == pytest.approx(expected.mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize("members", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("factor", [16.0, 3.0])
-def test_early_stopping_of_several_outputs__does_not_depend_on_their_units(regressor, factor):
+def test_early_stopping_of_several_outputs__does_not_depend_on_their_units(regressor, factor, members):
     rng = np.random.default_rng(0)
     X = {name: rng.normal(size=(300, 3)) for name in "ab"}
     y = np.c_[X["a"][:, 0] + 0.5 * rng.normal(size=300), X["b"][:, 0] ** 2 + rng.normal(size=300)]
-    parameters = {"max_epochs": 60, "early_stopping": True, "n_iter_no_change": 3, "lr": 0.01}
+    parameters = {"max_epochs": 60, "early_stopping": True, "n_iter_no_change": 3, "lr": 0.01, "n_estimators": members}
     fits = [regressor(**parameters).fit(X, y * scale) for scale in ([1, 1], [factor**3, 1], [1, factor**3])]
     assert len({fit.n_iter_ for fit in fits}) == 1
     assert_allclose(fits[1].predict(X) / [factor**3, 1], fits[0].predict(X), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("lam", [0, 1.0])
-def test_scaling_features_by_powers_of_two__changes_nothing(estimator, X, y, lam):
+def test_scaling_features_by_powers_of_two__changes_nothing(estimator, X, y, lam, members):
     target = (y > np.median(y)).astype(int)
     scaled = {"audio": X["audio"] * [2.0, 0.25, 2.0**40], "text": X["text"] * 2.0**-30}
-    one, other = estimator(lam=lam).fit(X, target), estimator(lam=lam).fit(scaled, target)
+    parameters = {"lam": lam, "n_estimators": members, "early_stopping": members > 1}
+    one, other = estimator(**parameters).fit(X, target), estimator(**parameters).fit(scaled, target)
     assert_array_equal(other.transform(scaled), one.transform(X))
     assert_array_equal(other.predict(scaled), one.predict(X))
 
 
 @pytest.mark.parametrize("measure", ["kl", "f", "wasserstein"])
-def test_shifting_and_scaling_features__changes_nothing(estimator, X, y, measure):
+def test_shifting_and_scaling_features__changes_nothing(estimator, X, y, measure, members):
     target = (y > np.median(y)).astype(int)
     moved = {"audio": X["audio"] * [3.0, 1e-5, 1e6] + [1.0, -1e-5, 1e6], "text": X["text"] * 0.1 + 100}
-    one = estimator(lam=1.0, measure=measure).fit(X, target)
-    other = estimator(lam=1.0, measure=measure).fit(moved, target)
+    parameters = {"lam": 1.0, "measure": measure, "n_estimators": members, "early_stopping": members > 1}
+    one, other = estimator(**parameters).fit(X, target), estimator(**parameters).fit(moved, target)
     assert_allclose(other.transform(moved), one.transform(X), rtol=1e-7, atol=1e-7)
     assert_allclose(other.pointwise_dependency(moved), one.pointwise_dependency(X), rtol=1e-5, atol=1e-5)
 
 
-def test_scaling_sequences__changes_nothing(regressor, sequences):
+def test_scaling_sequences__changes_nothing(regressor, sequences, members):
     rng = np.random.default_rng(0)
     y = rng.normal(size=60)
     moved = {"vector": sequences["vector"] * 7 - 3, "steps": sequences["steps"] * [1e4, 1e-4] + [1e4, 0]}
-    one, other = regressor().fit(sequences, y), regressor().fit(moved, y)
+    parameters = {"n_estimators": members, "early_stopping": members > 1}
+    one, other = regressor(**parameters).fit(sequences, y), regressor(**parameters).fit(moved, y)
     assert_allclose(other.predict(moved), one.predict(sequences), rtol=1e-7, atol=1e-7)
 
 
@@ -113,9 +131,10 @@ def test_without_standardisation__predictions_follow_the_raw_units(regressor, X,
     assert not np.allclose(scaled.predict(X), 1000 * fitted.predict(X), rtol=0.1)
 
 
-def test_float32__agrees_with_float64_to_single_precision(estimator, X, y):
+def test_float32__agrees_with_float64_to_single_precision(estimator, X, y, members):
     target = (y > np.median(y)).astype(int)
     single = {name: value.astype(np.float32) for name, value in X.items()}
-    one, other = estimator().fit(X, target), estimator().fit(single, target)
+    parameters = {"n_estimators": members, "early_stopping": members > 1}
+    one, other = estimator(**parameters).fit(X, target), estimator(**parameters).fit(single, target)
     # Weights are drawn in single precision in either case; training only rounds differently.
     assert_allclose(other.transform(single), one.transform(X), rtol=1e-3, atol=1e-4)

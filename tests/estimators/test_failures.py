@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mdm import MDMNet
 from sklearn_mdm.dependency._density_ratio import TrainedCritic
+from sklearn_mdm.net._committee import CommitteeNet
 
 nan = np.nan
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -37,8 +38,8 @@ def diverge(model, X, y, how):
 
 @pytest.mark.parametrize("how", ["lr", "last step", "warm start"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_bad_batch__leaves_net_and_optimizers_bit_for_bit(estimator, X, y, how, optimizer, same_parameters):
-    model, other = (started(estimator, X, y, lam=1.0, optimizer=optimizer) for _ in range(2))
+def test_a_bad_batch__leaves_net_and_optimizers_bit_for_bit(estimator, X, y, how, optimizer, members, same_parameters):
+    model, other = (started(estimator, X, y, lam=1.0, optimizer=optimizer, n_estimators=members) for _ in range(2))
     diverge(model, X, y, how)
     assert same_parameters(model, other)
     for part in ("optimizer_", "optimizer_critic_"):
@@ -80,9 +81,10 @@ def test_a_report__survives_a_bad_batch(estimator, X, y):
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
-def press_ctrl_c(monkeypatch, at_step):
+def press_ctrl_c(monkeypatch, at_step, members):
     """Interrupt the training in a step, counted from 1 over all epochs."""
-    train_step, steps = MDMNet.train_step, []
+    net = MDMNet if members == 1 else CommitteeNet
+    train_step, steps = net.train_step, []
 
     def interrupted(self, batch, **fit_params):
         steps.append(1)
@@ -90,15 +92,25 @@ def press_ctrl_c(monkeypatch, at_step):
             raise KeyboardInterrupt
         return train_step(self, batch, **fit_params)
 
-    monkeypatch.setattr(MDMNet, "train_step", interrupted)
+    monkeypatch.setattr(net, "train_step", interrupted)
 
 
 # Three steps an epoch, or four without validation: in the first epoch, the second, and the third and last.
-@pytest.mark.parametrize(("at_step", "epoch"), [(2, 1), (5, 2), (9, 3)])
+@pytest.mark.parametrize(
+    ("at_step", "epoch", "members"),
+    [
+        (2, 1, 1),
+        (5, 2, 1),
+        (9, 3, 1),
+        pytest.param(2, 1, 3, marks=pytest.mark.slow),
+        (5, 2, 3),
+        pytest.param(9, 3, 3, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_ctrl_c__keeps_what_was_learned(estimator, X, y, monkeypatch, at_step, epoch, early_stopping):
-    press_ctrl_c(monkeypatch, at_step)
-    model = estimator(lam=1.0, early_stopping=early_stopping)
+def test_ctrl_c__keeps_what_was_learned(estimator, X, y, monkeypatch, at_step, epoch, early_stopping, members):
+    press_ctrl_c(monkeypatch, at_step, members)
+    model = estimator(lam=1.0, early_stopping=early_stopping, n_estimators=members)
     with pytest.warns(UserWarning, match=f"interrupted in epoch {epoch}"):
         assert model.fit(X, y) is model
     assert model.n_iter_ == len(model.loss_curve_) == epoch
@@ -111,27 +123,27 @@ def test_ctrl_c__keeps_what_was_learned(estimator, X, y, monkeypatch, at_step, e
     assert model.n_iter_ == 3
 
 
-def test_ctrl_c__weights_are_those_of_the_best_epoch_so_far(regressor, X, y, monkeypatch, same_parameters):
-    shorter = regressor(max_epochs=2, early_stopping=True).fit(X, y)
-    press_ctrl_c(monkeypatch, 8)  # in the third epoch
-    model = regressor(max_epochs=9, early_stopping=True)
+def test_ctrl_c__weights_are_those_of_the_best_epoch_so_far(regressor, X, y, monkeypatch, members, same_parameters):
+    shorter = regressor(max_epochs=2, early_stopping=True, n_estimators=members).fit(X, y)
+    press_ctrl_c(monkeypatch, 8, members)  # in the third epoch
+    model = regressor(max_epochs=9, early_stopping=True, n_estimators=members)
     with pytest.warns(UserWarning, match="interrupted in epoch 3"):
         model.fit(X, y)
     assert same_parameters(model, shorter)
 
 
-def test_ctrl_c_before_the_first_update__is_not_fitted(estimator, X, y, monkeypatch):
-    press_ctrl_c(monkeypatch, 1)
-    model = estimator()
+def test_ctrl_c_before_the_first_update__is_not_fitted(estimator, X, y, monkeypatch, members):
+    press_ctrl_c(monkeypatch, 1, members)
+    model = estimator(n_estimators=members)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
 
 
-def test_ctrl_c_in_a_warm_start__goes_on_from_the_earlier_fit(estimator, X, y, monkeypatch):
-    model = estimator(lam=1.0, warm_start=True).fit(X, y)
-    press_ctrl_c(monkeypatch, 2)
+def test_ctrl_c_in_a_warm_start__goes_on_from_the_earlier_fit(estimator, X, y, monkeypatch, members):
+    model = estimator(lam=1.0, warm_start=True, n_estimators=members).fit(X, y)
+    press_ctrl_c(monkeypatch, 2, members)
     with pytest.warns(UserWarning, match="interrupted in epoch 4"):
         model.fit(X, y)
     assert np.isfinite(model.transform(X)).all()
@@ -151,9 +163,10 @@ def test_ctrl_c_while_the_reporting_critic_is_trained__keeps_the_net(estimator, 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_ctrl_c_in_partial_fit__keeps_the_net_and_ends_the_loop(estimator, X, y, monkeypatch, first):
-    model = estimator(lam=1.0) if first else started(estimator, X, y, lam=1.0)
-    press_ctrl_c(monkeypatch, 3)
+def test_ctrl_c_in_partial_fit__keeps_the_net_and_ends_the_loop(estimator, X, y, monkeypatch, first, members):
+    parameters = {"lam": 1.0, "n_estimators": members}
+    model = estimator(**parameters) if first else started(estimator, X, y, **parameters)
+    press_ctrl_c(monkeypatch, 3, members)
     classes = {"classes": np.unique(y)} if first and is_classifier(model) else {}
     with pytest.raises(KeyboardInterrupt):
         model.partial_fit(X, y, **classes)
@@ -165,8 +178,8 @@ def test_ctrl_c_in_partial_fit__keeps_the_net_and_ends_the_loop(estimator, X, y,
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_fit__is_not_fitted(estimator, X, y):
-    model = estimator()
+def test_a_failed_fit__is_not_fitted(estimator, X, y, members):
+    model = estimator(n_estimators=members)
     for attempt in range(2):
         with pytest.raises(FloatingPointError):
             model.set_params(lr=1e300, max_epochs=4).fit(X, y)
@@ -176,7 +189,7 @@ def test_a_failed_fit__is_not_fitted(estimator, X, y):
         if attempt == 0:  # the second failure is one after a fit that went well
             model.set_params(lr=1e-3).fit(X, y)
             check_is_fitted(model)
-            assert len(model.get_feature_names_out()) == 8
+            assert len(model.get_feature_names_out()) == 8 * members
 
 
 # --- values beyond the range of numbers ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from sklearn_mdm import MDMNet
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import Measure
+from sklearn_mdm.net._committee import CommitteeNet
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -23,21 +24,33 @@ DROPOUT = {"encoder": MLPEncoder((8,), 4, dropout=0.3), "fusion": ConcatFusion((
 EVERYTHING = {**DROPOUT, "modality_dropout": 0.3, "lam": 1.0, "unroll": 2, "missing": "token", "n_negatives": 2}
 
 
+SETTINGS = [{}, EVERYTHING, {"measure": "wasserstein"}, {"early_stopping": True}]
+
+
 class NoGradient(Measure):
     """A measure that moves nothing, though critic and term are computed."""
 
+    member_axis = True
+
     def objective(self, t_joint, t_product):
-        return 0 * (t_joint.sum() + t_product.sum())
+        return 0 * (t_joint.sum(-1) + t_product.sum(-1))
 
 
 def outputs(fitted, X):
     return np.column_stack([fitted.predict(X), fitted.transform(X), fitted.pointwise_dependency(X)])
 
 
-@pytest.mark.parametrize("parameters", [{}, EVERYTHING, {"measure": "wasserstein"}, {"early_stopping": True}])
-def test_the_same_seed__gives_the_same_bits(estimator, X, y, parameters, same_parameters):
+@pytest.mark.parametrize(
+    ("parameters", "members"),
+    [
+        *[(parameters, 1) for parameters in SETTINGS],
+        ({**EVERYTHING, "early_stopping": True}, 3),
+        *[pytest.param(parameters, 3, marks=pytest.mark.slow) for parameters in SETTINGS],
+    ],
+)
+def test_the_same_seed__gives_the_same_bits(estimator, X, y, parameters, members, same_parameters):
     X["text"][::9] = np.nan
-    one, two = estimator(**parameters).fit(X, y), estimator(**parameters).fit(X, y)
+    one, two = (estimator(**parameters, n_estimators=members).fit(X, y) for _ in range(2))
     assert same_parameters(one, two)
     assert_array_equal(outputs(one, X), outputs(two, X))
     assert one.loss_curve_ == two.loss_curve_
@@ -46,9 +59,10 @@ def test_the_same_seed__gives_the_same_bits(estimator, X, y, parameters, same_pa
     ).dependency_score({**X, "text": np.nan_to_num(X["text"])})
 
 
-def test_a_refit__is_a_fresh_fit(estimator, X, y, same_parameters):
-    model = estimator(**EVERYTHING).fit({"other": X["text"], "names": X["audio"]}, y[::-1])
-    assert same_parameters(model.fit(X, y), estimator(**EVERYTHING).fit(X, y))
+def test_a_refit__is_a_fresh_fit(estimator, X, y, members, same_parameters):
+    parameters = {**EVERYTHING, "n_estimators": members, "early_stopping": True}
+    model = estimator(**parameters).fit({"other": X["text"], "names": X["audio"]}, y[::-1])
+    assert same_parameters(model.fit(X, y), estimator(**parameters).fit(X, y))
 
 
 def test_other_seeds__give_other_fits(estimator, X, y, same_parameters):
@@ -56,12 +70,13 @@ def test_other_seeds__give_other_fits(estimator, X, y, same_parameters):
     assert not same_parameters(estimator(random_state=None).fit(X, y), estimator(random_state=None).fit(X, y))
 
 
-def test_a_random_state_instance__is_drawn_from_once_a_fit(estimator, X, y, same_parameters):
+def test_a_random_state_instance__is_drawn_from_once_a_fit(estimator, X, y, members, same_parameters):
     state = np.random.RandomState(5)
-    model = estimator(random_state=state)
+    model = estimator(random_state=state, n_estimators=members)
     one, again = pickle.loads(pickle.dumps(model.fit(X, y))), model.fit(X, y)
     assert not same_parameters(one, again)
-    assert same_parameters(one, estimator(random_state=np.random.RandomState(5)).fit(X, y))
+    other = estimator(random_state=np.random.RandomState(5), n_estimators=members)
+    assert same_parameters(one, other.fit(X, y))
 
 
 SCRIPT = """
@@ -73,8 +88,15 @@ X = {name: rng.normal(size=(60, 3)) for name in ("audio", "text", "video")}
 X["video"][::5] = np.nan
 y = rng.integers(0, 3, size=60)
 digest = hashlib.sha256()
-for cls in (MDMFusionRegressor, MDMFusionClassifier):
-    fitted = cls(random_state=0, max_epochs=2, modality_dropout=0.2, device="cpu").fit(X, y)
+for cls, members in ((MDMFusionRegressor, 1), (MDMFusionClassifier, 1), (MDMFusionRegressor, 3)):
+    fitted = cls(
+        n_estimators=members,
+        early_stopping=members > 1,
+        random_state=0,
+        max_epochs=2,
+        modality_dropout=0.2,
+        device="cpu",
+    ).fit(X, y)
     for value in fitted.net_.module_.state_dict().values():
         digest.update(value.numpy().tobytes())
     digest.update(np.ascontiguousarray(fitted.transform(X)).tobytes())
@@ -97,11 +119,14 @@ def test_the_same_seed_in_another_process__gives_the_same_bits(capsys):
     assert here == there and len(here.strip()) == 64
 
 
-@pytest.mark.parametrize("random_state", [0, "instance"])
-@pytest.mark.parametrize("measure", ["kl", "wasserstein"])
-def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_state, measure, global_state):
+@pytest.mark.parametrize(
+    ("measure", "random_state", "members"),
+    [("kl", 0, 1), ("kl", "instance", 1), ("wasserstein", 0, 1), ("wasserstein", "instance", 1), ("kl", "instance", 3)],
+)
+def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_state, measure, members, global_state):
     state = np.random.RandomState(0) if random_state == "instance" else random_state
-    model = estimator(**{**EVERYTHING, "measure": measure, "random_state": state, "early_stopping": True})
+    parameters = {**EVERYTHING, "measure": measure, "early_stopping": True, "n_estimators": members}
+    model = estimator(**{**parameters, "random_state": state})
     before = global_state()
     model.fit(X, y)
     assert global_state() == before
@@ -116,25 +141,26 @@ def test_global_generators_and_settings__are_left_alone(estimator, X, y, random_
     assert global_state() == before
 
 
-def test_a_failed_fit__leaves_the_global_generators_alone(estimator, X, y, global_state):
+def test_a_failed_fit__leaves_the_global_generators_alone(estimator, X, y, members, global_state):
     before = global_state()
     with pytest.raises(FloatingPointError):
-        estimator(**{**EVERYTHING, "lr": 1e30, "max_epochs": 9}).fit(X, y)
+        estimator(**{**EVERYTHING, "lr": 1e30, "max_epochs": 9, "n_estimators": members}).fit(X, y)
     assert global_state() == before
 
 
-def test_global_seeds__do_not_matter(estimator, X, y, same_parameters):
-    one = estimator(**EVERYTHING).fit(X, y)
+def test_global_seeds__do_not_matter(estimator, X, y, members, same_parameters):
+    parameters = {**EVERYTHING, "n_estimators": members, "early_stopping": True}
+    one = estimator(**parameters).fit(X, y)
     state = torch.get_rng_state()
     try:
         torch.manual_seed(12345)
-        two = estimator(**EVERYTHING).fit(X, y)
+        two = estimator(**parameters).fit(X, y)
     finally:
         torch.set_rng_state(state)
     assert same_parameters(one, two)
 
 
-@pytest.mark.parametrize("unroll", [1, 3])
+@pytest.mark.parametrize(("unroll", "members"), [(1, 1), (3, 1), (3, 3)])
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -147,9 +173,10 @@ def test_global_seeds__do_not_matter(estimator, X, y, same_parameters):
     ids=["plain", "dropout", "modality dropout", "both", "stopping"],
 )
 def test_a_term_without_gradient__leaves_the_fit_of_lam_0_bit_for_bit(
-    estimator, X, y, unroll, parameters, same_parameters
+    estimator, X, y, unroll, parameters, members, same_parameters
 ):
     X["text"][::9] = np.nan
+    parameters = {**parameters, "n_estimators": members}
     without = estimator(lam=0, **parameters).fit(X, y)
     with_term = estimator(lam=1.0, measure=NoGradient(), unroll=unroll, **parameters).fit(X, y)
     assert "train_dependency" in with_term.history_[-1]
@@ -158,19 +185,22 @@ def test_a_term_without_gradient__leaves_the_fit_of_lam_0_bit_for_bit(
     assert_array_equal(without.predict(X), with_term.predict(X))
 
 
-def test_order_of_model_batches__is_the_same_for_every_lam_unroll_and_measure(estimator, X, y, monkeypatch):
+@pytest.mark.parametrize("members", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_order_of_model_batches__is_the_same_for_every_lam_unroll_and_measure(estimator, X, y, members, monkeypatch):
     order = []
-    model_step = MDMNet.train_step_single
+    net = MDMNet if members == 1 else CommitteeNet
+    train_step = net.train_step
 
     def spy(self, batch):
-        order.append(batch[0].X["m0"][:, 0].tolist())
-        return model_step(self, batch)
+        rows = batch[0]
+        order.append(rows.X["m0"][:, 0].tolist() if members == 1 else [part.tolist() for part in rows.rows])
+        return train_step(self, batch)
 
-    monkeypatch.setattr(MDMNet, "train_step_single", spy)
+    monkeypatch.setattr(net, "train_step", spy)
 
     def batches(**parameters):
         order.clear()
-        estimator(**parameters).fit(X, y)
+        estimator(**parameters, n_estimators=members).fit(X, y)
         return list(order)
 
     expected = batches(lam=0)

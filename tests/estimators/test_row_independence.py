@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_mdm import ModalityDict
 from sklearn_mdm.encoders import MLPEncoder, ModalityEncoders
@@ -15,7 +15,10 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 nan = np.nan
 
 
-@pytest.fixture(params=["vectors", "missing modalities", "sequences"])
+KINDS = ["vectors", "missing modalities", "sequences"]
+
+
+@pytest.fixture(params=KINDS)
 def data(request, X, sequences):
     if request.param == "sequences":
         return sequences
@@ -37,12 +40,26 @@ def cuts(n):
     }
 
 
+OPTIONS = [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+QUICK = [("missing modalities", "critic"), ("sequences", "skip")]
+
+
 @pytest.mark.parametrize(
-    ("dtype", "missing"), [(np.float32, "mean"), (np.float64, "token"), (np.float64, "skip"), (np.float32, "critic")]
+    ("data", "dtype", "missing", "members"),
+    [
+        pytest.param(
+            kind, *option, members, marks=() if members == 1 or (kind, option[1]) in QUICK else pytest.mark.slow
+        )
+        for kind in KINDS
+        for option in OPTIONS
+        for members in (1, 3)
+    ],
+    indirect=["data"],
 )
-def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, dtype, missing):
+def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, dtype, missing, members):
     data = ModalityDict({name: value.astype(dtype) for name, value in data.items()})
-    fitted = estimator(max_epochs=10, lr=0.01, lam=1.0, missing=missing).fit(data, y)
+    parameters = {"n_estimators": members, "early_stopping": members > 1}
+    fitted = estimator(max_epochs=10, lr=0.01, lam=1.0, missing=missing, **parameters).fit(data, y)
     fitted.fit_dependency(data)
     for method in ("predict", "predict_proba", "transform", "pointwise_dependency"):
         if not hasattr(fitted, method):
@@ -54,14 +71,29 @@ def test_every_method__is_the_same_however_the_rows_are_cut(estimator, data, y, 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_predict__does_not_depend_on_the_size_of_inner_batches(estimator, data, y, dtype, monkeypatch):
+def test_predict__does_not_depend_on_the_size_of_inner_batches(estimator, data, y, dtype, members, monkeypatch):
     data = {name: value.astype(dtype) for name, value in data.items()}
-    fitted = estimator().fit(data, y)
+    fitted = estimator(n_estimators=members, early_stopping=members > 1).fit(data, y)
     expected = fitted.transform(data), fitted.predict(data), fitted.pointwise_dependency(data)
     monkeypatch.setattr(evaluation, "ROWS_PER_BATCH", 7)
     found = fitted.transform(data), fitted.predict(data), fitted.pointwise_dependency(data)
     for a, b in zip(found, expected, strict=True):
         assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["mean", "token", "skip", "critic"])
+def test_garbage_under_a_mask__reaches_nothing_of_an_estimator(estimator, X, y, missing, members):
+    parameters = {"missing": missing, "lam": 1.0, "n_estimators": members, "early_stopping": True}
+    found = []
+    for garbage in (nan, 1e30):
+        rows = {name: x.copy() for name, x in X.items()}
+        rows["text"][::3] = garbage
+        masked = {**rows, "text": np.ma.MaskedArray(rows["text"], np.zeros_like(rows["text"], dtype=bool))}
+        masked["text"][::3] = np.ma.masked
+        fitted = estimator(**parameters).fit(masked, y)
+        found.append([fitted.predict(masked), fitted.transform(masked), fitted.pointwise_dependency(masked)])
+    for one, other in zip(*found, strict=True):
+        assert_array_equal(one, other)
 
 
 def tensors(seed=0):

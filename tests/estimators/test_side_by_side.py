@@ -38,10 +38,10 @@ def everything(X, y):
     """What fits and readouts of several kinds return."""
     found = []
     dropout = {"encoder": MLPEncoder((8,), 4, dropout=0.3), "fusion": ConcatFusion((8,), dropout=0.3)}
-    for measure, missing in (("kl", "token"), ("wasserstein", "skip"), ("knife", "critic")):
-        model = MDMFusionRegressor(
-            **dropout, measure=measure, missing=missing, modality_dropout=0.3, lam=1.0, max_epochs=2, random_state=0
-        )
+    kinds = [("kl", "token", 1), ("wasserstein", "skip", 1), ("knife", "critic", 1), ("kl", "critic", 3)]
+    for measure, missing, members in kinds:
+        parameters = {"measure": measure, "missing": missing, "n_estimators": members}
+        model = MDMFusionRegressor(**dropout, **parameters, modality_dropout=0.3, lam=1.0, max_epochs=2, random_state=0)
         found += [model.fit(X, y).predict(X), model.pointwise_dependency(X), model.partial_fit(X, y).transform(X)]
     steps = {name: np.stack([x, -x], axis=1).astype(np.float32) for name, x in X.items()}
     for fusion, encoder in (("low_rank", SEQUENCES), ("ef_lstm", "auto"), ("memory", "auto"), ("misa", "auto")):

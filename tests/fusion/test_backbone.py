@@ -19,6 +19,7 @@ from sklearn_mdm.fusion.mag._backbone import Backbone
 from sklearn_mdm.fusion.mag._gated_backbone import GatedBackbone
 from sklearn_mdm.fusion.mag._loading import load_model
 from sklearn_mdm.inspection import modality_importance, modality_shapley, rank_samples
+from sklearn_mdm.net._inference import evaluate
 
 pytest.importorskip("transformers")
 
@@ -377,6 +378,26 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(GatedBackbone, "_states", counted)
     return texts
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+@pytest.mark.parametrize(("layer", "frozen"), [(0, 0), (2, 2), (-1, "all")])
+def test_a_committee__predicts_the_mean_of_its_members_and_reads_frozen_layers_once(
+    lam, layer, frozen, directories, computed
+):
+    X, y = data()
+    committee = regressor(directories["bert"], lam=lam, layer=layer, frozen_layers=frozen)
+    committee.set_params(n_estimators=3, early_stopping=True).fit(X, y)
+    assert len(computed) == (5 if frozen else 0)  # each distinct text once, for all members
+    read = committee._read_later(X)
+    members = [evaluate(net, read, committee._to_batch, "prediction") for net in committee.net_.members_]
+    assert_allclose(committee.predict(X), committee._in_units_of_y(np.mean(members, axis=0)).ravel(), rtol=1e-5)
+    assert np.ptp(members, axis=0).max() > 1e-3
+    assert np.isfinite(committee.oof_prediction_).all() and np.isfinite(committee.oof_score_)
+    again, loaded = clone(committee).fit(X, y), pickle.loads(pickle.dumps(committee))
+    for samples in (X, {"audio": X["audio"]}):
+        assert_array_equal(again.predict(samples), committee.predict(samples))
+        assert_array_equal(loaded.predict(samples), committee.predict(samples))
 
 
 def test_memory__a_second_search_computes_nothing(directories, computed, tmp_path):

@@ -1,4 +1,5 @@
-"""Every system with every task, form of X and dependency term: fits, predicts, repeats itself, clones and pickles.
+"""Every system with every task, form of X, dependency term and one or three members: fits, predicts, repeats itself,
+clones and pickles.
 
 A selection in which any two choices meet at least once runs always, the full product under ``slow``.
 """
@@ -25,6 +26,7 @@ FACTORS = {
     "task": ["one target", "two targets", "classes"],
     "form": ["vectors", "missing rows", "frame", "columns", "sequences", "ragged", "own lengths", "mixed", "one array"],
     "term": ["lam=0", *MEASURE_NAMES],
+    "members": ["one member", "three members"],
 }
 
 
@@ -99,6 +101,8 @@ def fit_twice(case):
     model = (MDMFusionClassifier if case["task"] == "classes" else MDMFusionRegressor)(
         fusion=SYSTEMS[system](**SMALL[system]),
         encoder="auto" if system in ONE_LENGTH else MLPEncoder((8,), 4),
+        n_estimators=1 if case["members"] == "one member" else 3,
+        early_stopping=case["members"] != "one member",
         modalities=modalities,
         critic_hidden_dims=(8,),
         batch_size=16,
@@ -135,6 +139,8 @@ def test_estimator__of_every_kind__fits_predicts_repeats_and_pickles(case):
         assert np.isfinite(predictions).all()
         assert (predictions.std(axis=0) > 0).all()
     assert np.isfinite(model.score(X, y))
+    if case["members"] == "three members":
+        assert np.isfinite(model.oof_score_)
     assert_array_equal(again.predict(X), predictions)
     loaded = pickle.loads(pickle.dumps(model))
     assert_array_equal(loaded.predict(X), predictions)
