@@ -47,7 +47,8 @@ from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import read_groups, validation_split
-from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, blend_weights, design_of, weighted, width_of
+from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, design_of, weighted, width_of
+from ._convex_weights import convex_weights
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
 from ._linear_member import LinearMember
@@ -207,8 +208,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         with isolated():
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
-            self.__dict__.pop("_folds", None)
-            self.__dict__.pop("_blend", None)
+            for name in ("_folds", "_blend", "blend_weights_"):
+                self.__dict__.pop(name, None)
             _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
@@ -218,7 +219,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", "_blend", *REPORTED, *OUT_OF_FOLD):
+            for name in ("net_", "_n_features_out", "_folds", "_blend", "blend_weights_", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._n_members = self.n_estimators
             self._scalings: list[Any] = [self.scaling]
@@ -326,7 +327,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)
-            out_of_fold = OutOfFold([self._half_of(part.valid) for part in parts]) if self._has_folds() else None
+            out_of_fold = (
+                OutOfFold([self._half_of(k, part.valid) for k, part in enumerate(parts)]) if self._has_folds() else None
+            )
             finished = self._run_net(*self._datasets(parts), max_epochs, out_of_fold)
             self._summarize(parts[0].train.X, whole=reset or max_epochs is not None)
         except BaseException:
@@ -709,7 +712,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
 
     def _fit_blend(self, samples: Samples, parts: list[Part], held_out: list[np.ndarray] | None) -> None:
         """Fit linear members, and weigh them and the groups of networks by what they predict for samples held out."""
-        self.__dict__.pop("_blend", None)
+        for name in ("_blend", "blend_weights_"):
+            self.__dict__.pop(name, None)
         if self._n_members == 1:
             return
         samples = replace(samples, X=parts[0].train.X)
@@ -726,7 +730,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if n_groups == 1:
             return
         self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
-        valid = parts[0].valid
+        valid, outputs = parts[0].valid, None
         if held_out is not None:  # folds
             outputs = [*self._averages_of_groups(held_out), *(member.oof for member in linear)]
             weight = samples.weight
@@ -734,9 +738,11 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             members = [self._member_outputs(k, valid.X, "prediction", None) for k in range(self._n_members)]
             outputs = [*self._averages_of_groups(members), *self._linear_outputs(valid.X)]
             y, weight = self._encode_target(valid.y, np.float64), valid.weight
-        else:
-            return
-        self._blend = Blend(linear, blend_weights(outputs, y, weight, loss))
+        if outputs is not None:
+            self._blend = Blend(linear, convex_weights(np.stack(outputs), y, weight, loss))
+        names = [str(scaling) for scaling in self._scalings]
+        names += [f"linear, {name}" for name in names[: len(linear)]]
+        self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
 
     def _wants_linear_member(self, X: Observed) -> bool:
         if self.linear_member != "auto":
@@ -750,12 +756,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         """Whether every member holds out a fold."""
         return self._n_members > 1 and hasattr(self, "_folds")
 
-    def _half_of(self, samples: Samples | None) -> np.ndarray:
+    def _half_of(self, member: int, samples: Samples | None) -> np.ndarray:
         """Halve a fold at random, or its groups: bool (n_rows,)."""
         assert samples is not None
         units = np.arange(len(samples.y)) if samples.groups is None else samples.groups
         unit = np.unique(units, return_inverse=True)[1]
-        return (np.random.default_rng(self._seed).permutation(unit.max() + 1) % 2 == 1)[unit]
+        # Folds of a single group are in one half or the other.
+        return ((np.random.default_rng(self._seed).permutation(unit.max() + 1) + member) % 2 == 1)[unit]
 
     def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
         """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""

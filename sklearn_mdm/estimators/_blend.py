@@ -10,7 +10,6 @@ import torch
 
 from ..encoders._mlp import mean_and_std
 from ..net._data import Batch
-from ._convex_weights import convex_weights
 from ._linear_member import LinearMember
 
 # Numbers of inputs from which on a linear member does not pay: its solvers take longer than the networks.
@@ -48,11 +47,6 @@ def design_of(batch: Batch) -> np.ndarray:
 def width_of(batch: Batch) -> int:
     """Number of columns of the design."""
     return sum(x.shape[-1] * (x.dim() - 1) for x in batch.X.values())
-
-
-def blend_weights(outputs: Sequence[np.ndarray], y: np.ndarray, weight: np.ndarray | None, loss: str) -> np.ndarray:
-    """Weigh groups by their out-of-fold outputs (n, n_outputs), NaN where there is none."""
-    return convex_weights(np.stack(outputs), y, weight, loss)
 
 
 def weighted(outputs: Sequence[np.ndarray], weights: np.ndarray, average: AverageOutputs) -> np.ndarray:

@@ -155,8 +155,8 @@ max_epochs : int, default=100
     Most passes over the training samples.
 early_stopping : bool or "auto", default="auto"
     Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-    return to the best epoch. ``"auto"`` does so from 100 samples on, or where ``cv`` is given. Without it, training
-    stops when the training loss no longer falls. ``X_val`` takes the place of the held-out samples. In a committee each
+    return to the best epoch. ``"auto"`` does so from 100 samples on, from 20 in a committee, or where ``cv`` is
+    given. Without it, training stops when the training loss no longer falls. ``X_val`` takes the place of the held-out samples. In a committee each
     member stops for itself, on its own fold.
 validation_fraction : float, default=0.15
     Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
@@ -215,6 +215,9 @@ reporting_critic_ : object
 imputers_ : list of object
     For every member the training samples, 256 at most, that ``missing="critic"`` completes others with; absent without
     that, and wherever there is no ``reporting_critic_``.
+blend_weights_ : dict of str to float
+    Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
+    linear models. Even where nothing was held out.
 oof_score_ : float
     Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
     committee held out folds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 # Values of a column between which normal scores are interpolated.
 MAX_KNOTS = 256
@@ -29,9 +29,9 @@ class RobustScaler:
     def __init__(self, values: np.ndarray, weight: np.ndarray | None) -> None:
         low, self.center_, high = weighted_quantiles(values, weight, (0.25, 0.5, 0.75))
         with np.errstate(over="ignore", invalid="ignore"):
-            half_range = (np.nanmax(values, axis=0) - np.nanmin(values, axis=0)) / 2
+            half_range = (np.fmax.reduce(values, axis=0) - np.fmin.reduce(values, axis=0)) / 2
             scale = np.where(high > low, high - low, half_range)
-        self.scale_ = np.where(scale == 0, 1.0, scale)
+        self.scale_ = np.where(scale > 0, scale, 1.0)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Return scaled rows (n, n_features)."""
@@ -55,8 +55,9 @@ class NormalScores:
             mass = np.bincount(place, weights=weight[seen], minlength=len(known))
             middle = (np.cumsum(mass) - mass / 2) / max(mass.sum(), np.finfo(float).tiny)
             if len(known) > MAX_KNOTS:
-                some = np.searchsorted(middle, np.linspace(middle[0], middle[-1], MAX_KNOTS))
-                some = np.unique(np.minimum(some, len(known) - 1))
+                # Half of them evenly by rank, half by score, for the tails.
+                shares = [np.linspace(0, 1, MAX_KNOTS // 2), ndtr(np.linspace(-MAX_SCORE, MAX_SCORE, MAX_KNOTS // 2))]
+                some = np.unique(np.minimum(np.searchsorted(middle, np.concatenate(shares)), len(known) - 1))
                 known, middle = known[some], middle[some]
             scores = np.clip(ndtri(middle), -MAX_SCORE, MAX_SCORE)
             self.knots_.append((known.astype(np.float64), scores) if len(known) else (np.zeros(1), np.zeros(1)))

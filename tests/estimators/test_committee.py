@@ -88,7 +88,8 @@ def test_out_of_fold_predictions__are_not_of_an_epoch_that_their_own_loss_chose(
         [1.0, 1.0, 9.0, 9.0],
     ]
     for epoch, losses in enumerate(epochs):
-        parts = [(np.full((2, 1), epoch), np.array(losses[:2])), (np.full((2, 1), epoch), np.array(losses[2:]))]
+        outputs = np.full((2, 1), float(epoch))
+        parts = [(outputs, np.array(losses[:2])), (outputs, np.array(losses[2:]))]
         keep.on_epoch_end(SimpleNamespace(active_=[0], validated_={0: parts}))
     assert_array_equal(keep.outputs_[0].ravel(), [2, 2, 3, 3])
 
@@ -214,8 +215,11 @@ def test_cv_with_one_member__gives_it_the_first_fold(estimator, X, y):
 
 @pytest.mark.parametrize("how", ["X_val", "early_stopping=False", "few samples"])
 def test_without_folds__every_member_sees_every_sample(committee, X, y, how):
-    parameters = {"early_stopping": {"X_val": True, "early_stopping=False": False, "few samples": "auto"}[how]}
-    fit = {"X_val": {name: x[:20] for name, x in X.items()}, "y_val": y[:20]} if how == "X_val" else {}
+    parameters, fit = {"early_stopping": {"X_val": True, "early_stopping=False": False}.get(how, "auto")}, {}
+    if how == "X_val":
+        fit = {"X_val": {name: x[:20] for name, x in X.items()}, "y_val": y[:20]}
+    if how == "few samples":
+        X, y = {name: x[:19] for name, x in X.items()}, y[:19]
     fitted = committee(**parameters).fit(X, y, **fit)
     assert not any(hasattr(fitted, name) for name in ("oof_score_", "oof_prediction_", "oof_decision_function_"))
     of_members = fitted.history_[:, "train_task_loss_of_members"]

@@ -4,17 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators import _linear_member
 from sklearn_mdm.estimators._convex_weights import convex_weights
-from sklearn_mdm.estimators._design import center_of, design_of
 from sklearn_mdm.estimators._linear_member import ABSENT, RIDGE_PENALTIES, LinearMember
 
 LOSSES = ["squared_error", "absolute_error", "huber"]
@@ -357,44 +354,3 @@ def test_a_group_without_error_has_all_the_weight(loss):
     oof, y, _ = predictions(loss)
     oof[1] = np.where(np.eye(3)[y] > 0, 0, -1e5) if loss == "log_loss" else y
     assert_allclose(convex_weights(oof, y, None, loss), [0, 1, 0], atol=1e-3)
-
-
-# -- design ----------------------------------------------------------------------------------------------------------
-
-
-def test_design_pools_what_was_observed(monkeypatch):
-    rng = np.random.default_rng(0)
-    arrays = {"a": rng.normal(size=(30, 3)), 7: rng.normal(size=(30, 5, 2)), "b": rng.normal(size=(30, 1))}
-    masks = {"a": rng.random(30) < 0.7, 7: rng.random((30, 5)) < 0.4, "b": None}
-    for name in ("a", 7):
-        arrays[name][~masks[name]] = np.nan
-    centre = {"a": 1.0, 7: 2.0, "b": 3.0}
-
-    def scale(name, rows):
-        assert rows.ndim == 2
-        assert np.isfinite(rows).all()
-        return (rows - centre[name]) / 2
-
-    design = design_of(arrays, masks, scale)
-    assert design.shape == (30, 3 + 4 + 1)
-    assert_allclose(design[:, :3], np.where(masks["a"][:, None], (arrays["a"] - 1) / 2, 0))
-    values = torch.nan_to_num(torch.from_numpy((arrays[7] - 2) / 2))
-    pooled = mean_and_std(values, torch.from_numpy(masks[7])).numpy()
-    some = masks[7].any(axis=1)
-    assert_allclose(design[some, 3:7], pooled[some], atol=1e-5)
-    assert_allclose(design[:, 7:], (arrays["b"] - 3) / 2)
-    assert not design[~some, 3:7].any()
-    assert not some.all()
-
-    weight = rng.random(30)
-    center = center_of(arrays, masks, design, weight)
-    seen = np.stack([masks["a"]] * 3 + [some] * 4 + [np.ones(30)], axis=1)
-    assert_allclose(center, [np.average(c, weights=weight * s) for c, s in zip(design.T, seen.T, strict=True)])
-    assert_allclose(design_of(arrays, masks, scale, center), np.where(seen, design - center, 0))
-    nothing = {**masks, "a": np.zeros(30, dtype=bool)}
-    assert not center_of(arrays, nothing, design_of(arrays, nothing, scale), weight)[:3].any()
-
-    monkeypatch.setattr("sklearn_mdm.estimators._design.MAX_NUMBERS_AT_ONCE", 40)
-    assert_array_equal(design_of(arrays, masks, scale), design)
-    single = {name: array.astype(np.float32) for name, array in arrays.items()}
-    assert design_of(single, masks, scale).dtype == np.float32

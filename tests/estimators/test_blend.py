@@ -1,0 +1,110 @@
+"""The linear member and the weights of what a committee averages."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import log_softmax
+from sklearn.datasets import load_diabetes
+
+from sklearn_mdm import MDMFusionRegressor
+from sklearn_mdm.encoders._mlp import mean_and_std
+from sklearn_mdm.estimators._blend import design_of, weighted
+from sklearn_mdm.estimators._critic_imputer import weighted_means
+
+pytestmark = pytest.mark.usefixtures("quick_reports")
+
+
+@pytest.fixture
+def blended(estimator):
+    """Builds a committee of two groups of networks and two linear members."""
+    settings = {"n_estimators": 4, "scaling": "auto", "linear_member": True, "early_stopping": True, "lam": 0}
+    return lambda **parameters: estimator(**{**settings, **parameters})
+
+
+def out_of_fold(fitted):
+    return getattr(fitted, "oof_prediction_" if hasattr(fitted, "n_outputs_") else "oof_decision_function_")
+
+
+def test_prediction__is_the_weighted_mean_of_networks_and_linear_members(blended, X, y):
+    fitted = blended().fit(X, y)
+    observed = fitted._read_later(X)
+    members = [fitted._member_outputs(k, observed, "prediction", None) for k in range(4)]
+    parts = np.stack([*members, *fitted._linear_outputs(observed)])
+    weights = np.repeat(fitted._blend.weights, [2, 2, 1, 1]) / np.array([2, 2, 2, 2, 1, 1])
+    if hasattr(fitted, "classes_"):
+        expected = np.tensordot(weights, np.exp(log_softmax(parts, axis=2)), 1)
+        assert_allclose(fitted.predict_proba(X), expected, rtol=1e-9)
+    else:
+        assert_allclose(fitted.predict(X), fitted._in_units_of_y(np.tensordot(weights, parts, 1)).ravel(), rtol=1e-9)
+    assert list(fitted.blend_weights_) == ["robust", "rank", "linear, robust", "linear, rank"]
+    assert np.isfinite(out_of_fold(fitted)).all()
+    other = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(other.predict(X), fitted.predict(X))
+
+
+def test_a_linear_truth__is_left_to_the_linear_member():
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(300, 10)), "b": rng.normal(size=(300, 10))}
+    y = X["a"].sum(1) - X["b"][:, 0] + 0.1 * rng.normal(size=300)
+    parameters = {"n_estimators": 4, "scaling": "standard", "lam": 0, "max_epochs": 10, "random_state": 0}
+    with_it = MDMFusionRegressor(linear_member=True, **parameters).fit(X, y)
+    without = MDMFusionRegressor(linear_member=False, **parameters).fit(X, y)
+    assert with_it.blend_weights_["linear, standard"] > 0.95
+    assert with_it.oof_score_ > 0.99 > without.oof_score_
+    assert not hasattr(without, "blend_weights_")
+
+
+def test_weights__without_anything_held_out_are_even(blended, X, y):
+    fitted = blended(early_stopping=False).fit(X, y)
+    assert_allclose(list(fitted.blend_weights_.values()), 0.25)
+    given = blended().fit(X, y, X_val=X, y_val=y)
+    assert not hasattr(given, "oof_score_") and sum(given.blend_weights_.values()) == pytest.approx(1)
+    fitted.partial_fit(X, y)
+    assert not hasattr(fitted, "blend_weights_")
+    assert np.isfinite(fitted.predict(X)).all()
+
+
+def test_a_missing_modality__contributes_nothing_to_the_linear_member(blended, X, y):
+    fitted = blended(scaling="standard").fit(X, y)
+    (member,) = fitted._blend.linear
+    observed = fitted._read_later({"audio": X["audio"][:5]})
+    design = design_of(fitted._to_batch(observed, fitted.net_.dtype))
+    assert_array_equal(design[:, 3:], 0)
+    assert_allclose(fitted._linear_outputs(observed)[0], member.outputs(design), rtol=1e-6)
+
+
+def test_auto__leaves_wide_tables_to_the_networks(blended, X, y, monkeypatch):
+    assert len(blended(linear_member="auto").fit(X, y)._blend.linear) == 2
+    monkeypatch.setattr("sklearn_mdm.estimators._base.MAX_INPUTS", 3)
+    assert blended(linear_member="auto").fit(X, y)._blend.linear == []
+
+
+def test_design__of_a_sequence_is_its_mean_and_spread(estimator, sequences, y):
+    fitted = estimator(n_estimators=2, linear_member=True, max_epochs=1).fit(sequences, y)
+    batch = fitted._to_batch(fitted._read_later(sequences), fitted.net_.dtype)
+    design = design_of(batch)
+    key = fitted._keys["steps"]
+    pooled = mean_and_std(batch.X[key], batch.mask[key]).numpy()
+    columns = design[:, :4] if next(iter(batch.X)) == key else design[:, 3:]
+    assert_allclose(columns, pooled - [0, 0, 1, 1], rtol=1e-9, atol=1e-12)
+    assert_array_equal(columns[~batch.mask[key].any(1).numpy()], 0)
+
+
+def test_weighted__leaves_out_what_is_not_there():
+    nan = np.nan
+    outputs = [np.array([[1.0], [nan], [nan], [5.0]]), np.array([[3.0], [3.0], [nan], [7.0]])]
+    found = weighted(outputs, np.array([0.25, 0.75]), weighted_means)
+    assert_allclose(found, [[2.5], [3.0], [nan], [6.5]])
+    # A group without weight speaks where no other does.
+    assert_allclose(weighted(outputs, np.array([1.0, 0.0]), weighted_means), [[1.0], [3.0], [nan], [5.0]])
+
+
+def test_a_default_with_these__beats_its_parts_on_diabetes():
+    data, y = load_diabetes(return_X_y=True)
+    views = {"body": slice(0, 4), "serum": slice(4, 10)}
+    shared = {"modalities": views, "lam": 0, "random_state": 0, "n_estimators": 4}
+    plain = MDMFusionRegressor(**shared).fit(data, y)
+    blended = MDMFusionRegressor(**shared, scaling="auto", linear_member="auto").fit(data, y)
+    assert blended.oof_score_ > plain.oof_score_
