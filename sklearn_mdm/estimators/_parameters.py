@@ -155,9 +155,9 @@ max_epochs : int, default=100
     Most passes over the training samples.
 early_stopping : bool or "auto", default="auto"
     Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
-    return to the best epoch. ``"auto"`` does so from 100 samples on, from 20 in a committee, or where ``cv`` is
-    given. Without it, training stops when the training loss no longer falls. ``X_val`` takes the place of the held-out samples. In a committee each
-    member stops for itself, on its own fold.
+    return to the best epoch. ``"auto"`` does so from 100 samples on, from 20 in a committee, or where ``cv`` is given.
+    Without it, training stops when the training loss no longer falls. ``X_val`` takes the place of the held-out
+    samples. In a committee each member stops for itself, on its own fold.
 validation_fraction : float, default=0.15
     Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
     members of a committee hold out folds instead.
