@@ -379,7 +379,11 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 if groups is not None:
                     groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
         copies = copies_of(arrays, rows, groups)
-        updates = sum(row.get("train_batch_count", 0) for row in self.history_[len(self.history_) - self._epochs_run :])
+        # Of a member on average, as each trained for a while of its own.
+        epochs = self.history_[len(self.history_) - self._epochs_run :]
+        trained = [np.isfinite(epoch.get("train_task_loss_of_members", [0.0])).mean() for epoch in epochs]
+        batches = [epoch.get("train_batch_count", 0) for epoch in epochs]
+        updates = round(sum(share * n for share, n in zip(trained, batches, strict=True)))
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
             # values of nonlinear dependency by up to a tenth.
