@@ -73,11 +73,13 @@ class Block:
         """Set all gradients to zero."""
         self.gradients.zero_()
 
-    def collect(self) -> None:
-        """Add the gradients of what is stacked to those of the members."""
+    def collect(self, *, replace: bool = False) -> None:
+        """Add the gradients of what is stacked to those of the members, or put them in their place."""
         found = [(gradient, joined.grad) for joined, gradient in self.joined if joined.grad is not None]
+        if replace and len(found) < len(self.joined):
+            self.zero_grad()
         if found:
-            torch._foreach_add_(*(list(tensors) for tensors in zip(*found, strict=True)))
+            (torch._foreach_copy_ if replace else torch._foreach_add_)(*(list(t) for t in zip(*found, strict=True)))
         for joined, _ in self.joined:
             joined.grad = None
 

@@ -248,7 +248,7 @@ class CommitteeNet(MDMNet):
             for _ in range(self.unroll):
                 self._critics_step(learning)
             self._learn_critic(False)
-        if not self.pending_:
+        if not self.pending_ and not whole:
             self._zero_grad("module", self.optimizer_)
         step = self._stacked_gradient(rows) if whole else self._gradients_one_by_one(rows)
         for k in rows.members:
@@ -291,7 +291,6 @@ class CommitteeNet(MDMNet):
     def _critics_step(self, learning: list[int]) -> None:
         members = [self.members_[k] for k in learning]
         rows = [next(member.critic_rows_) for member in members]
-        self._zero_grad("critic", self.optimizer_critic_)
         if self.stacked_ and learning == self.active_ and len(set(map(len, rows))) == 1:
             parts = MemberBatch(learning, [member.critic_data_ for member in members], rows)
             batch = self._on_device(parts.stacked()[0])
@@ -301,8 +300,9 @@ class CommitteeNet(MDMNet):
                 index = self._negatives_of(members, len(rows[0]))
                 objective = self.measure_.critic_objective(self.twins_["critic"], z, index)
             (-objective.sum()).backward()
-            self.blocks_["critic"].collect()
+            self.blocks_["critic"].collect(replace=True)
         else:
+            self._zero_grad("critic", self.optimizer_critic_)
             for member, part in zip(members, rows, strict=True):
                 member._critic_gradient(member.critic_data_.batch(part))
         if self.stacked_:
@@ -337,7 +337,7 @@ class CommitteeNet(MDMNet):
                 used = torch.stack([value for value in values if value is not None])
                 loss = loss.index_add(0, torch.tensor(present, device=loss.device), used, alpha=-self.lam)
         loss.sum().backward()
-        self.blocks_["module"].collect()
+        self.blocks_["module"].collect(replace=not self.pending_)
         found = [None if value is None else value.item() for value in values or [None] * len(members)]
         for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, found, strict=True):
             parts[0]._record(*parts[1:])
