@@ -200,7 +200,7 @@ def test_order_of_model_batches__is_the_same_for_every_lam_unroll_and_measure(es
 
     def batches(**parameters):
         order.clear()
-        estimator(**parameters, n_estimators=members).fit(X, y)
+        estimator(**parameters, n_estimators=members, early_stopping=False).fit(X, y)
         return list(order)
 
     expected = batches(lam=0)
