@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -70,9 +71,9 @@ MIN_SAMPLES_TO_SPLIT, MIN_SAMPLES_TO_FOLD = 100, 20
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
-# What belongs to the critics that report, and to folds that members held out.
+# What belongs to the critics that report, and what was learned from folds that members held out.
 REPORTED = ("reporting_critic_", "imputers_")
-OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_")
+OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blend", "blend_weights_")
 
 
 class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator):
@@ -184,14 +185,17 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
             samples = self._read(X, y, sample_weight, groups, reset=reset)
-            parts = self._split(samples, X_val, y_val)
-            parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)
+            with self._keeping_folds():
+                parts = self._split(samples, X_val, y_val)
+                parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)
             try:
                 if finished:
                     self._report(samples, parts)
                 self._predict_out_of_fold(samples, parts)
             except KeyboardInterrupt:
                 finished = False
+            finally:
+                self.__dict__.pop("_held_out_outputs", None)
         if not finished:
             warnings.warn(
                 f"fit was interrupted in epoch {self.n_iter_} or after it. The estimator keeps what was learned until "
@@ -208,19 +212,32 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         with isolated():
             samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
-            for name in ("_folds", "_blend", "blend_weights_"):
-                self.__dict__.pop(name, None)
-            _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
+            with self._keeping_folds():
+                self.__dict__.pop("_folds", None)
+                _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
         return self
+
+    @contextlib.contextmanager
+    def _keeping_folds(self) -> Iterator[None]:
+        """Put the folds of the last fit back where training fails, and the net with it."""
+        earlier = self.__dict__.get("_folds")
+        try:
+            yield
+        except BaseException:
+            self.__dict__.pop("_folds", None)
+            if earlier is not None:
+                self._folds = earlier
+            raise
 
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", "_blend", "blend_weights_", *REPORTED, *OUT_OF_FOLD):
+            for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
+            self._seen_by_all = False
             self._n_members = self.n_estimators
             self._scalings: list[Any] = [self.scaling]
             if self.scaling == "auto":
@@ -302,6 +319,12 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             # In a warm start, no member may be trained on what its stopping was decided by.
             held_out = earlier.kept(arrays, held_out, samples.groups)
             splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
+            if not all(len(part) for split in splits for part in split):
+                raise ValueError(
+                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to train "
+                    "on, or nothing to hold out. Pass X_val and y_val, more samples, or set "
+                    "warm_start=False."
+                )
         self._folds = Folds(arrays, held_out)
         return splits
 
@@ -343,6 +366,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             self.__dict__.pop(name, None)
         if out_of_fold is not None:
             self._held_out_outputs = out_of_fold.outputs_
+        else:
+            self._seen_by_all = True  # folds of a later fit hold out nothing that no update saw
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(trained_on)
         return parts, finished
@@ -480,7 +505,13 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         weight = samples.weight
         if weight is not None:
             # Relative to those of the same part of the folds: a sample of weight two is then one that is there twice.
-            weight = weight / (weight.mean() if hasattr(self, "_folds") else self._weight_scale)
+            scale = weight.mean() if hasattr(self, "_folds") else self._weight_scale
+            if not scale:
+                raise ValueError(
+                    "class_weight gives every sample of a fold, or of what is left without it, the weight zero. Hold "
+                    "out other folds, by cv or groups, or leave out the samples of these classes."
+                )
+            weight = weight / scale
         return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
 
     def _resolve_device(self) -> str:
@@ -738,7 +769,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if held_out is not None:  # folds
             outputs = [*self._averages_of_groups(held_out), *(member.oof for member in linear)]
             weight = samples.weight
-        elif valid is not None:
+        elif valid is not None and valid.X is not samples.X:  # X_val
             members = [self._member_outputs(k, valid.X, "prediction", None) for k in range(self._n_members)]
             outputs = [*self._averages_of_groups(members), *self._linear_outputs(valid.X)]
             y, weight = self._encode_target(valid.y, np.float64), valid.weight
@@ -771,7 +802,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
     def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
         """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""
         kept = self.__dict__.pop("_held_out_outputs", [None])
-        if not self._has_folds() or any(outputs is None for outputs in kept):
+        if not self._has_folds() or self._seen_by_all or any(outputs is None for outputs in kept):
             self._fit_blend(samples, parts, None)
             return
         held_out = [np.full((len(samples.y), self._n_net_outputs()), np.nan) for _ in parts]

@@ -66,12 +66,25 @@ def _hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:
         columns = np.linspace(0, array.shape[-1] - 1, min(array.shape[-1], HASHED_COLUMNS)).astype(int)
         part = array[..., columns]
         if part.ndim == 3:
-            part = part[:, :HASHED_STEPS]
-            part = np.pad(part, [(0, 0), (0, HASHED_STEPS - part.shape[1]), (0, 0)], constant_values=np.nan)
+            part = _some_steps(part)
         # As float32, so that data are recognised in either floating type.
         with np.errstate(over="ignore"):
             parts.append(np.nan_to_num(part.reshape(len(part), -1).astype(np.float32)))
     return hash_rows(parts)
+
+
+def _some_steps(array: np.ndarray) -> np.ndarray:
+    """Steps (n, HASHED_STEPS, d) of sequences (n, T, d), from the first to the last that is observed.
+
+    Not of the longest: that depends on the other rows. Not the first few, which padding in front makes equal.
+    """
+    if not array.shape[1]:
+        return np.zeros((len(array), HASHED_STEPS, array.shape[2]))
+    seen = ~np.isnan(array).all(axis=2)
+    last = array.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)  # of a row without any step it does not matter
+    last = np.where(seen.any(axis=1), last, 0)
+    steps = np.arange(HASHED_STEPS) * last[:, None] // (HASHED_STEPS - 1)
+    return array[np.arange(len(array))[:, None], steps]
 
 
 def never_trained_on(splits: Sequence[tuple[np.ndarray, np.ndarray]], n_samples: int) -> np.ndarray:

@@ -20,7 +20,7 @@ FAR = 1e6
 class RobustScaler:
     r"""Puts the median at zero and one between the quartiles, and draws values far outside in.
 
-    .. math:: u = z / \sqrt{1 + (z / 3)^2}, \\quad z = (x - q_{50}) / (q_{75} - q_{25})
+    .. math:: u = z / \sqrt{1 + (z / 3)^2}, \quad z = (x - q_{50}) / (q_{75} - q_{25})
 
     A column of which half the values are equal is divided by half its range instead. (The preprocessing of RealMLP:
     Holzmüller, Grinsztajn, Steinwart, "Better by Default", NeurIPS 2024, Section 3.)
@@ -38,8 +38,8 @@ class RobustScaler:
         with np.errstate(over="ignore", invalid="ignore"):
             z = (values - self.center_.astype(values.dtype)) / self.scale_.astype(values.dtype)
             # Not the square of a value that would leave the range of numbers.
-            far = np.abs(z) > 1e6
-            z = np.where(far & np.isfinite(z), np.copysign(1e6, z), z)
+            far = np.abs(z) > FAR
+            z = np.where(far & np.isfinite(z), np.copysign(FAR, z), z)
             return z / np.sqrt(1 + (z / SOFT_LIMIT) ** 2)
 
 

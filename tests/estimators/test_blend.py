@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.datasets import load_diabetes
+from skorch.callbacks import Callback
 
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.encoders._mlp import mean_and_std
@@ -54,6 +55,30 @@ def test_a_linear_truth__is_left_to_the_linear_member():
     assert with_it.blend_weights_["linear, standard"] > 0.95
     assert with_it.oof_score_ > 0.99 > without.oof_score_
     assert not hasattr(without, "blend_weights_")
+
+
+def test_a_chunk_that_fails__leaves_the_blend_as_it_was(blended, X, y):
+    fitted = blended().fit(X, y)
+    before, weights = fitted.predict(X), fitted.blend_weights_
+    fitted.set_params(lr=1e300)
+    with pytest.raises(FloatingPointError):
+        fitted.partial_fit(X, y)
+    assert_array_equal(fitted.predict(X), before)
+    assert fitted.blend_weights_ == weights
+    fitted.set_params(lr=1e-3).partial_fit(X, y)
+    assert not hasattr(fitted, "blend_weights_")
+
+
+class StopInFirstEpoch(Callback):
+    def on_grad_computed(self, net, **kwargs):
+        if net.n_updates_:
+            raise KeyboardInterrupt
+
+
+def test_training_that_ends_in_its_first_epoch__has_even_weights(blended, X, y):
+    fitted = blended(callbacks=[StopInFirstEpoch()], batch_size=8).fit(X, y)
+    assert set(fitted.blend_weights_.values()) == {0.25}
+    assert not hasattr(fitted, "oof_score_") and not hasattr(fitted, "_held_out_outputs")
 
 
 def test_weights__without_anything_held_out_are_even(blended, X, y):

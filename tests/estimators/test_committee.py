@@ -258,6 +258,46 @@ def test_warm_start__goes_on_where_fit_ended(committee, X, y, same_parameters):
         assert twice.n_iter_ == 4
 
 
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_sequences_padded_in_front__are_recognised(committee, X, y, fill):
+    steps = np.full((60, 20, 3), fill)
+    steps[:, 12:] = np.random.default_rng(0).normal(size=(60, 8, 3))
+    padded = {"audio": steps, "text": np.zeros((60, 1))}
+    fitted = committee(warm_start=True, max_epochs=1, lam=0).fit(padded, y)
+    by = held_out(fitted, padded)
+    assert_array_equal(by.sum(1), 1)
+    assert_array_equal(by.sum(0), 20)
+    longer = {**padded, "audio": np.pad(steps, [(0, 0), (0, 5), (0, 0)], constant_values=np.nan)}
+    assert_array_equal(held_out(fitted, longer), by)
+    fitted.fit(padded, y)
+    assert_array_equal(held_out(fitted, padded), by)
+
+
+def test_warm_start__that_leaves_a_member_nothing_is_an_error(committee, X, y):
+    fitted = committee(warm_start=True, max_epochs=1, lam=0).fit(X, y)
+    rows = held_out(fitted, X)[:, 0]
+    before = fitted.transform(X)
+    with pytest.raises(ValueError, match="keep the folds that they had in the last fit"):
+        fitted.fit({name: x[rows] for name, x in X.items()}, y[rows])
+    assert_array_equal(fitted.transform(X), before)
+    assert_array_equal(held_out(fitted, X)[:, 0], rows)
+
+
+@pytest.mark.parametrize("how", ["partial_fit", "early_stopping=False", "X_val"])
+def test_warm_start__after_every_sample_trained_every_member_has_nothing_out_of_fold(committee, X, y, how):
+    fitted = committee(warm_start=True, max_epochs=1, lam=0)
+    if how == "partial_fit":
+        fitted.partial_fit(X, y, **({"classes": [0, 1, 2]} if hasattr(fitted, "predict_proba") else {}))
+    elif how == "X_val":
+        fitted.fit(X, y, X_val=X, y_val=y)
+    else:
+        fitted.set_params(early_stopping=False).fit(X, y)
+    fitted.set_params(early_stopping=True).fit(X, y)
+    assert not hasattr(fitted, "oof_score_")
+    fitted.set_params(warm_start=False).fit(X, y)
+    assert hasattr(fitted, "oof_score_")
+
+
 def test_partial_fit__gives_every_member_every_chunk(committee, X, y):
     fitted = committee(lam=0.1)
     chunks = [slice(0, 30), slice(30, 60), slice(0, 60)]
@@ -282,7 +322,25 @@ def test_a_chunk_that_fails__leaves_the_committee_as_it_was(committee, X, y):
     with pytest.raises(FloatingPointError):
         fitted.partial_fit(X, y)
     assert_array_equal(fitted.transform(X), before)
+    assert_array_equal(held_out(fitted, X).sum(1), 1)
     fitted.set_params(lr=1e-3).partial_fit(X, y)
+
+
+def test_a_warm_start_that_fails__leaves_folds_as_they_were(committee, X, y):
+    fitted = committee(lam=0.1, warm_start=True).fit(X, y)
+    by, before = held_out(fitted, X), fitted.pointwise_dependency(X)
+    fitted.set_params(lr=1e300)
+    with pytest.raises(FloatingPointError):
+        fitted.fit({name: x[:40] + 1 for name, x in X.items()}, y[:40])
+    assert_array_equal(held_out(fitted, X), by)
+    assert_array_equal(fitted.pointwise_dependency(X), before)
+
+
+def test_a_fold_of_a_class_without_weight__is_an_error(X):
+    y = np.repeat([0, 1], 30)
+    model = MDMFusionClassifier(n_estimators=2, cv=KFold(2), class_weight={0: 0.0}, random_state=0)
+    with pytest.raises(ValueError, match="class_weight gives every sample of a fold"):
+        model.fit(X, y)
 
 
 def test_dependency__of_a_training_sample_is_told_by_members_that_held_it_out(committee, X, y):
