@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,12 +145,22 @@ class CommitteeNet(MDMNet):
         args, kwargs = self.get_params_for_optimizer(name, named)
         return getattr(self, name)(*args, **kwargs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "parts_"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for k, member in enumerate(getattr(self, "members_", [])):
             member.module_, member.criterion_, member.device = self.module_.members[k], self.criterion_, self.device
             if hasattr(self, "critic_"):
                 member.critic_ = self.critic_[k]
+
+    def part(self, members: range) -> Any:
+        """Return what can be applied like this net, and is of these members alone."""
+        parts = self.__dict__.setdefault("parts_", {})
+        if members not in parts:  # kept, as copies in double precision are
+            parts[members] = self.combine([self.module_.members[k] for k in members])
+        return SimpleNamespace(fusion_module_=parts[members], dtype=self.dtype, device=self.device)
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Take datasets of members as they are."""
