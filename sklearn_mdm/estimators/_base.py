@@ -321,9 +321,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
             if not all(len(part) for split in splits for part in split):
                 raise ValueError(
-                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to train "
-                    "on, or nothing to hold out. Pass X_val and y_val, more samples, or set "
-                    "warm_start=False."
+                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
+                    "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
                 )
         self._folds = Folds(arrays, held_out)
         return splits
@@ -765,19 +764,36 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         if n_groups == 1:
             return
         self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
-        valid, outputs = parts[0].valid, None
+        valid = parts[0].valid
         if held_out is not None:  # folds
-            outputs = [*self._averages_of_groups(held_out), *(member.oof for member in linear)]
-            weight = samples.weight
+            oof = [member.oof for member in linear]
+            weights = self._weights_of(self._averages_of_groups(held_out), oof, y, samples.weight, loss)
+            self._blend = Blend(linear, weights)
         elif valid is not None and valid.X is not samples.X:  # X_val
             members = [self._member_outputs(k, valid.X, "prediction", None) for k in range(self._n_members)]
-            outputs = [*self._averages_of_groups(members), *self._linear_outputs(valid.X)]
-            y, weight = self._encode_target(valid.y, np.float64), valid.weight
-        if outputs is not None:
-            self._blend = Blend(linear, convex_weights(np.stack(outputs), y, weight, loss))
+            y, outputs = self._encode_target(valid.y, np.float64), self._linear_outputs(valid.X)
+            weights = self._weights_of(self._averages_of_groups(members), outputs, y, valid.weight, loss)
+            self._blend = Blend(linear, weights)
         names = [str(scaling) for scaling in self._scalings]
         names += [f"linear, {name}" for name in names[: len(linear)]]
         self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
+
+    def _weights_of(
+        self,
+        networks: list[np.ndarray],
+        linear: list[np.ndarray],
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        loss: str,
+    ) -> np.ndarray:
+        """Weights of groups of networks and of linear members, (n_groups,), from outputs for samples held out."""
+        if np.isfinite(np.stack(networks)).all(axis=(0, 2)).any():
+            return convex_weights(np.stack([*networks, *linear]), y, weight, loss)
+        # Groups that hold out different folds have no sample by which to compare them, except with linear members.
+        even = np.full(len(networks), 1 / len(networks))
+        together = weighted(networks, even, self._average_outputs)
+        found = convex_weights(np.stack([together, *linear]), y, weight, loss)
+        return np.concatenate([found[0] * even, found[1:]])
 
     def _wants_linear_member(self, X: Observed) -> bool:
         if self.linear_member != "auto":

@@ -12,6 +12,8 @@ from scipy.special import log_softmax
 MIN_PROBABILITY = 1e-12
 # Width of the rounded tip of the absolute error, in units of the standardised target.
 TIP = 1e-3
+# Weights below this are rounding errors of the search.
+MIN_WEIGHT = 1e-9
 
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -57,7 +59,8 @@ def convex_weights(oof: np.ndarray, y: np.ndarray, weight: np.ndarray | None, lo
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
         options={"ftol": 1e-12, "maxiter": 200},
     )
-    solution = np.clip(np.nan_to_num(found.x), 0, None)
+    solution = np.nan_to_num(found.x)
+    solution[solution < MIN_WEIGHT] = 0
     solution = solution / solution.sum() if solution.sum() > 0 else even
     # The first of equals, and a corner where the search fell short of one.
     candidates = [even, solution, *np.eye(n_groups)]

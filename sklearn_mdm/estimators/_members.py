@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dependency._copies import hash_rows
 from ._samples import Samples
 
-# Columns of a modality, and steps of a sequence, by which a row is recognised.
-HASHED_COLUMNS, HASHED_STEPS = 64, 8
+# Numbers that are hashed at a time.
+NUMBERS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,30 +60,21 @@ class Folds:
 
 
 def _hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    parts: list[np.ndarray] = []
-    for array in arrays:
-        columns = np.linspace(0, array.shape[-1] - 1, min(array.shape[-1], HASHED_COLUMNS)).astype(int)
-        part = array[..., columns]
-        if part.ndim == 3:
-            part = _some_steps(part)
-        # As float32, so that data are recognised in either floating type.
-        with np.errstate(over="ignore"):
-            parts.append(np.nan_to_num(part.reshape(len(part), -1).astype(np.float32)))
-    return hash_rows(parts)
-
-
-def _some_steps(array: np.ndarray) -> np.ndarray:
-    """Steps (n, HASHED_STEPS, d) of sequences (n, T, d), from the first to the last that is observed.
-
-    Not of the longest: that depends on the other rows. Not the first few, which padding in front makes equal.
-    """
-    if not array.shape[1]:
-        return np.zeros((len(array), HASHED_STEPS, array.shape[2]))
-    seen = ~np.isnan(array).all(axis=2)
-    last = array.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)  # of a row without any step it does not matter
-    last = np.where(seen.any(axis=1), last, 0)
-    steps = np.arange(HASHED_STEPS) * last[:, None] // (HASHED_STEPS - 1)
-    return array[np.arange(len(array))[:, None], steps]
+    """Hash each row by all of its values, of which NaN, such as padding behind a sequence, adds nothing: (n_rows,)."""
+    total = np.zeros(0, dtype=np.uint64)
+    for j, array in enumerate(arrays):
+        if not j:
+            total = np.zeros(len(array), dtype=np.uint64)
+        # Sums of integers, which wrap around: sums of floating-point numbers would depend on the other rows. The
+        # factors of the first steps are the same however many steps there are.
+        factors = np.random.default_rng(j).integers(2**64, size=array.shape[1:], dtype=np.uint64)
+        size = max(1, NUMBERS_AT_ONCE // max(1, factors.size))
+        for start in range(0, len(array), size):
+            # As float32, so that data are recognised in either floating type; and without a negative zero.
+            with np.errstate(over="ignore"):
+                values = np.nan_to_num(array[start : start + size].astype(np.float32)) + np.float32(0)
+            total[start : start + size] += (values.view(np.uint32) * factors).reshape(len(values), -1).sum(axis=1)
+    return total
 
 
 def never_trained_on(splits: Sequence[tuple[np.ndarray, np.ndarray]], n_samples: int) -> np.ndarray:

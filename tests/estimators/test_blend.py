@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax
 from sklearn.datasets import load_diabetes
+from sklearn.model_selection import KFold
 from skorch.callbacks import Callback
 
 from sklearn_mdm import MDMFusionRegressor
@@ -55,6 +56,18 @@ def test_a_linear_truth__is_left_to_the_linear_member():
     assert with_it.blend_weights_["linear, standard"] > 0.95
     assert with_it.oof_score_ > 0.99 > without.oof_score_
     assert not hasattr(without, "blend_weights_")
+
+
+@pytest.mark.parametrize(("n_estimators", "cv"), [(2, None), (4, KFold(4))])
+def test_networks_that_hold_out_different_folds__are_weighed_together(n_estimators, cv):
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(200, 5)), "b": rng.normal(size=(200, 5))}
+    y = X["a"].sum(1) - X["b"][:, 0] + 0.1 * rng.normal(size=200)
+    parameters = {"scaling": "auto", "linear_member": True, "lam": 0, "max_epochs": 2, "random_state": 0}
+    fitted = MDMFusionRegressor(n_estimators=n_estimators, cv=cv, **parameters).fit(X, y)
+    robust, rank, *linear = fitted.blend_weights_.values()
+    assert robust == rank and sum(linear) > 0.9
+    assert_allclose(sum(fitted.blend_weights_.values()), 1, rtol=1e-12)
 
 
 def test_a_chunk_that_fails__leaves_the_blend_as_it_was(blended, X, y):

@@ -273,6 +273,16 @@ def test_sequences_padded_in_front__are_recognised(committee, X, y, fill):
     assert_array_equal(held_out(fitted, padded), by)
 
 
+def test_rows_that_differ_in_few_columns__are_told_apart(committee, y):
+    one_hot = {"audio": np.eye(60, 1000), "text": np.ones((60, 1))}
+    fitted = committee(max_epochs=1, lam=0).fit(one_hot, y)
+    assert_array_equal(held_out(fitted, one_hot).sum(0), 20)
+    assert len(np.unique(fitted._folds.hashes)) == 60
+    single = {name: -(-x).astype(np.float32) for name, x in one_hot.items()}  # with negative zeros
+    assert_array_equal(held_out(fitted, single), held_out(fitted, one_hot))
+    assert held_out(fitted, {**one_hot, "audio": np.eye(60, 1000, k=60)}).all()
+
+
 def test_warm_start__that_leaves_a_member_nothing_is_an_error(committee, X, y):
     fitted = committee(warm_start=True, max_epochs=1, lam=0).fit(X, y)
     rows = held_out(fitted, X)[:, 0]
