@@ -4,8 +4,8 @@
     python benchmarks/committee.py --members 16 --repeats 3
 
 Training is that of the epochs alone, as many for every member; a fit has folds, out-of-fold predictions and, with the
-dependency term, a reporting critic for each member too. 1,200 samples, three vectors of 20, 30 and 40 features, float64,
-one thread. Of several repeats the fastest counts.
+dependency term, a reporting critic for each member too. 1,200 samples, three vectors of 20, 30 and 40 features in
+float64, one thread. Of several repeats the fastest counts.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def make_data(n=1200, seed=0):
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(n, 3))
     X = {
-        name: np.c_[shared + rng.normal(size=(n, 3)), rng.normal(size=(n, width - 3))]
-        for name, width in WIDTHS.items()
+        name: np.c_[shared + rng.normal(size=(n, 3)), rng.normal(size=(n, width - 3))] for name, width in WIDTHS.items()
     }
     return X, shared[:, 0] + 0.3 * shared[:, 1] ** 2
 
@@ -107,11 +106,11 @@ def main():
         }
         records[name] = {key: float(value) for key, value in ratios.items()}
         rows.append([name, *(f"{value:.2f}" for value in ratios.values())])
-    print(f"\n{options.members} members beside one, {options.epochs} epochs; seconds of a fit with one: {best[0.0, 1][1]:.2f}")
-    table(["", *ratios], rows)
-    write_json(
-        options.out, {"date": now(), "commit": commit(), "environment": environment(), "ratios": records}
+    print(
+        f"\n{options.members} members beside one, {options.epochs} epochs; {best[0.0, 1][1]:.2f} s for a fit with one"
     )
+    table(["", *ratios], rows)
+    write_json(options.out, {"date": now(), "commit": commit(), "environment": environment(), "ratios": records})
 
 
 if __name__ == "__main__":

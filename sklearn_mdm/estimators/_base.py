@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +24,10 @@ from skorch.helper import predefined_split
 from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold
 from ..dependency._copies import copies_of
 from ..dependency._reliability import warn_all
-from ..encoders._modality_encoders import ENCODERS, per_modality
+from ..encoders._modality_encoders import ENCODERS
 from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
-from ..fusion._check import build_module
-from ..fusion._committee import Average, Committee
+from ..fusion._committee import Average
 from ..inputs._cells import fit_fillings
 from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
@@ -37,24 +35,19 @@ from ..inputs._labels import check_beside, row_labels
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
-from ..net._committee import MEMBER_RECORDS, CommitteeNet
+from ..net._committee import MEMBER_RECORDS
 from ..net._data import Batch, MaskedDataset, as_batch
-from ..net._inference import evaluate, represent
 from ..net._member_data import MemberDatasets
-from ..net._net import MDMNet
 from ..net._state import NetState
-from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
-from ..utils._parameter_objects import check_nested, resolve_component
-from ..utils._rng import RandomStream, drawing_from
+from ..utils._parameter_objects import check_nested
 from ..utils._splits import read_groups, validation_split
-from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, design_of, weighted, width_of
-from ._convex_weights import convex_weights
+from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
-from ._linear_member import LinearMember
-from ._members import Folds, Part, never_trained_on
-from ._parameters import OPTIMIZERS, Parameters
+from ._members import Part
+from ._net_builder import build_net
+from ._parameters import Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, moderate, scale
@@ -71,12 +64,11 @@ MIN_SAMPLES_TO_SPLIT, MIN_SAMPLES_TO_FOLD = 100, 20
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
-# What belongs to the critics that report, and what was learned from folds that members held out.
+# What belongs to the critics that report.
 REPORTED = ("reporting_critic_", "imputers_")
-OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blend", "blend_weights_")
 
 
-class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
@@ -303,30 +295,6 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             splits = self._member_splits(samples, earlier)
         return [Part(samples.take(train), samples.take(held_out)) for train, held_out in splits]
 
-    def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        splits = splits_of_members(
-            self._n_members,
-            samples.n_passed,
-            self._seed,
-            n_folds=-(-self._n_members // len(self._scalings)),
-            rows=samples.passed,
-            cv=self.cv,
-            groups=samples.groups,
-            classes=self._stratify(samples.y),
-        )
-        held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
-        if earlier is not None and self.cv is None:
-            # In a warm start, no member may be trained on what its stopping was decided by.
-            held_out = earlier.kept(arrays, held_out, samples.groups)
-            splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
-            if not all(len(part) for split in splits for part in split):
-                raise ValueError(
-                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
-                    "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
-                )
-        self._folds = Folds(arrays, held_out)
-        return splits
-
     def _wants_split(self, n_samples: int) -> bool:
         if self.early_stopping == "auto":
             fewest = MIN_SAMPLES_TO_SPLIT if self._n_members == 1 else MIN_SAMPLES_TO_FOLD
@@ -345,7 +313,7 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
         if reset:
             self._fit_scaling(trained_on)
-            self.net_ = self._build_net(samples.X)
+            self.net_ = build_net(self, samples.X)
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)
@@ -455,10 +423,6 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         scalers = self.scalers_ if isinstance(self.scalers_, dict) else self.scalers_[group]
         return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, scalers), fillings=self._fillings)
 
-    def _group_of(self, member: int) -> int:
-        """Members of one group read the same inputs; together they hold out every fold."""
-        return member // -(-self._n_members // len(self._scalings))
-
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""
         prepare = getattr(self._member_nets()[0].fusion_module_, "prepare", None)
@@ -512,88 +476,6 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
                 )
             weight = weight / scale
         return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
-
-    def _resolve_device(self) -> str:
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise ValueError(f'device={self.device!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
-        n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
-        if n_found is not None and (device.index or 0) >= n_found:
-            raise ValueError(
-                f"device={self.device!r} is not there: torch finds {n_found} such devices. Use "
-                '"auto", which takes what there is.'
-            )
-        return str(device)
-
-    def _build_net(self, X: Observed) -> MDMNet:
-        device = self._resolve_device()
-        fusion = resolve_component("fusion", self.fusion, FUSIONS, "build")
-        measure = resolve_component("measure", self.measure, MEASURES, "value")
-        if measure.needs_y and not is_classifier(self):
-            others = sorted(name for name, other in MEASURES.items() if not other.needs_y)
-            raise ValueError(
-                f"measure={self.measure!r} reads class labels, which a {type(self).__name__} does not have. Use one of "
-                f"{others}, or MDMFusionClassifier."
-            )
-        has_critic = len(X.names) > 1 and not measure.needs_y
-        double = device == "cpu" and X.dtype == np.float64
-        double = double and not getattr(fusion, "single_precision", False)
-        optimizer: Any = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else self.optimizer
-        if optimizer is torch.optim.LBFGS:
-            raise ValueError(
-                "optimizer=LBFGS evaluates a loss several times per step, which mini-batches do not allow."
-            )
-        accepted = inspect.signature(optimizer).parameters
-        options: dict[str, Any] = {}
-        if "weight_decay" in accepted:
-            options["optimizer__weight_decay"] = self.weight_decay
-        if hasattr(fusion, "param_groups"):
-            options["optimizer__param_groups"] = fusion.param_groups()
-        if "names" in inspect.signature(fusion.build).parameters:
-            options["module__names"] = {key: name for name, key in self._keys.items()}
-        if has_critic:
-            options["critic__hidden_dims"] = tuple(self.critic_hidden_dims)
-            options["optimizer_critic__lr"] = self.critic_lr
-        if device.partition(":")[0] in ("cpu", "cuda"):
-            # One kernel for all parameters instead of several for each.
-            if has_critic:
-                options["optimizer_critic__fused"] = True
-            if "fused" in accepted:
-                options["optimizer__fused"] = True
-        # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
-        net: Callable[..., MDMNet] = MDMNet
-        if self._n_members > 1:
-            seeds = np.random.SeedSequence(self._seed).generate_state(self._n_members).tolist()
-            net = functools.partial(
-                CommitteeNet, seeds=seeds, combine=functools.partial(Committee, average=self._average_of_members())
-            )
-        built = net(
-            functools.partial(build_module, fusion),
-            self._criterion(),
-            module__shapes={
-                self._keys[name]: self._fillings[name].shape(array.shape[1:]) for name, array in X.arrays.items()
-            },
-            module__n_outputs=self._n_net_outputs(),
-            module__encoder=per_modality(self.encoder, X.names),
-            module__missing="mean" if self.missing == "critic" else self.missing,
-            measure=measure,
-            lam=self.lam,
-            unroll=self.unroll,
-            n_negatives=self.n_negatives,
-            modality_dropout=self.modality_dropout,
-            optimizer=optimizer,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            random_state=self._seed,
-            dtype=torch.float64 if double else torch.float32,
-            device=device,
-            **options,
-        )
-        with drawing_from(RandomStream.of(self._seed, 0)):  # initial weights
-            return built.initialize()
 
     def _run_net(self, train: Any, valid: Any, max_epochs: int | None, out_of_fold: OutOfFold | None) -> bool:
         """Run the epochs of the net; False if Ctrl-C cut them short."""
@@ -652,8 +534,8 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         net, prediction = self.net_, np.zeros(0)
         if whole:
             some = X.take(slice(100))
-            prediction = self._evaluate(some, "prediction")
-            self._n_features_out = self._evaluate(some.take(slice(1)), "fused").shape[1]
+            prediction = self._applied(some, "prediction")
+            self._n_features_out = self._applied(some.take(slice(1)), "fused").shape[1]
         parameters = [parameter for name in net._modules for parameter in getattr(net, name + "_").parameters()]
         largest = torch.stack([norm.float() for norm in torch._foreach_norm(parameters, ord=math.inf)])
         if not (torch.isfinite(largest).all() and np.isfinite(prediction).all()):
@@ -687,10 +569,9 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
         observed = self._read_later(X)
         if self.missing == "critic" and not observed.complete.all():
             self._check_imputers(observed.complete)
-            members = [self._member_outputs(k, observed, output, average) for k in range(self._n_members)]
-            values = self._combined(members, observed, output)
+            values = self._completed(observed, output, average)
         else:
-            values = self._evaluate(observed, output)
+            values = self._applied(observed, output)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(
@@ -700,155 +581,11 @@ class BaseMDMFusion(Parameters, DependencyMixin, TransformerMixin, BaseEstimator
             )
         return values, observed.dtype
 
-    def _evaluate(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
-        if len(self._scalings) == 1 and (output == "fused" or not hasattr(self, "_blend")):
-            return evaluate(self.net_, X, self._to_batch, output)
-        members = [self._member_outputs(k, X, output, None) for k in range(self._n_members)]
-        return self._combined(members, X, output)
-
-    def _member_nets(self) -> list[MDMNet]:
-        return getattr(self.net_, "members_", [self.net_])
-
-    def _member_outputs(
-        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray] | None
-    ) -> np.ndarray:
-        """Outputs of one member; with ``average`` it completes samples as its own critic says, if that is asked for."""
-        net, to_batch = self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k))
-        apply = functools.partial(evaluate, net, to_batch=to_batch, output=output)
-        if average and self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
-            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, to_batch), X, average)
-        return apply(X)
-
-    def _combined(self, outputs: list[np.ndarray], X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
-        """Outputs of the committee for X from those of its members, (n, k) each."""
-        if output == "fused" or len(outputs) == 1:
-            return np.concatenate(outputs, axis=1)
-        groups = self._averages_of_groups(outputs)
-        if not hasattr(self, "_blend"):
-            return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
-        return self._blend.combine([*groups, *self._linear_outputs(X)], self._average_outputs)
-
-    def _averages_of_groups(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Averages over the members of each group, leaving out NaN."""
-        averages = []
-        for group in range(len(self._scalings)):
-            own = [values for k, values in enumerate(outputs) if self._group_of(k) == group]
-            averages.append(weighted(own, np.full(len(own), 1 / len(own)), self._average_outputs))
-        return averages
-
-    def _linear_outputs(self, X: Observed) -> list[np.ndarray]:
-        return [
-            np.concatenate(
-                [member.outputs(design_of(self._to_batch(part, torch.float64, group))) for part in X.batches(4096)]
-            )
-            for group, member in enumerate(self._blend.linear)
-        ]
-
-    def _fit_blend(self, samples: Samples, parts: list[Part], held_out: list[np.ndarray] | None) -> None:
-        """Fit linear members, and weigh them and the groups of networks by what they predict for samples held out."""
-        for name in ("_blend", "blend_weights_"):
-            self.__dict__.pop(name, None)
-        if self._n_members == 1:
-            return
-        samples = replace(samples, X=parts[0].train.X)
-        loss = "log_loss" if is_classifier(self) else self.loss
-        y = self._encode_target(samples.y, np.float64)
-        linear = []
-        splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
-        if self._wants_linear_member(samples.X):
-            for group in range(len(self._scalings)):
-                design = design_of(self._to_batch(samples.X.take(samples.rows), torch.float64, group))
-                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0)
-                linear.append(member.fit(design, y, samples.weight, splits, samples.groups))
-        n_groups = len(self._scalings) + len(linear)
-        if n_groups == 1:
-            return
-        self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
-        valid = parts[0].valid
-        if held_out is not None:  # folds
-            oof = [member.oof for member in linear]
-            weights = self._weights_of(self._averages_of_groups(held_out), oof, y, samples.weight, loss)
-            self._blend = Blend(linear, weights)
-        elif valid is not None and valid.X is not samples.X:  # X_val
-            members = [self._member_outputs(k, valid.X, "prediction", None) for k in range(self._n_members)]
-            y, outputs = self._encode_target(valid.y, np.float64), self._linear_outputs(valid.X)
-            weights = self._weights_of(self._averages_of_groups(members), outputs, y, valid.weight, loss)
-            self._blend = Blend(linear, weights)
-        names = [str(scaling) for scaling in self._scalings]
-        names += [f"linear, {name}" for name in names[: len(linear)]]
-        self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
-
-    def _weights_of(
-        self,
-        networks: list[np.ndarray],
-        linear: list[np.ndarray],
-        y: np.ndarray,
-        weight: np.ndarray | None,
-        loss: str,
-    ) -> np.ndarray:
-        """Weights of groups of networks and of linear members, (n_groups,), from outputs for samples held out."""
-        if np.isfinite(np.stack(networks)).all(axis=(0, 2)).any():
-            return convex_weights(np.stack([*networks, *linear]), y, weight, loss)
-        # Groups that hold out different folds have no sample by which to compare them, except with linear members.
-        even = np.full(len(networks), 1 / len(networks))
-        together = weighted(networks, even, self._average_outputs)
-        found = convex_weights(np.stack([together, *linear]), y, weight, loss)
-        return np.concatenate([found[0] * even, found[1:]])
-
-    def _wants_linear_member(self, X: Observed) -> bool:
-        if self.linear_member != "auto":
-            return bool(self.linear_member)
-        if len(self._schema.unscaled) or hasattr(self._member_nets()[0].fusion_module_, "prepare"):
-            return False  # texts
-        width = width_of(self._to_batch(X.take(slice(1)), torch.float64))
-        return width <= MAX_INPUTS and width * len(X) <= MAX_DESIGN
-
-    def _has_folds(self) -> bool:
-        """Whether every member holds out a fold."""
-        return self._n_members > 1 and hasattr(self, "_folds")
-
-    def _half_of(self, member: int, samples: Samples | None) -> np.ndarray:
-        """Halve a fold at random, or its groups: bool (n_rows,)."""
-        assert samples is not None
-        units = np.arange(len(samples.y)) if samples.groups is None else samples.groups
-        unit = np.unique(units, return_inverse=True)[1]
-        # Folds of a single group are in one half or the other.
-        return ((np.random.default_rng(self._seed).permutation(unit.max() + 1) + member) % 2 == 1)[unit]
-
-    def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
-        """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""
-        kept = self.__dict__.pop("_held_out_outputs", [None])
-        if not self._has_folds() or self._seen_by_all or any(outputs is None for outputs in kept):
-            self._fit_blend(samples, parts, None)
-            return
-        held_out = [np.full((len(samples.y), self._n_net_outputs()), np.nan) for _ in parts]
-        for k, (part, outputs) in enumerate(zip(parts, kept, strict=True)):
-            assert part.valid is not None
-            lacking = np.flatnonzero(~part.valid.complete)
-            if len(lacking) and hasattr(self, "imputers_"):  # which stopping did not know of
-                X = part.valid.X.take(part.valid.rows[lacking])
-                outputs[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
-            held_out[k][part.valid.rows] = outputs
-        self._fit_blend(samples, parts, held_out)
-        groups = self._averages_of_groups(held_out)
-        if hasattr(self, "_blend"):
-            linear = [member.oof for member in self._blend.linear]
-            groups = [self._blend.combine([*groups, *linear], self._average_outputs)]
-        values = groups[0]
-        rows = np.flatnonzero(np.isfinite(values).all(axis=1))
-        self._keep_out_of_fold(values[rows], samples.passed[rows], samples.y[rows], samples.n_passed)
-
     def _represent(self, X: Observed, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Representations (n, k_m) of X, or of some rows of it, by modality."""
         if not (len(X) if rows is None else len(rows)):
             return [np.empty((0, dim)) for dim in self.net_.fusion_module_.code_dims.values()]
-        if len(self._scalings) == 1:
-            z = represent(self.net_, X, self._to_batch, rows)
-        else:
-            to_batch = [functools.partial(self._to_batch, group=self._group_of(k)) for k in range(self._n_members)]
-            members = zip(self._member_nets(), to_batch, strict=True)
-            each = [represent(net, X, own, rows) for net, own in members]
-            z = [np.concatenate(parts, axis=1) for parts in zip(*each, strict=True)]
+        z = self._represented(X, rows)
         for name, part in zip(self.modalities_, z, strict=True):
             if not np.isfinite(part).all():
                 raise ValueError(

@@ -76,10 +76,13 @@ class Block:
     def collect(self, *, replace: bool = False) -> None:
         """Add the gradients of what is stacked to those of the members, or put them in their place."""
         found = [(gradient, joined.grad) for joined, gradient in self.joined if joined.grad is not None]
+        own, stacked = [gradient for gradient, _ in found], [gradient for _, gradient in found]
         if replace and len(found) < len(self.joined):
             self.zero_grad()
-        if found:
-            (torch._foreach_copy_ if replace else torch._foreach_add_)(*(list(t) for t in zip(*found, strict=True)))
+        if found and replace:
+            torch._foreach_copy_(own, stacked)
+        elif found:
+            torch._foreach_add_(own, stacked)
         for joined, _ in self.joined:
             joined.grad = None
 

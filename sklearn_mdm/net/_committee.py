@@ -115,7 +115,8 @@ class CommitteeNet(MDMNet):
                 self.members_.append(Member(self.module, self.criterion, **params).initialize())
         self.module_ = self.combine([member.fusion_module_ for member in self.members_])
         self.measure_ = self.members_[0].measure_
-        self.__dict__.pop("critic_", None)
+        for name in ("critic_", "parts_"):
+            self.__dict__.pop(name, None)
         if hasattr(self.members_[0], "critic_"):
             self.critic_ = nn.ModuleList([member.critic_ for member in self.members_])
         return self

@@ -115,7 +115,7 @@ def test_a_missing_modality__contributes_nothing_to_the_linear_member(blended, X
 
 def test_auto__leaves_wide_tables_to_the_networks(blended, X, y, monkeypatch):
     assert len(blended(linear_member="auto").fit(X, y)._blend.linear) == 2
-    monkeypatch.setattr("sklearn_mdm.estimators._base.MAX_INPUTS", 3)
+    monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.MAX_INPUTS", 3)
     assert blended(linear_member="auto").fit(X, y)._blend.linear == []
 
 

@@ -1,0 +1,276 @@
+"""Several members in an estimator: their folds, what they predict together and out of fold, and their weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.base import is_classifier
+
+from ..inputs._observed import Observed
+from ..inputs._schema import ModalitySchema
+from ..net._data import Batch
+from ..net._inference import evaluate, represent
+from ..net._net import MDMNet
+from ..utils._folds import splits_of_members
+from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, design_of, weighted, width_of
+from ._convex_weights import convex_weights
+from ._critic_imputer import CriticImputer
+from ._linear_member import LinearMember
+from ._members import Folds, Part, never_trained_on
+from ._samples import Samples
+
+# What was learned from folds that members held out.
+OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blend", "blend_weights_")
+
+
+class CommitteeMixin:
+    """Members of a fusion estimator.
+
+    Members of one group read the same inputs. A blend averages groups of networks and linear models by weights; without
+    one, all members have equal weights.
+    """
+
+    net_: Any
+    imputers_: list[CriticImputer]
+    blend_weights_: dict[str, float]
+    missing: Literal["mean", "token", "skip", "critic"]
+    cv: Any
+    linear_member: bool | Literal["auto"]
+    _seed: int
+    _seen_by_all: bool
+    loss: str
+    _schema: ModalitySchema
+    _n_members: int
+    _scalings: list[Any]
+    _folds: Folds
+    _blend: Blend
+
+    # -- what the estimator provides ---------------------------------------------------------------------------------
+
+    def _to_batch(self, X: Observed, dtype: torch.dtype, group: int = 0) -> Batch:
+        """What a group of the members reads of X."""
+        raise NotImplementedError
+
+    def _encode_target(self, y: np.ndarray, dtype: Any) -> np.ndarray:
+        """Targets as the net learns them."""
+        raise NotImplementedError
+
+    def _n_net_outputs(self) -> int:
+        raise NotImplementedError
+
+    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+        """Classes that folds have in equal parts."""
+        raise NotImplementedError
+
+    def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
+        raise NotImplementedError
+
+    def _keep_out_of_fold(self, outputs: np.ndarray, rows: np.ndarray, y: np.ndarray, n_passed: int) -> None:
+        """Keep predictions, from outputs (n, n_outputs) for these rows of those passed to fit, and their score."""
+        raise NotImplementedError
+
+    # -- members -----------------------------------------------------------------------------------------------------
+
+    def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
+        splits = splits_of_members(
+            self._n_members,
+            samples.n_passed,
+            self._seed,
+            n_folds=-(-self._n_members // len(self._scalings)),
+            rows=samples.passed,
+            cv=self.cv,
+            groups=samples.groups,
+            classes=self._stratify(samples.y),
+        )
+        held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
+        if earlier is not None and self.cv is None:
+            # In a warm start, no member may be trained on what its stopping was decided by.
+            held_out = earlier.kept(arrays, held_out, samples.groups)
+            splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
+            if not all(len(part) for split in splits for part in split):
+                raise ValueError(
+                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
+                    "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
+                )
+        self._folds = Folds(arrays, held_out)
+        return splits
+
+    def _group_of(self, member: int) -> int:
+        """Members of one group read the same inputs; together they hold out every fold."""
+        return member // -(-self._n_members // len(self._scalings))
+
+    def _member_nets(self) -> list[MDMNet]:
+        return getattr(self.net_, "members_", [self.net_])
+
+    def _member_outputs(
+        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray] | None
+    ) -> np.ndarray:
+        """Outputs of one member; with ``average`` it completes samples as its own critic says, if that is asked for."""
+        net, to_batch = self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k))
+        apply = functools.partial(evaluate, net, to_batch=to_batch, output=output)
+        if average and self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
+            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, to_batch), X, average)
+        return apply(X)
+
+    def _groups(self) -> list[tuple[Any, Callable[..., Batch]]]:
+        """What is applied for each group of members, and what makes the batches that it reads."""
+        if len(self._scalings) == 1:
+            return [(self.net_, self._to_batch)]
+        members = [[k for k in range(self._n_members) if self._group_of(k) == g] for g in range(len(self._scalings))]
+        return [
+            (self.net_.part(range(own[0], own[-1] + 1)), functools.partial(self._to_batch, group=group))
+            for group, own in enumerate(members)
+        ]
+
+    def _applied(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
+        """Outputs of the committee for X."""
+        groups = [evaluate(net, X, to_batch, output) for net, to_batch in self._groups()]
+        return np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, X)
+
+    def _represented(self, X: Observed, rows: np.ndarray | None) -> list[np.ndarray]:
+        """Representations of X, or of some rows of it, those of all members side by side."""
+        groups = [represent(net, X, to_batch, rows) for net, to_batch in self._groups()]
+        return [np.concatenate(parts, axis=1) for parts in zip(*groups, strict=True)] if len(groups) > 1 else groups[0]
+
+    def _completed(
+        self, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
+    ) -> np.ndarray:
+        """Outputs of the committee for X, which each member completes as its own critic says."""
+        members = [self._member_outputs(k, X, output, average) for k in range(self._n_members)]
+        if output == "fused" or len(members) == 1:
+            return np.concatenate(members, axis=1)
+        everything = [np.arange(len(X))] * self._n_members
+        return self._blended(self._averages_of_groups(members, everything, len(X)), X)
+
+    def _blended(self, groups: list[np.ndarray], X: Observed) -> np.ndarray:
+        """Outputs for X of everything that predicts, averaged, given those of the groups of networks."""
+        if not hasattr(self, "_blend"):
+            if len(groups) == 1:
+                return groups[0]
+            return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
+        return self._blend.combine([*groups, *self._linear_outputs(X)], self._average_outputs)
+
+    def _averages_of_groups(
+        self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int
+    ) -> list[np.ndarray]:
+        """Averages (n_samples, n_outputs) over the members of each group, from the outputs of each for some rows.
+
+        NaN in rows for which no member of the group has any.
+        """
+        averages = []
+        for group in range(len(self._scalings)):
+            own = [k for k in range(self._n_members) if self._group_of(k) == group]
+            at = np.concatenate([rows[k] for k in own])
+            order = np.argsort(at, kind="stable")
+            found, starts, counts = np.unique(at[order], return_index=True, return_counts=True)
+            share = np.repeat(1 / counts, counts)[:, None]
+            average = np.full((n_samples, self._n_net_outputs()), np.nan)
+            average[found] = self._average_outputs(np.concatenate([outputs[k] for k in own])[order], share, starts)
+            averages.append(average)
+        return averages
+
+    def _linear_outputs(self, X: Observed) -> list[np.ndarray]:
+        return [
+            np.concatenate(
+                [member.outputs(design_of(self._to_batch(part, torch.float64, group))) for part in X.batches(4096)]
+            )
+            for group, member in enumerate(self._blend.linear)
+        ]
+
+    def _fit_blend(self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None) -> None:
+        """Fit linear members, and weigh them and the groups of networks by what they predict for samples held out."""
+        for name in ("_blend", "blend_weights_"):
+            self.__dict__.pop(name, None)
+        if self._n_members == 1:
+            return
+        samples = replace(samples, X=parts[0].train.X)
+        loss = "log_loss" if is_classifier(self) else self.loss
+        y = self._encode_target(samples.y, np.float64)
+        linear = []
+        splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
+        if self._wants_linear_member(samples.X):
+            for group in range(len(self._scalings)):
+                design = design_of(self._to_batch(samples.X.take(samples.rows), torch.float64, group))
+                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0)
+                linear.append(member.fit(design, y, samples.weight, splits, samples.groups))
+        n_groups = len(self._scalings) + len(linear)
+        if n_groups == 1:
+            return
+        self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
+        valid = parts[0].valid
+        if out_of_fold is not None:
+            weights = self._weights_of(out_of_fold, [member.oof for member in linear], y, samples.weight, loss)
+            self._blend = Blend(linear, weights)
+        elif valid is not None and valid.X is not samples.X:  # X_val
+            networks = [evaluate(net, valid.X, to_batch, "prediction") for net, to_batch in self._groups()]
+            y, outputs = self._encode_target(valid.y, np.float64), self._linear_outputs(valid.X)
+            weights = self._weights_of(networks, outputs, y, valid.weight, loss)
+            self._blend = Blend(linear, weights)
+        names = [str(scaling) for scaling in self._scalings]
+        names += [f"linear, {name}" for name in names[: len(linear)]]
+        self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
+
+    def _weights_of(
+        self,
+        networks: list[np.ndarray],
+        linear: list[np.ndarray],
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        loss: str,
+    ) -> np.ndarray:
+        """Weights of groups of networks and of linear members, (n_groups,), from outputs for samples held out."""
+        if np.isfinite(np.stack(networks)).all(axis=(0, 2)).any():
+            return convex_weights(np.stack([*networks, *linear]), y, weight, loss)
+        # Groups that hold out different folds have no sample by which to compare them, except with linear members.
+        even = np.full(len(networks), 1 / len(networks))
+        together = weighted(networks, even, self._average_outputs)
+        found = convex_weights(np.stack([together, *linear]), y, weight, loss)
+        return np.concatenate([found[0] * even, found[1:]])
+
+    def _wants_linear_member(self, X: Observed) -> bool:
+        if self.linear_member != "auto":
+            return bool(self.linear_member)
+        if len(self._schema.unscaled) or hasattr(self._member_nets()[0].fusion_module_, "prepare"):
+            return False  # texts
+        width = width_of(self._to_batch(X.take(slice(1)), torch.float64))
+        return width <= MAX_INPUTS and width * len(X) <= MAX_DESIGN
+
+    def _has_folds(self) -> bool:
+        """Whether every member holds out a fold."""
+        return self._n_members > 1 and hasattr(self, "_folds")
+
+    def _half_of(self, member: int, samples: Samples | None) -> np.ndarray:
+        """Halve a fold at random, or its groups: bool (n_rows,)."""
+        assert samples is not None
+        units = np.arange(len(samples.y)) if samples.groups is None else samples.groups
+        unit = np.unique(units, return_inverse=True)[1]
+        # Folds of a single group are in one half or the other.
+        return ((np.random.default_rng(self._seed).permutation(unit.max() + 1) + member) % 2 == 1)[unit]
+
+    def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
+        """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""
+        kept = self.__dict__.pop("_held_out_outputs", [None])
+        if not self._has_folds() or self._seen_by_all or any(outputs is None for outputs in kept):
+            self._fit_blend(samples, parts, None)
+            return
+        for k, (part, outputs) in enumerate(zip(parts, kept, strict=True)):
+            assert part.valid is not None
+            lacking = np.flatnonzero(~part.valid.complete)
+            if len(lacking) and hasattr(self, "imputers_"):  # which stopping did not know of
+                X = part.valid.X.take(part.valid.rows[lacking])
+                outputs[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
+        rows = [part.valid.rows for part in parts if part.valid is not None]
+        groups = self._averages_of_groups(kept, rows, len(samples.y))
+        self._fit_blend(samples, parts, groups)
+        if hasattr(self, "_blend"):
+            linear = [member.oof for member in self._blend.linear]
+            groups = [self._blend.combine([*groups, *linear], self._average_outputs)]
+        values = groups[0]
+        known = np.flatnonzero(np.isfinite(values).all(axis=1))
+        self._keep_out_of_fold(values[known], samples.passed[known], samples.y[known], samples.n_passed)

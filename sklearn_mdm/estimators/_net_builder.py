@@ -1,0 +1,107 @@
+"""The net of a fusion estimator, from its parameters and the shapes of its modalities."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import is_classifier
+
+from ..encoders._modality_encoders import per_modality
+from ..fusion import FUSIONS
+from ..fusion._check import build_module
+from ..fusion._committee import Committee
+from ..inputs._observed import Observed
+from ..measures import MEASURES
+from ..net._committee import CommitteeNet
+from ..net._net import MDMNet
+from ..utils._parameter_objects import resolve_component
+from ..utils._rng import RandomStream, drawing_from
+from ._parameters import OPTIMIZERS
+
+
+def build_net(estimator: Any, X: Observed) -> MDMNet:
+    """Build the net of a fusion estimator for modalities of these shapes, with as many members as it asks for."""
+    device = _resolve_device(estimator.device)
+    fusion = resolve_component("fusion", estimator.fusion, FUSIONS, "build")
+    measure = resolve_component("measure", estimator.measure, MEASURES, "value")
+    if measure.needs_y and not is_classifier(estimator):
+        others = sorted(name for name, other in MEASURES.items() if not other.needs_y)
+        raise ValueError(
+            f"measure={estimator.measure!r} reads class labels, which a {type(estimator).__name__} does not have. Use "
+            f"one of {others}, or MDMFusionClassifier."
+        )
+    has_critic = len(X.names) > 1 and not measure.needs_y
+    double = device == "cpu" and X.dtype == np.float64
+    double = double and not getattr(fusion, "single_precision", False)
+    optimizer: Any = OPTIMIZERS[estimator.optimizer] if isinstance(estimator.optimizer, str) else estimator.optimizer
+    if optimizer is torch.optim.LBFGS:
+        raise ValueError("optimizer=LBFGS evaluates a loss several times per step, which mini-batches do not allow.")
+    accepted = inspect.signature(optimizer).parameters
+    options: dict[str, Any] = {}
+    if "weight_decay" in accepted:
+        options["optimizer__weight_decay"] = estimator.weight_decay
+    if hasattr(fusion, "param_groups"):
+        options["optimizer__param_groups"] = fusion.param_groups()
+    if "names" in inspect.signature(fusion.build).parameters:
+        options["module__names"] = {key: name for name, key in estimator._keys.items()}
+    if has_critic:
+        options["critic__hidden_dims"] = tuple(estimator.critic_hidden_dims)
+        options["optimizer_critic__lr"] = estimator.critic_lr
+    if device.partition(":")[0] in ("cpu", "cuda"):
+        # One kernel for all parameters instead of several for each.
+        if has_critic:
+            options["optimizer_critic__fused"] = True
+        if "fused" in accepted:
+            options["optimizer__fused"] = True
+    # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
+    net: Callable[..., MDMNet] = MDMNet
+    if estimator._n_members > 1:
+        seeds = np.random.SeedSequence(estimator._seed).generate_state(estimator._n_members).tolist()
+        net = functools.partial(
+            CommitteeNet, seeds=seeds, combine=functools.partial(Committee, average=estimator._average_of_members())
+        )
+    built = net(
+        functools.partial(build_module, fusion),
+        estimator._criterion(),
+        module__shapes={
+            estimator._keys[name]: estimator._fillings[name].shape(array.shape[1:]) for name, array in X.arrays.items()
+        },
+        module__n_outputs=estimator._n_net_outputs(),
+        module__encoder=per_modality(estimator.encoder, X.names),
+        module__missing="mean" if estimator.missing == "critic" else estimator.missing,
+        measure=measure,
+        lam=estimator.lam,
+        unroll=estimator.unroll,
+        n_negatives=estimator.n_negatives,
+        modality_dropout=estimator.modality_dropout,
+        optimizer=optimizer,
+        lr=estimator.lr,
+        batch_size=estimator.batch_size,
+        random_state=estimator._seed,
+        dtype=torch.float64 if double else torch.float32,
+        device=device,
+        **options,
+    )
+    with drawing_from(RandomStream.of(estimator._seed, 0)):  # initial weights
+        return built.initialize()
+
+
+def _resolve_device(wanted: str | torch.device) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f'device={wanted!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
+    n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
+    if n_found is not None and (device.index or 0) >= n_found:
+        raise ValueError(
+            f"device={wanted!r} is not there: torch finds {n_found} such devices. Use "
+            '"auto", which takes what there is.'
+        )
+    return str(device)
