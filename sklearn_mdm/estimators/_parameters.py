@@ -119,11 +119,12 @@ modalities : dict of name to column selector, default=None
     For a 2-D X: which columns belong to which modality. Selectors are those of
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
 missing : {"mean", "token", "skip", "critic"}, default="mean"
-    Replacement for a modality that was not observed. ``"mean"``: the training mean of its features (zeros, with
-    ``scaling=None``). ``"token"``: a learned representation, which takes missing modalities or
-    ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in prediction,
-    training samples that the critic behind ``dependency_score`` finds likely, over which predictions are averaged; in
-    training, the mean. Without this critic, at ``lam=0``, it takes ``fit_dependency``. See :doc:`/user_guide/missing`.
+    Replacement for a modality that was not observed. ``"mean"``: the centre of its features in training, to which
+    ``scaling`` takes zero (zeros, with ``scaling=None``). ``"token"``: a learned representation, which takes missing
+    modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
+    prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
+    averaged; in training, the mean. Without this critic, at ``lam=0``, it takes ``fit_dependency``. See
+    :doc:`/user_guide/missing`. Single cells are filled with the centre always.
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
@@ -134,9 +135,9 @@ critic_lr : float, default=1e-3
 n_negatives : int, default=1
     Negatives per row of a batch.
 linear_member : bool or "auto", default=False
-    Whether a committee has linear models too, ridge or logistic regression on the same inputs (sequences as mean and
-    standard deviation), with a penalty chosen out of fold. They and the groups of networks that read the same inputs
-    are weighted by the loss of their mean out of fold. ``"auto"``: not for texts or very large tables.
+    Whether a committee of two or more has linear models too, ridge or logistic regression on the same inputs (sequences
+    as mean and standard deviation), with a penalty chosen out of fold. They and the groups of networks that read the
+    same inputs are weighted by the loss of their mean out of fold. ``"auto"``: not for texts or very large tables.
 scaling : {"auto", "standard", "robust", "rank"} or None, default="standard"
     What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
     variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.

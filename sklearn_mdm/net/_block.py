@@ -102,4 +102,5 @@ class Block:
         self.rows[k].data = self.rows[k].data.new_empty(0)
         for parameter in self.parameters[k]:
             parameter.grad = None
-            parameter.data = parameter.data.clone()
+        for tensor in (*self.members[k].parameters(), *self.members[k].buffers()):
+            tensor.data = tensor.data.clone()

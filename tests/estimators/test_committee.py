@@ -440,9 +440,6 @@ def test_callbacks__see_every_epoch_and_batch_once(committee, X, y):
 
 
 def test_epoch_scoring__of_validation_samples_is_out_of_fold(regressor, X, y):
-    def error(net, X, y=None):
-        return 0.0
-
     scoring = EpochScoring("neg_mean_squared_error", name="mse", lower_is_better=False)
     fitted = regressor(n_estimators=K, early_stopping=True, callbacks=[scoring], lam=0).fit(X, y)
     # The same predictions as those of the task loss, of standardised targets.
