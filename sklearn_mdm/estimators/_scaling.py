@@ -77,9 +77,11 @@ def _fit_standard(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: 
     array = X.arrays[name]
     n_steps = array.shape[1] if array.ndim == 3 else 1
     size = max(1, MAX_NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
+    everything = np.array_equal(rows, np.arange(len(X)))  # which takes no copy
     for start in range(0, len(rows), size):
         part = slice(start, start + size)
-        values, weight = _observed_rows(X, name, rows[part], None if sample_weight is None else sample_weight[part])
+        chosen = part if everything else rows[part]
+        values, weight = _observed_rows(X, name, chosen, None if sample_weight is None else sample_weight[part])
         if not len(values):
             continue
         with np.errstate(over="ignore", invalid="ignore"):
@@ -92,7 +94,7 @@ def _fit_standard(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: 
 
 
 def _observed_rows(
-    X: Observed, name: Hashable, rows: np.ndarray, weight: np.ndarray | None
+    X: Observed, name: Hashable, rows: np.ndarray | slice, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Observed rows, or steps, of a modality, (n, n_features), and their weights."""
     array, mask = X.arrays[name], X.masks[name]
