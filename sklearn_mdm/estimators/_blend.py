@@ -26,10 +26,6 @@ class Blend:
     linear: list[LinearMember]
     weights: np.ndarray
 
-    def combine(self, outputs: Sequence[np.ndarray], average: AverageOutputs) -> np.ndarray:
-        """Average outputs (n, n_outputs) of the groups, then of the linear members."""
-        return weighted(outputs, self.weights, average)
-
 
 def design_of(batch: Batch) -> np.ndarray:
     """Inputs side by side, (n, n_columns): sequences as mean and standard deviation, what was not observed as zeros."""

@@ -154,7 +154,7 @@ class CommitteeMixin:
             if len(groups) == 1:
                 return groups[0]
             return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
-        return self._blend.combine([*groups, *self._linear_outputs(X)], self._average_outputs)
+        return weighted([*groups, *self._linear_outputs(X)], self._blend.weights, self._average_outputs)
 
     def _averages_of_groups(
         self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int
@@ -270,7 +270,7 @@ class CommitteeMixin:
         self._fit_blend(samples, parts, groups)
         if hasattr(self, "_blend"):
             linear = [member.oof for member in self._blend.linear]
-            groups = [self._blend.combine([*groups, *linear], self._average_outputs)]
+            groups = [weighted([*groups, *linear], self._blend.weights, self._average_outputs)]
         values = groups[0]
         known = np.flatnonzero(np.isfinite(values).all(axis=1))
         self._keep_out_of_fold(values[known], samples.passed[known], samples.y[known], samples.n_passed)

@@ -128,7 +128,7 @@ class CommitteeNet(MDMNet):
             can_stack(first.fusion_module_)
             and _is_elementwise(self.optimizer)
             and not self.get_params_for("optimizer").get("param_groups")
-            and (first.measure_.needs_y is False)
+            and not first.measure_.needs_y
             and (not has_critic or (can_stack(first.critic_) and stacks(first.measure_)))
             and (not has_critic or _is_elementwise(self.optimizer_critic))
         )

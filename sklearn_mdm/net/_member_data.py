@@ -1,4 +1,4 @@
-"""What the members of a committee are trained on: each its own rows of one X, and a batch of each at a time."""
+"""What the members of a committee are trained on: each its own rows of the same samples, a batch of each at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._data import Batch, MaskedDataset, RowBatches
 
 
 class MemberDatasets(torch.utils.data.Dataset):
-    """The dataset of each member, all of one X."""
+    """The dataset of each member, all of the same samples, though perhaps scaled in other ways."""
 
     def __init__(self, datasets: Sequence[MaskedDataset]) -> None:
         self.datasets = datasets
@@ -30,7 +30,7 @@ class MemberBatch:
     members : list of int
         Which members these are.
     datasets : list of MaskedDataset
-        Their datasets, all of one X.
+        Their datasets, all of the same samples.
     rows : list of Tensor
         Positions in them.
 
