@@ -23,8 +23,8 @@ PATH_STEPS = (2, 1)
 # Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
 # for ridge regression from so many columns on, whose decompositions take seconds.
 MAX_MERGED_FOLDS, WIDE = 4, 1000
-# Largest gradient of the mean loss at which fitting comes to an end. With a larger one for comparing penalties, weak ones
-# seem better than they are: too few steps are a penalty, too.
+# Largest gradient of the mean loss at which fitting ends. With a larger one for comparing penalties, weak ones seem
+# better than they are: too few steps are a penalty, too.
 TOLERANCE, MAX_ITERATIONS = 1e-4, 100
 INTERNAL_FOLDS = 8
 # Columns are divided by their standard deviation, so that one penalty suits the spreads of pooled sequences as well,
