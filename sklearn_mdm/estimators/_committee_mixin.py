@@ -196,8 +196,9 @@ class CommitteeMixin:
         splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
         if self._wants_linear_member(samples.X):
             for group in range(len(self._scalings)):
-                design = design_of(self._to_batch(samples.X.take(samples.rows), torch.float64, group))
-                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0)
+                design = design_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype, group))
+                near = float(linear[-1].penalty[0]) if linear else None
+                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0, near)
                 linear.append(member.fit(design, y, samples.weight, splits, samples.groups))
         n_groups = len(self._scalings) + len(linear)
         if n_groups == 1:

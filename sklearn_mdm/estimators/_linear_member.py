@@ -18,13 +18,14 @@ from ..utils._folds import Split, splits_of_members
 # added to the mean over samples of half the squared error, or of the log loss.
 RIDGE_PENALTIES = np.logspace(3, -6, 28)
 LOGISTIC_PENALTIES = np.logspace(1, -6, 15)
-# The path of a classifier, from strong to weak penalties, ends when this many in a row were no improvement.
-PATH_PATIENCE = 2
+# Penalties of a classifier are tried in steps of so many of them, from strong to weak while the loss falls.
+PATH_STEPS = (2, 1)
 # Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
 # for ridge regression from so many columns on, whose decompositions take seconds.
 MAX_MERGED_FOLDS, WIDE = 4, 1000
-# Largest gradient of the mean loss at which comparing penalties, and fitting with the chosen one, come to an end.
-PATH_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 3e-4, 1e-4, 100
+# Largest gradient of the mean loss at which fitting ends. With a larger one for comparing penalties, weak ones seem
+# better than they are: too few steps are a penalty, too.
+TOLERANCE, MAX_ITERATIONS = 1e-4, 100
 INTERNAL_FOLDS = 8
 # Columns are divided by their standard deviation, so that one penalty suits the spreads of pooled sequences as well,
 # but by no less than this, so that a column that hardly varied in training does not decide everything later.
@@ -47,6 +48,8 @@ class LinearMember:
         squared error whatever its penalty is chosen by.
     n_classes : int, default=0
         Number of classes, of a classifier.
+    near : float, default=None
+        About what the penalty of a classifier will be, such as that of another scaling of the same samples.
 
     Attributes
     ----------
@@ -61,6 +64,7 @@ class LinearMember:
 
     loss: str
     n_classes: int = 0
+    near: float | None = None
     coef: np.ndarray = field(init=False)
     intercept: np.ndarray = field(init=False)
     penalty: np.ndarray = field(init=False)
@@ -155,30 +159,48 @@ class LinearMember:
     ) -> tuple[np.ndarray, np.ndarray]:
         total = weight.sum()
         merged = _merged(splits, MAX_MERGED_FOLDS)
-        models = [_Logistic(X[train], y[train], weight[train], self.n_classes) for train, _ in merged]
-        best, best_loss = len(LOGISTIC_PENALTIES) // 2, np.inf
-        starts = [model.solution for model in models]
-        for at, penalty in enumerate(LOGISTIC_PENALTIES if models else ()):
-            loss = 0.0
-            for model, (_, held_out) in zip(models, merged, strict=True):
-                model.fit(penalty * total, PATH_TOLERANCE)
-                loss -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
-            if loss < best_loss:
-                best, best_loss, starts = at, loss, [model.solution for model in models]
-            elif at >= best + PATH_PATIENCE:
-                break
+        best, starts = self._choose_penalty(X, y, weight, merged)
         self.penalty = LOGISTIC_PENALTIES[[best]]
         chosen, predictions = LOGISTIC_PENALTIES[best] * total, []
         # The folds of the members one by one, each from the solution of the merged fold that it is a part of, which has
         # not seen it either.
         for k, (train, held_out) in enumerate(splits):
             model = _Logistic(X[train], y[train], weight[train], self.n_classes)
-            model.fit(chosen, TOLERANCE, start=starts[_chunk(k, len(splits), len(merged))])
+            model.fit(chosen, starts[_chunk(k, len(splits), len(merged))])
             predictions.append(model.log_p(X[held_out]))
         self.oof = _out_of_fold(splits, predictions, (len(y), self.n_classes), logarithms=True)
         model = _Logistic(X, y, weight, self.n_classes)
-        model.fit(chosen, TOLERANCE, start=starts[0] if starts else None)
+        model.fit(chosen, starts[0] if starts else None)
         return model.all_classes()
+
+    def _choose_penalty(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
+    ) -> tuple[int, list[Solution]]:
+        """Which penalty has the smallest loss in rows held out, and what it led to in each split."""
+        last, total = len(LOGISTIC_PENALTIES) - 1, weight.sum()
+        if not splits:
+            return len(LOGISTIC_PENALTIES) // 2, []
+        models = [_Logistic(X[train], y[train], weight[train], self.n_classes) for train, _ in splits]
+        losses: dict[int, float] = {}
+        solutions: dict[int, list[Solution]] = {}
+
+        def loss_at(at: int, starts: list[Solution]) -> float:
+            if at not in losses:
+                losses[at] = 0.0
+                for model, start, (_, held_out) in zip(models, starts, splits, strict=True):
+                    model.fit(LOGISTIC_PENALTIES[at] * total, start)
+                    losses[at] -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
+                solutions[at] = [model.solution for model in models]
+            return losses[at]
+
+        best = 0
+        if self.near is not None:
+            best = max(0, int(np.abs(LOGISTIC_PENALTIES - self.near).argmin()) - PATH_STEPS[0])
+        loss_at(best, [model.solution for model in models])
+        for step in (way * size for size in PATH_STEPS for way in (1, -1)):
+            while 0 <= best + step <= last and loss_at(best + step, solutions[best]) < losses[best]:
+                best += step
+        return best, solutions[best]
 
 
 class _Ridge:
@@ -214,12 +236,12 @@ class _Logistic:
     def solution(self) -> Solution:
         return self.present, self.coef, self.intercept
 
-    def fit(self, penalty: float, tolerance: float, start: Solution | None = None) -> None:
+    def fit(self, penalty: float, start: Solution | None) -> None:
         if len(self.present) < 2:
             return
         if start is not None and np.array_equal(start[0], self.present):
             _, self.coef, self.intercept = start
-        model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
+        model = LogisticRegression(C=1 / penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
         # Of two classes scikit-learn has the difference.
         two = len(self.present) == 2
         model.coef_ = (self.coef[:, 1:] - self.coef[:, :1] if two else self.coef).T

@@ -43,7 +43,6 @@ def folds(n, n_splits=4):
 @pytest.fixture
 def exact(monkeypatch):
     """Let the solver of classifiers converge."""
-    monkeypatch.setattr(_linear_member, "PATH_TOLERANCE", 1e-9)
     monkeypatch.setattr(_linear_member, "LOGISTIC_PENALTIES", _linear_member.LOGISTIC_PENALTIES[1:12:2])
     monkeypatch.setattr(_linear_member, "TOLERANCE", 1e-9)
     monkeypatch.setattr(_linear_member, "MAX_ITERATIONS", 10_000)
@@ -163,6 +162,15 @@ def test_penalty_of_a_classifier_is_the_best_of_all():
         losses.append(loss)
     member = LinearMember("log_loss", 3).fit(X, y, weight, splits)
     assert_allclose(member.penalty, _linear_member.LOGISTIC_PENALTIES[np.argmin(losses)])
+
+
+@pytest.mark.parametrize("near", [100.0, 0.01, 1e-9])
+@pytest.mark.usefixtures("exact")
+def test_penalty_of_a_classifier_is_the_same_wherever_it_is_looked_for_first(near):
+    X, y, weight = classification()
+    splits = folds(len(X), 4)
+    found = LinearMember("log_loss", 3, near).fit(X, y, weight, splits)
+    assert_allclose(found.penalty, LinearMember("log_loss", 3).fit(X, y, weight, splits).penalty)
 
 
 def test_class_that_a_fold_was_not_trained_on_is_possible():
