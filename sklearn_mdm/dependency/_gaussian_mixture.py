@@ -68,6 +68,15 @@ class MixtureRatio(nn.Module):
         whitened, margins = summed_features(features)
         return log_mixture_density(whitened + self.bias, self.constant) - margins
 
+    def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Log density ratio of each row of some modalities with each of the others, (n, n_others)."""
+        (a, margin), (b, other_margin) = summed_features(features), summed_features(others)
+        a, b = ((part).unflatten(1, (len(self.constant), -1)).transpose(0, 1) for part in (a + self.bias, b))
+        distance = a.square().sum(-1).unsqueeze(2) + b.square().sum(-1).unsqueeze(1)
+        distance.baddbmm_(a, b.mT, alpha=2)
+        log_density = torch.logsumexp(self.constant[:, None, None] - 0.5 * distance, 0)
+        return log_density.sub_(margin[:, None]).sub_(other_margin)
+
     def forward(self, representations: Representations) -> Tensor:
         """Log density ratio of each row, in nats."""
         return self.combine(self.encode(representations))

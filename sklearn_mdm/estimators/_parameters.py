@@ -33,7 +33,7 @@ class Parameters:
     n_estimators: int = 1
     cv: Any = None
     modalities: Mapping[Any, Any] | None = None
-    missing: Literal["mean", "token", "skip", "critic"] = "mean"
+    missing: Literal["auto", "mean", "token", "skip", "critic"] = "auto"
     modality_dropout: float = 0.0
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
@@ -64,7 +64,7 @@ class Parameters:
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
         "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
+        "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -83,6 +83,9 @@ class FusionModule(nn.Module):
 
     encoders: ModalityEncoders
     code_dims: dict[str, int]
+    # Optional: fuse(z), what forward returns for samples with every modality, from their representations. With it
+    # missing modalities are completed without encoding anything again, which is many times faster.
+    fuse: Any = None
 
     def __init__(self, encoders: ModalityEncoders | None = None) -> None:
         super().__init__()
