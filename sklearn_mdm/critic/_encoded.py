@@ -109,18 +109,18 @@ class EncodedCritic(PairedCritic):
     def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Return T of each row of some modalities (n, width) with each of the others (n_others, width): (n, n_others).
 
-        As h is the sum of two rows a and b, products are one matrix product, and :math:`2 \\mathrm{ReLU}(h) = h + |h|`
-        a distance of a and -b: nothing of size n * n_others * width is ever made.
+        As h is the sum of two rows a and b, its squares are a matrix product, and ReLU(h), half of h + |h|, a distance
+        of a and -b: nothing of size n * n_others * width is ever made.
         """
         a, b = sum(features[1:], features[0]), sum(others[1:], others[0])
         v, w = self.output.weight[0], self.second_order.weight[0]
         rising = v > 0
-        halved = a * v, -b * v
-        distance = [torch.cdist(halved[0][:, kept], halved[1][:, kept], p=1) for kept in (rising, ~rising)]
+        halved = a * v / 2, -b * v / 2
+        up, down = (torch.cdist(halved[0][:, kept], halved[1][:, kept], p=1) for kept in (rising, ~rising))
         by_row = a @ v / 2 + a.square() @ w + self.output.bias
         by_other = b @ v / 2 + b.square() @ w
         t = torch.addmm(by_other.expand(len(a), -1), a * w, b.t(), alpha=2)
-        return self._bounded(t.add_(distance[0] - distance[1], alpha=0.5).add_(by_row[:, None]))
+        return self._bounded(t.add_(up).sub_(down).add_(by_row[:, None]))
 
     def silence(self) -> None:
         zero_(self.output)

@@ -255,14 +255,15 @@ class TrainedCritic:
     def log_ratio_each(
         self, features: list[list[Tensor]], others: list[list[Tensor]], seen: Sequence[bool]
     ) -> np.ndarray:
-        """Return s of each sample, of which modalities were seen, with the rest of each of the others: (n, n_others)."""
-        total = torch.zeros(())
+        """Return s of what was seen of each sample, put together with the rest of each other: (n, n_others)."""
+        total = torch.zeros(len(features[0][0]), len(others[0][0]), dtype=torch.float64)
         with torch.no_grad():
             for network, weight, own, other in zip(self._networks(), self.weights_, features, others, strict=True):
                 there = [part for part, known in zip(own, seen, strict=True) if known]
                 missing = [part for part, known in zip(other, seen, strict=True) if not known]
-                total = total + weight * network.combine_each(there, missing)
-        return total.clamp_max(self.cap_).numpy()
+                if weight:
+                    total.add_(network.combine_each(there, missing), alpha=weight)
+        return total.clamp_max_(self.cap_).numpy()
 
     def _networks(self) -> list[Any]:
         return [self.network_] if self.mixture_ is None else [self.network_, self.mixture_]

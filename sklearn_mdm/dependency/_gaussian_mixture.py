@@ -71,11 +71,12 @@ class MixtureRatio(nn.Module):
     def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Log density ratio of each row of some modalities with each of the others, (n, n_others)."""
         (a, margin), (b, other_margin) = summed_features(features), summed_features(others)
-        a, b = ((part).unflatten(1, (len(self.constant), -1)).transpose(0, 1) for part in (a + self.bias, b))
-        distance = a.square().sum(-1).unsqueeze(2) + b.square().sum(-1).unsqueeze(1)
-        distance.baddbmm_(a, b.mT, alpha=2)
-        log_density = torch.logsumexp(self.constant[:, None, None] - 0.5 * distance, 0)
-        return log_density.sub_(margin[:, None]).sub_(other_margin)
+        a, b = (part.unflatten(1, (len(self.constant), -1)).transpose(0, 1) for part in (a + self.bias, b))
+        # Squares of sums, as products of matrices: (n_components, n, n_others) is the largest that is ever made.
+        by_row = (self.constant[:, None] - a.square().sum(-1) / 2 - margin).unsqueeze(2)
+        by_other = (-b.square().sum(-1) / 2 - other_margin).unsqueeze(1)
+        log_density = torch.baddbmm(by_other.expand(-1, a.shape[1], -1), a, b.mT, alpha=-1).add_(by_row)
+        return log_density[0] if len(log_density) == 1 else torch.logsumexp(log_density, 0)
 
     def forward(self, representations: Representations) -> Tensor:
         """Log density ratio of each row, in nats."""

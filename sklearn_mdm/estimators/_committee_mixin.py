@@ -135,7 +135,7 @@ class CommitteeMixin:
 
     def _fuses(self) -> bool:
         """Whether predictions are made from representations alone."""
-        return getattr(self._member_nets()[0].fusion_module_, "fuse", None) is not None
+        return hasattr(self._member_nets()[0].fusion_module_, "from_representations")
 
     def _completed(
         self, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]

@@ -27,17 +27,15 @@ from ..inputs._padding import pad_steps
 
 # Training samples that are kept, of which all are weighted.
 MAX_CANDIDATES = 256
-# Of these, as many are drawn by their weights for each sample, by all members together, and no fewer by each of them.
-DRAWS, DRAWS_OF_MEMBER = 32, 4
-# Where predictions are not made from representations, a draw costs a prediction of every member.
-WHOLE_DRAWS = 16
+# Of these, as many are drawn by their weights for each sample: by all members together, and at least and most by each.
+DRAWS, FEWEST, MOST = 32, 4, 16
 # Members whose critics are asked: they judge alike, and what they are asked takes as long as a prediction.
-JUDGES = 1
+JUDGES = 2
 # Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / MAX_CANDIDATES,
 # where rounding would decide; this is none.
 OFFSET = 0.381966
 # Samples that are completed at a time.
-SAMPLES_AT_ONCE = 128
+SAMPLES_AT_ONCE = 512
 
 
 class CriticImputer:
@@ -100,15 +98,16 @@ class Completion:
         self.z = [part.reshape(len(part), len(imputer.critics), -1)[:, self.members] for part in imputer.z]
         self.order = _order(np.concatenate([self.z[j][:, 0] for j in np.flatnonzero(~seen)], axis=1))
         self.judges = []
-        for place, member in enumerate(self.members[:JUDGES]):
-            critic = imputer.critics[member]
+        n_judges = min(JUDGES, len(self.members))
+        for place in (len(self.members) * i // n_judges for i in range(n_judges)):  # of all groups of members
+            critic = imputer.critics[self.members[place]]
             features = critic.encode([part[self.order, place] for part in self.z])
             self.judges.append((critic, place, features, self._log_ratio_among_missing(critic, features)))
 
     def representations(self, z: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Complete representations z (n_samples, n_members * k_j), each member its own draws."""
         n, n_members = len(z[0]), len(self.members)
-        n_draws = max(DRAWS_OF_MEMBER, -(-DRAWS // n_members))
+        n_draws = min(max(FEWEST, DRAWS // n_members), MOST)
         drawn = self.choose(z, n_draws * n_members).reshape(n * n_draws, n_members)
         # Of the draws in their order, a member takes an early one of the first few, a late one of others.
         turns = np.arange(n_members) + n_members // n_draws * np.arange(n_draws)[:, None]
@@ -122,11 +121,11 @@ class Completion:
     def samples(self, z: Sequence[np.ndarray], X: Observed) -> tuple[Observed, np.ndarray, np.ndarray]:
         """Complete samples X, of representations z: all members read the same, and none twice."""
         n, n_candidates = len(X), len(self.order)
-        drawn = np.arange(n)[:, None] * n_candidates + self.choose(z, WHOLE_DRAWS)
+        drawn = np.arange(n)[:, None] * n_candidates + self.choose(z, MOST)
         found, counts = np.unique(drawn, return_counts=True)
         rows, candidates = np.divmod(found, n_candidates)
         starts = np.searchsorted(rows, np.arange(n))
-        return self.imputer.complete(X, rows, candidates), counts[:, None] / WHOLE_DRAWS, starts
+        return self.imputer.complete(X, rows, candidates), counts[:, None] / MOST, starts
 
     def choose(self, z: Sequence[np.ndarray], n_draws: int) -> np.ndarray:
         """Draw candidates by their weights, (n_samples, n_draws), in their order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -60,6 +60,12 @@ class FusionModule(nn.Module):
     code_dims : dict of str to int
         Width of the representation of each modality, in the order of the modalities.
 
+    Notes
+    -----
+    A module that predicts from the representations alone may say so with a method ``from_representations(z)``: what
+    ``forward`` returns for samples that have every modality, from their representations. Missing modalities are then
+    completed many times faster by the critic, as nothing is encoded again.
+
     Examples
     --------
     A system that adds up linear functions of the representations:
@@ -83,9 +89,6 @@ class FusionModule(nn.Module):
 
     encoders: ModalityEncoders
     code_dims: dict[str, int]
-    # Optional: fuse(z), what forward returns for samples with every modality, from their representations. With it
-    # missing modalities are completed without encoding anything again, which is many times faster.
-    fuse: Any = None
 
     def __init__(self, encoders: ModalityEncoders | None = None) -> None:
         super().__init__()

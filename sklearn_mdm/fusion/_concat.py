@@ -64,8 +64,8 @@ class _Concat(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        return self.fuse(self.encoders.fill(z, mask))._replace(representations=z)
+        return self.from_representations(self.encoders.fill(z, mask))._replace(representations=z)
 
-    def fuse(self, z: dict[str, Tensor]) -> FusionOutput:
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
         fused = torch.cat(list(z.values()), dim=-1)
         return FusionOutput(self.head(fused), fused, z)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -82,9 +82,9 @@ class _LowRank(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        return self.fuse(self.encoders.fill(z, mask))._replace(representations=z)
+        return self.from_representations(self.encoders.fill(z, mask))._replace(representations=z)
 
-    def fuse(self, z: dict[str, Tensor]) -> FusionOutput:
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
         products = reduce(torch.mul, (factor(z[name]) for name, factor in self.factors.items()))
         by_rank = products.unflatten(-1, (-1, self.n_outputs))  # (B, rank, n_outputs)
         prediction = torch.einsum("...r,...bro->...bo", self.rank_weights, by_rank) + self.bias.unsqueeze(-2)

@@ -53,14 +53,14 @@ def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None 
 
 @isolated()
 def fuse(net: Any, z: Sequence[np.ndarray], output: Literal["prediction", "fused"]) -> np.ndarray:
-    """Outputs of a module that has ``fuse``, (n, n_outputs), from representations (n, k_m) of each modality."""
+    """Outputs (n, n_outputs) of a module that has ``from_representations``, from those (n, k_m) of each modality."""
     module, dtype = _applicable(net)
     results, n = [], len(z[0])
     with torch.no_grad(), threads_for([module], min(n, ROWS_PER_BATCH)):
         for start in range(0, n, ROWS_PER_BATCH):
             rows = slice(start, start + ROWS_PER_BATCH)
             parts = (torch.as_tensor(part[rows], dtype=dtype, device=net.device) for part in z)
-            values = getattr(module.fuse(dict(zip(module.code_dims, parts, strict=True))), output)
+            values = getattr(module.from_representations(dict(zip(module.code_dims, parts, strict=True))), output)
             results.append(values.double().cpu().numpy())
     return np.concatenate(results)
 
