@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict
 from sklearn_mdm.encoders import MLPEncoder
@@ -465,15 +465,19 @@ def test_auto__trains_like_the_mean(estimator, X, y, members, same_parameters):
 
 def test_auto__without_a_critic__is_the_mean(estimator, X, y, members):
     lacking = {"audio": X["audio"], "text": np.where(np.arange(60)[:, None] % 2, X["text"], nan)}
-    few = {name: x[:6] for name, x in X.items()}
+    few = {name: x[:8] for name, x in X.items()}
+
+    def partly_fitted(model):
+        return model.partial_fit(X, y, **({"classes": np.unique(y)} if is_classifier(model) else {}))
+
     for fit in (
         lambda missing: estimator(n_estimators=members, missing=missing, lam=0).fit(X, y),
-        lambda missing: estimator(n_estimators=members, missing=missing).partial_fit(X, y),
-        lambda missing: estimator(n_estimators=members, missing=missing, batch_size=3).fit(few, y[:6]),
+        lambda missing: partly_fitted(estimator(n_estimators=members, missing=missing)),
+        lambda missing: estimator(n_estimators=members, missing=missing).fit(few, y[:8]),
         lambda missing: estimator(n_estimators=members, missing=missing, lam=0).fit({"audio": X["audio"]}, y),
     ):
         auto, mean = fit("auto"), fit("mean")
-        new = lacking if len(auto.modalities_) == 2 else X["audio"]
+        new = {name: lacking[name] for name in auto.modalities_}
         assert not hasattr(auto, "imputer_")
         assert_array_equal(outcome(auto, new), outcome(mean, new))
 
