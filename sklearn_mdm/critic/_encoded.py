@@ -85,16 +85,19 @@ class EncodedCritic(PairedCritic):
                 direct[:, n_in:].zero_()
             self.second_order.weight.mul_(0.1)
 
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Return each modality's share in h."""
+    def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
+        """Return each modality's share in h; with ``kept``, that of the modalities at these positions only."""
         z = torch.cat(self.inputs.each(representations), dim=-1)
         if self.training and self.noise:
             z = torch.add(z, randn_like(z), alpha=self.noise)
-        parts = zip(z.split(self.code_dims, -1), (z.square() - 1).split(self.code_dims, -1), strict=True)
-        hidden = torch.stack([first(torch.cat(part, -1)) for first, part in zip(self.first, parts, strict=True)], -3)
+        parts = list(zip(z.split(self.code_dims, -1), (z.square() - 1).split(self.code_dims, -1), strict=True))
+        some = range(len(parts)) if kept is None else kept
+        hidden = torch.stack([self.first[j](torch.cat(parts[j], -1)) for j in some], -3)
         hidden, share = hidden.split([hidden.shape[-1] - self.width, self.width], dim=-1)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             hidden = gelu(layer_norm(hidden, hidden.shape[-1:]))
+            if kept is not None:
+                weight, bias = weight[kept], bias[kept]
             # One matrix for each modality, and for each of several members.
             product = torch.baddbmm(*(part.flatten(0, -3) for part in (bias, hidden, weight)))
             hidden = product.unflatten(0, hidden.shape[:-2])

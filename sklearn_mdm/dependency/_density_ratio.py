@@ -245,24 +245,20 @@ class TrainedCritic:
         return self._calibrated(self._parts(self._double(representations), indices))
 
     @isolated()
-    def encode(self, representations: Sequence[np.ndarray]) -> list[list[Tensor]]:
-        """What is kept of each modality, by :meth:`log_ratio_each`."""
+    def encode(self, representations: Sequence[np.ndarray], kept: Sequence[int] | None = None) -> list[list[Tensor]]:
+        """What :meth:`log_ratio_each` reads of each modality, or of those at positions ``kept``."""
         z = self._double(representations)
         with torch.no_grad():
-            return [network.encode(z) for network in self._networks()]
+            return [network.encode(z) if kept is None else network.encode(z, kept) for network in self._networks()]
 
     @isolated()
-    def log_ratio_each(
-        self, features: list[list[Tensor]], others: list[list[Tensor]], seen: Sequence[bool]
-    ) -> np.ndarray:
-        """Return s of what was seen of each sample, put together with the rest of each other: (n, n_others)."""
+    def log_ratio_each(self, features: list[list[Tensor]], others: list[list[Tensor]]) -> np.ndarray:
+        """Return s of some modalities of each sample put together with the rest of each other one, (n, n_others)."""
         total = torch.zeros(len(features[0][0]), len(others[0][0]), dtype=torch.float64)
         with torch.no_grad():
             for network, weight, own, other in zip(self._networks(), self.weights_, features, others, strict=True):
-                there = [part for part, known in zip(own, seen, strict=True) if known]
-                missing = [part for part, known in zip(other, seen, strict=True) if not known]
                 if weight:
-                    total.add_(network.combine_each(there, missing), alpha=weight)
+                    total.add_(network.combine_each(own, other), alpha=weight)
         return total.clamp_max_(self.cap_).numpy()
 
     def _networks(self) -> list[Any]:

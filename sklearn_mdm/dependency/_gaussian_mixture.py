@@ -55,11 +55,11 @@ class MixtureRatio(nn.Module):
         self.margins = nn.ModuleList([_linear(weight, bias) for weight, bias, _ in margins])
         self.register_buffer("margin_constants", torch.from_numpy(np.stack([c for _, _, c in margins])))
 
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Per modality: its share in the whitened rows of each component, and its own log density."""
+    def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
+        """Share of each modality (``kept``: positions of some) in the whitened rows of components, and its log density."""
         features = []
-        layers = zip(representations, self.shares, self.margins, self.margin_constants, strict=True)
-        for z, share, margin, constant in layers:
+        layers = list(zip(representations, self.shares, self.margins, self.margin_constants, strict=True))
+        for z, share, margin, constant in layers if kept is None else [layers[j] for j in kept]:
             features.append(torch.cat([share(z), log_mixture_density(margin(z), constant)[:, None]], dim=1))
         return features
 

@@ -28,7 +28,7 @@ from ..inputs._padding import pad_steps
 # Training samples that are kept, of which all are weighted.
 MAX_CANDIDATES = 256
 # Of these, as many are drawn by their weights for each sample: by all members together, and at least and most by each.
-DRAWS, FEWEST, MOST = 32, 4, 16
+DRAWS, FEWEST, MOST = 24, 3, 16
 # Members whose critics are asked: they judge alike, and what they are asked takes as long as a prediction.
 JUDGES = 2
 # Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / MAX_CANDIDATES,
@@ -93,6 +93,7 @@ class Completion:
     def __init__(self, imputer: CriticImputer, seen: np.ndarray, members: Sequence[int]) -> None:
         self.imputer = imputer
         self.seen = seen
+        self.kept = np.flatnonzero(seen).tolist()
         self.members = list(members)
         # (n_candidates, n_members, k_j) a modality
         self.z = [part.reshape(len(part), len(imputer.critics), -1)[:, self.members] for part in imputer.z]
@@ -101,8 +102,15 @@ class Completion:
         n_judges = min(JUDGES, len(self.members))
         for place in (len(self.members) * i // n_judges for i in range(n_judges)):  # of all groups of members
             critic = imputer.critics[self.members[place]]
-            features = critic.encode([part[self.order, place] for part in self.z])
-            self.judges.append((critic, place, features, self._log_ratio_among_missing(critic, features)))
+            z = [part[self.order, place] for part in self.z]
+            candidates = critic.encode(z, np.flatnonzero(~seen).tolist())
+            among_missing = np.zeros(len(self.order))
+            if (~seen).sum() > 1:
+                every = critic.log_ratio_each(critic.encode(z, self.kept), candidates)
+                np.fill_diagonal(every, -np.inf)
+                # The log ratio of the missing ones alone: a mean over what others were observed with.
+                among_missing = logsumexp(every, axis=0) - np.log(max(len(every) - 1, 1))
+            self.judges.append((critic, place, candidates, among_missing))
 
     def representations(self, z: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Complete representations z (n_samples, n_members * k_j), each member its own draws."""
@@ -143,17 +151,9 @@ class Completion:
         """
         total = 0.0
         for critic, place, candidates, among_missing in self.judges:
-            own = critic.encode([np.split(part, len(self.members), axis=1)[place] for part in z])
-            total = total + critic.log_ratio_each(own, candidates, self.seen) - among_missing
+            own = critic.encode([np.split(part, len(self.members), axis=1)[place] for part in z], self.kept)
+            total = total + critic.log_ratio_each(own, candidates) - among_missing
         return np.asarray(total) / len(self.judges)
-
-    def _log_ratio_among_missing(self, critic: TrainedCritic, features: list) -> np.ndarray:
-        """Log ratio of the missing modalities alone, for each candidate: a mean over what others were observed with."""
-        if (~self.seen).sum() == 1:
-            return np.zeros(len(self.order))
-        every = critic.log_ratio_each(features, features, self.seen)
-        np.fill_diagonal(every, -np.inf)
-        return logsumexp(every, axis=0) - np.log(max(len(every) - 1, 1))
 
 
 def _order(z: np.ndarray) -> np.ndarray:
