@@ -56,7 +56,7 @@ class MixtureRatio(nn.Module):
         self.register_buffer("margin_constants", torch.from_numpy(np.stack([c for _, _, c in margins])))
 
     def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
-        """Share of each modality (``kept``: positions of some) in the whitened rows of components, and its log density."""
+        """Share of each modality (with ``kept``, of those there) in the whitened rows, and its own log density."""
         features = []
         layers = list(zip(representations, self.shares, self.margins, self.margin_constants, strict=True))
         for z, share, margin, constant in layers if kept is None else [layers[j] for j in kept]:

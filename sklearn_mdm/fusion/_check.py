@@ -92,9 +92,10 @@ def _try_out(module: FusionModule, shapes: Shapes, n_outputs: int) -> None:
         if len(shape) == 2 and shape[0] > 1:
             mask[name][3, -1] = False
     z = _outputs(module, X, None, n_outputs)
-    if hasattr(module, "from_representations"):
+    predict: Any = getattr(module, "from_representations", None)
+    if predict is not None:
         _require(
-            torch.allclose(module.from_representations(z).prediction, module(X, None).prediction, rtol=1e-4, atol=1e-6),
+            torch.allclose(predict(z).prediction, module(X, None).prediction, rtol=1e-4, atol=1e-6),
             "from_representations and forward give different predictions for samples that have every modality.",
         )
     X = {name: _masked(x, mask[name]) for name, x in X.items()}
