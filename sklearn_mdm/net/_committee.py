@@ -161,6 +161,8 @@ class CommitteeNet(MDMNet):
         parts = self.__dict__.setdefault("parts_", {})
         if members not in parts:  # kept, as copies in double precision are
             parts[members] = self.combine([self.module_.members[k] for k in members])
+        # Training since then has set the mode of the members, which they have in common, and not that of the part.
+        parts[members].training = any(self.module_.members[k].training for k in members)
         return SimpleNamespace(fusion_module_=parts[members], dtype=self.dtype, device=self.device)
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:
@@ -386,7 +388,7 @@ class CommitteeNet(MDMNet):
         dropped = mask is not batch.mask
         z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
         parts = list(z.values())
-        if batch.complete is None and len(set(sizes)) == 1:
+        if batch.complete is None and len(set(sizes)) == 1 and sizes[0] >= self._fewest_rows:
             index = self._negatives_of(members, sizes[0])
             return self.measure_.value(self.twins_["critic"], parts, index).unbind()
         values: list[Tensor | None] = []
