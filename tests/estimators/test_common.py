@@ -9,7 +9,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.fusion import MISAFusion
+from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion, LateFusion, MISAFusion
 
 # The checks pass plain arrays: a single modality, in which there is no dependency.
 pytestmark = [
@@ -23,29 +24,40 @@ pytestmark = [
 COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 
 
+# The defaults, in fewer epochs.
+DEFAULTS = [MDMFusionRegressor(max_epochs=20), MDMFusionClassifier(max_epochs=20)]
+# With dropout no two fits to rows that are weighted in one and repeated in the other are the same.
+PLAIN = {"encoder": MLPEncoder(dropout=0.0), "fusion": ConcatFusion(dropout=0.0)}
+ONE = {"n_estimators": 1, **PLAIN}
 # Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
 # single one of them; the others pass the same checks more slowly.
-FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
-FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+FEW = [MDMFusionRegressor(**ONE), MDMFusionClassifier(**ONE), COLUMNS]
+FEW.append(MDMFusionClassifier(**ONE | {"fusion": LateFusion(dropout=0.0)}))
+FEW.append(MDMFusionRegressor(n_estimators=1, fusion="ef_lstm", max_epochs=20))
 # Three members, which hold out folds also of the few samples of a check.
-COMMITTEE = {"n_estimators": 3, "early_stopping": True, "max_epochs": 20}
+COMMITTEE = {**PLAIN, "n_estimators": 3, "early_stopping": True, "max_epochs": 20}
 FEW += [MDMFusionRegressor(**COMMITTEE), MDMFusionClassifier(**COMMITTEE)]
 # Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
 MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
 OTHERS = [
-    cls(fusion=fusion, max_epochs=20)
-    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
+    cls(**ONE | {"fusion": fusion}, max_epochs=20)
+    for fusion in (LateFusion(dropout=0.0), "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
-    if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
+    if (str(fusion), cls) not in {("LateFusion(dropout=0.0)", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
 ]
 # Members without folds, and members that are computed one after the other.
-OTHERS += [cls(n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
-OTHERS += [cls(**COMMITTEE, fusion="tensor") for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**PLAIN, n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**COMMITTEE | {"fusion": "tensor"}) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
 
 
 @pytest.mark.slow
 @parametrize_with_checks(OTHERS)
 def test_scikit_learn_check__of_every_fusion_system(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(DEFAULTS)
+def test_scikit_learn_check__of_the_defaults(estimator, check):
     check(estimator)
 
 
@@ -61,7 +73,7 @@ def test_scikit_learn_check(estimator, check):
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize(
     "model",
-    [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(**COMMITTEE), COLUMNS],
+    [MDMFusionRegressor(**ONE), MDMFusionClassifier(**ONE), MDMFusionClassifier(**COMMITTEE), COLUMNS],
     ids=["regressor", "classifier", "committee", "dependency"],
 )
 def test_infinity__is_rejected_at_fit_and_after(model, value):
@@ -81,7 +93,7 @@ def test_infinity__is_rejected_at_fit_and_after(model, value):
             getattr(fitted, method)(wrong)
 
 
-@pytest.mark.parametrize("parameters", [{}, COMMITTEE], ids=["one member", "three members"])
+@pytest.mark.parametrize("parameters", [ONE, COMMITTEE], ids=["one member", "three members"])
 @pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
 def test_a_sample_with_nothing_observed__is_rejected(cls, parameters):
     X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
