@@ -25,8 +25,12 @@ COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 
 
 # The defaults, in fewer epochs.
-DEFAULTS = [MDMFusionRegressor(max_epochs=20), MDMFusionClassifier(max_epochs=20)]
-# With dropout no two fits to rows that are weighted in one and repeated in the other are the same.
+DEFAULTS = [MDMFusionRegressor(max_epochs=5), MDMFusionClassifier(max_epochs=5)]
+# scikit-learn exempts its own forests and bagging from this one, too. Without dropout, and with as many folds, weights
+# and repeats are the same: see the estimators below.
+RANDOM = {
+    "check_sample_weight_equivalence_on_dense_data": "repeated rows draw more units to drop, and are enough for folds"
+}
 PLAIN = {"encoder": MLPEncoder(dropout=0.0), "fusion": ConcatFusion(dropout=0.0)}
 ONE = {"n_estimators": 1, **PLAIN}
 # Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
@@ -56,7 +60,7 @@ def test_scikit_learn_check__of_every_fusion_system(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks(DEFAULTS)
+@parametrize_with_checks(DEFAULTS, expected_failed_checks=lambda estimator: RANDOM)
 def test_scikit_learn_check__of_the_defaults(estimator, check):
     check(estimator)
 
