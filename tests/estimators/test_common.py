@@ -65,6 +65,23 @@ def test_scikit_learn_check__of_the_defaults(estimator, check):
     check(estimator)
 
 
+@pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
+def test_weights__of_the_defaults__are_repeats_in_the_mean_over_seeds(cls):
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))}
+    weight = np.array([1, 4] * 30)
+    y = np.sign(X["a"][:, 0]) * np.array([-1, 1] * 30) > 0  # rows of weight one say the opposite of the others
+    repeated = {name: x.repeat(weight, axis=0) for name, x in X.items()}, y.repeat(weight)
+    parameters = {"lam": 0, "lr": 0.01, "max_epochs": 10, "early_stopping": False}
+
+    def mean(first_seed, *data, **given):
+        fits = (cls(**parameters, random_state=first_seed + i).fit(*data, **given) for i in range(3))
+        return np.mean([getattr(fit, "predict_proba", fit.predict)(X) for fit in fits], axis=0)
+
+    by_weight, by_repeats, of_all_alike = mean(0, X, y, sample_weight=weight), mean(10, *repeated), mean(0, X, y)
+    assert np.abs(by_weight - by_repeats).mean() < 0.2 * np.abs(of_all_alike - by_repeats).mean()
+
+
 @parametrize_with_checks(FEW)
 def test_scikit_learn_check(estimator, check):
     name = getattr(check, "func", check).__name__
