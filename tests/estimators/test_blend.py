@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold
 from skorch.callbacks import Callback
 
 from sklearn_mdm import MDMFusionRegressor
+from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators._blend import design_of, weighted
 from sklearn_mdm.estimators._critic_imputer import weighted_means
@@ -143,6 +144,14 @@ def test_a_default_with_these__beats_its_parts_on_diabetes():
     data, y = load_diabetes(return_X_y=True)
     views = {"body": slice(0, 4), "serum": slice(4, 10)}
     shared = {"modalities": views, "lam": 0, "random_state": 0, "n_estimators": 4}
-    plain = MDMFusionRegressor(**shared).fit(data, y)
+    plain = MDMFusionRegressor(**shared, scaling="standard", linear_member=False).fit(data, y)
     blended = MDMFusionRegressor(**shared, scaling="auto", linear_member="auto").fit(data, y)
     assert blended.oof_score_ > plain.oof_score_
+
+
+def test_dropout__is_over_after_a_chunk(regressor, X, y):
+    fitted = regressor(n_estimators=4, scaling="auto", lam=0.1, encoder=MLPEncoder(dropout=0.5)).fit(X, y)
+    fitted.predict(X)
+    fitted.partial_fit(X, y)
+    for method in (fitted.predict, fitted.transform):
+        assert_array_equal(method(X), method(X))
