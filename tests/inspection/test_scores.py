@@ -60,6 +60,7 @@ def trained():
     X, y = draw(1500, 1, noise=0.1)
     model = MDMFusionRegressor(
         n_estimators=1,
+        scaling="standard",
         encoder=MLPEncoder(hidden_dims=(16,), out_dim=8, dropout=0.0),
         fusion=ConcatFusion(hidden_dims=(32,), dropout=0.0),
         lam=0.0,
