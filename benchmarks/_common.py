@@ -11,6 +11,9 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+# A single network on standardised inputs, in place of the committee that the estimators are by default.
+ONE_NETWORK = {"n_estimators": 1, "linear_member": False, "kernel_member": False, "scaling": "standard"}
+
 
 @cache
 def commit():

@@ -43,7 +43,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import ONE_NETWORK, environment, table, write_json
 from torch.utils.data import DataLoader, Dataset
 
 from sklearn_mdm import MDMFusionRegressor, MDMNet
@@ -93,8 +93,8 @@ def _layers(shapes, drop):
 
 
 SYSTEMS = {
-    "concat": System(ConcatFusion()),
-    "late": System(LateFusion()),
+    "concat": System(ConcatFusion(dropout=0.0)),
+    "late": System(LateFusion(dropout=0.0)),
     "ef_lstm": System(
         EarlyFusionLSTM(hidden_dim=128, n_layers=4, dropout=0.5),
         mmsa="EF_LSTM",
@@ -193,6 +193,7 @@ def make_data(system, lengths, n, seed=0):
 def ours(system, X, y, batch_size, lam):
     """Return a function that trains for one epoch and returns its seconds, and the peak memory up to its end."""
     model = MDMFusionRegressor(
+        **ONE_NETWORK,
         fusion=system.fusion,
         encoder=system.encoder,
         lam=lam,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import append_line, commit, environment, now, table, write_json
+from _common import ONE_NETWORK, append_line, commit, environment, now, table, write_json
 from _quality_baselines import BASELINES
 from _quality_models import Ours, evaluate
 from _quality_tasks import load_task
@@ -94,7 +94,8 @@ def run(data, name, system, term, seed):
     elif system == "ridge on TF-IDF":
         model = TranscriptRidge(data)
     else:
-        model = Ours({"fusion": system, **TERMS[term]})
+        plain = {"fusion__dropout": 0.0} if system in ("concat", "late") else {}
+        model = Ours({**ONE_NETWORK, "fusion": system, **plain, **TERMS[term]})
     figures, _ = evaluate(task, model, seed)
     print(f"{name}: {system} {term} {seed}: mae {figures['mae']:.3f}, {figures['seconds']:.0f} s", flush=True)
     record = {"data": name, "system": system, "term": term, "params": model.params, "task_params": task.params}

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import commit, environment, now, table, write_json
+from _common import ONE_NETWORK, commit, environment, now, table, write_json
 from _quality_models import METRICS
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
@@ -70,6 +70,7 @@ def joined(*parts):
 
 def make_model(backbone, parameters, device, seed):
     model = MDMFusionRegressor(
+        **ONE_NETWORK,
         fusion=MAGFusion(backbone=backbone),
         early_stopping=False,
         n_iter_no_change=1000,

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import ONE_NETWORK, environment, table, write_json
 from sklearn.metrics import roc_auc_score
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, ModalityDict
@@ -81,7 +81,7 @@ def mfeat(seed, folder):
     train, valid = data.train, data.valid
     critics = {
         "DependencyEstimator": DependencyEstimator(random_state=seed).fit(train.X),
-        "MDMFusionClassifier": MDMFusionClassifier(random_state=seed).fit(train.X, train.y),
+        "MDMFusionClassifier": MDMFusionClassifier(**ONE_NETWORK, random_state=seed).fit(train.X, train.y),
     }
     for redrawn in ("all", "pix"):
         for share in SHARES:

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _common import environment, table, write_json
+from _common import ONE_NETWORK, environment, table, write_json
 from _quality_models import our_estimator
 from _quality_tasks import Part, Task, load_task
 from scipy.stats import spearmanr
@@ -51,7 +51,7 @@ def independence(runs, n):
         X = {**X, "text": rng.permutation(X["text"])}
         y = sum(X.values())[:, 0]
         fit, new = ({k: v[part] for k, v in X.items()} for part in (slice(0, n), slice(n, None)))
-        estimator = MDMFusionRegressor(random_state=seed, device="cpu", max_epochs=20)
+        estimator = MDMFusionRegressor(**ONE_NETWORK, random_state=seed, device="cpu", max_epochs=20)
         # The other two modalities go together, or they would be found to depend, rightly.
         join = lambda Z: {"audio and visual": np.hstack([Z["audio"], Z["visual"]]), "text": Z["text"]}  # noqa: E731
         value, std = estimator.fit(join(fit), y[:n]).dependency_score(join(new), return_std=True)
@@ -78,7 +78,7 @@ def cost(task, seed=0):
     try:
         fit, _ = next(iter(task.folds(seed)))
         start = time.perf_counter()
-        our_estimator(task.kind, task.params or {}, seed).fit(fit.X, fit.y, groups=fit.groups)
+        our_estimator(task.kind, {**ONE_NETWORK, **(task.params or {})}, seed).fit(fit.X, fit.y, groups=fit.groups)
         total = time.perf_counter() - start
     finally:
         reporting.train_reporting_critic = train
@@ -102,7 +102,7 @@ def on_task(name, task, seeds, *, compare, lams):
     for seed in range(seeds):
         fit, judge = next(iter(task.folds(seed)))
         for lam in lams:
-            estimator = our_estimator(task.kind, {**(task.params or {}), "lam": lam}, seed)
+            estimator = our_estimator(task.kind, {**ONE_NETWORK, **(task.params or {}), "lam": lam}, seed)
             estimator.fit(fit.X, fit.y, groups=fit.groups)
             if lam == 0:
                 estimator.fit_dependency(fit.X, groups=fit.groups)

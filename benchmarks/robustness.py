@@ -35,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import append_line, commit, environment, now, table, write_json
+from _common import ONE_NETWORK, append_line, commit, environment, now, table, write_json
 from _quality_baselines import BASELINES, columns_of, flatten
 from _quality_models import our_estimator, parse_setting
 from _quality_tasks import Part, Task, load_task
@@ -149,7 +149,7 @@ def stacked(part, order, masks):
 
 def run_ours(task, params, labels, fit, judge, seed):
     """Predictions of one fit by label, and its seconds."""
-    estimator = our_estimator(task.kind, {**(task.params or {}), **params}, seed)
+    estimator = our_estimator(task.kind, {**ONE_NETWORK, **(task.params or {}), **params}, seed)
     start = time.perf_counter()
     estimator.fit(fit.X, fit.y, groups=fit.groups)
     predictions, seconds = {}, {"fit": time.perf_counter() - start}

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import ONE_NETWORK, environment, table, write_json
 from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict
 from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion
 
 BUSY = 2
 REPEATS = 5
@@ -58,7 +59,8 @@ class Clock(Callback):
 
 
 def regressor(**parameters):
-    return MDMFusionRegressor(lam=0.1, random_state=0, device="cpu", **parameters)
+    parts = {"encoder": MLPEncoder(dropout=0.0), "fusion": ConcatFusion(dropout=0.0)}
+    return MDMFusionRegressor(lam=0.1, random_state=0, device="cpu", **{**ONE_NETWORK, **parts, **parameters})
 
 
 def seconds(call):

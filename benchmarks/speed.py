@@ -34,11 +34,12 @@ from unittest import mock
 import _reference_loop
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import ONE_NETWORK, environment, table, write_json
 from skorch.dataset import Dataset
 from torch.utils.data import DataLoader, default_collate
 
 from sklearn_mdm import MDMFusionRegressor, MDMNet
+from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.net._data import Batch
 
@@ -70,9 +71,18 @@ def run_reference(X, y, config, epochs):
 
 
 def make_estimator(config, epochs):
-    """The estimator at its defaults, which trains for all epochs."""
+    """One network, as the bare loop has it, which trains for all epochs."""
     return MDMFusionRegressor(
-        **config, max_epochs=epochs, early_stopping=False, tol=0, n_iter_no_change=10**9, device="cpu", random_state=0
+        **ONE_NETWORK,
+        encoder=MLPEncoder(dropout=0.0),
+        fusion=ConcatFusion(dropout=0.0),
+        **config,
+        max_epochs=epochs,
+        early_stopping=False,
+        tol=0,
+        n_iter_no_change=10**9,
+        device="cpu",
+        random_state=0,
     )
 
 
@@ -116,7 +126,9 @@ def run_data_loader(X, y, config, epochs):
     """Seconds inside net.partial_fit when batches are collated from samples."""
     torch.manual_seed(0)
     net = MDMNet(
-        ConcatFusion().build({name: (dim,) for name, dim in DIMS.items()}, n_outputs=1),
+        ConcatFusion(dropout=0.0).build(
+            {name: (dim,) for name, dim in DIMS.items()}, n_outputs=1, encoder=MLPEncoder(dropout=0.0)
+        ),
         torch.nn.MSELoss(reduction="none"),
         **config,
         max_epochs=epochs,

@@ -2,7 +2,7 @@
 A committee: errors, probabilities and intervals
 ================================================
 
-With ``n_estimators`` the estimators train several networks side by side. Each of these members holds out its own fold
+The estimators train several networks side by side (``n_estimators``). Each of these members holds out its own fold
 of the samples, to stop on, and predictions are averages. What does that buy on data that scikit-learn ships? And what
 are the out-of-fold predictions good for that come with it? The guide has the rest: :doc:`/user_guide/committee`.
 """
@@ -11,8 +11,8 @@ are the out-of-fold predictions good for that come with it? The guide has the re
 # Error against the number of members
 # -----------------------------------
 # Handwritten digits in three bands, of which 200 are for training, and the progress of diabetes from two groups of
-# measurements. Every line is one split of the data and one seed. The dependency term is off (``lam=0``), so that
-# nothing but the number of members differs.
+# measurements. Every line is one split of the data and one seed. The dependency term is off (``lam=0``), and so are
+# dropout, linear members and the second kind of inputs, so that nothing but the number of members differs.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,6 +25,8 @@ from sklearn.metrics import log_loss, mean_absolute_error
 from sklearn.model_selection import KFold, train_test_split
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict
+from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion
 
 SIZES, SEEDS = (1, 4, 8, 16), range(4)
 
@@ -46,7 +48,19 @@ def diabetes_of(seed):
 
 def fitted(cls, X, y, n_estimators, seed, **parameters):
     """Committee of so many members."""
-    model = cls(n_estimators=n_estimators, lam=0, lr=3e-3, max_epochs=60, random_state=seed, **parameters)
+    model = cls(
+        n_estimators=n_estimators,
+        linear_member=False,
+        kernel_member=False,
+        scaling="standard",
+        encoder=MLPEncoder(dropout=0.0),
+        fusion=ConcatFusion(dropout=0.0),
+        lam=0,
+        lr=3e-3,
+        max_epochs=60,
+        random_state=seed,
+        **parameters,
+    )
     return model.fit(X, y)
 
 

@@ -54,7 +54,7 @@ class GatedFusion(Fusion):
 # Through an estimator
 # --------------------
 # The target is a product across two modalities that see a common factor. Late fusion adds up what each modality says by
-# itself, which goes a part of the way; gates go the rest.
+# itself, which goes a part of the way; gates go the rest. One network of each shows it.
 
 
 def draw(n, seed):
@@ -68,7 +68,7 @@ def draw(n, seed):
 X, y = draw(2000, seed=0)
 X_test, y_test = draw(1000, seed=1)
 for fusion in ("late", GatedFusion()):
-    model = MDMFusionRegressor(fusion=fusion, lam=0.1, max_epochs=60, lr=3e-3, random_state=0).fit(X, y)
+    model = MDMFusionRegressor(n_estimators=1, fusion=fusion, lam=0.1, max_epochs=60, lr=3e-3, random_state=0).fit(X, y)
     value, std = model.dependency_score(X_test, return_std=True)
     print(f"{fusion!s:<15} R2 {model.score(X_test, y_test):5.2f}   dependency {value:.2f} +- {std:.2f} nats")
 

@@ -20,8 +20,12 @@ N = 60
 
 def tiny_parameters():
     return {
-        "encoder": MLPEncoder(hidden_dims=(8,), out_dim=4),
-        "fusion": ConcatFusion(hidden_dims=(8,)),
+        "n_estimators": 1,
+        "linear_member": False,
+        "kernel_member": False,
+        "scaling": "standard",
+        "encoder": MLPEncoder(hidden_dims=(8,), out_dim=4, dropout=0.0),
+        "fusion": ConcatFusion(hidden_dims=(8,), dropout=0.0),
         "critic_hidden_dims": (8,),
         "batch_size": 16,
         "max_epochs": 3,

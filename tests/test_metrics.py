@@ -162,7 +162,7 @@ def test_dependency_scorer__grid_search__is_a_column(quick_reports):
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(120, 1))
     X = ModalityDict(a=shared + rng.normal(size=(120, 2)), b=shared + rng.normal(size=(120, 2)))
-    model = MDMFusionRegressor(max_epochs=2, random_state=0, device="cpu")
+    model = MDMFusionRegressor(n_estimators=1, max_epochs=2, random_state=0, device="cpu")
     search = GridSearchCV(
         model, {"lam": [0.1, 0.3]}, scoring={"r2": "r2", "dependency": dependency_scorer}, refit="r2", cv=2
     )

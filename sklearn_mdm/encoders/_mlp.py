@@ -27,7 +27,7 @@ class MLPEncoder(Encoder):
         Widths of the hidden layers.
     out_dim : int, default=32
         Width of the representation.
-    dropout : float, default=0.0
+    dropout : float, default=0.3
         Probability of zeroing a hidden unit during training.
 
     Examples
@@ -41,7 +41,7 @@ class MLPEncoder(Encoder):
 
     hidden_dims: Sequence[int] = (64,)
     out_dim: int = 32
-    dropout: float = 0.0
+    dropout: float = 0.3
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         check_sizes(self, "hidden_dims", "out_dim")

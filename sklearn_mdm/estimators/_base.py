@@ -64,6 +64,9 @@ MIN_SAMPLES_TO_SPLIT, MIN_SAMPLES_TO_FOLD = 100, 20
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
+# What n_estimators="auto" is, unless the fusion asks for a single member.
+MEMBERS = 8
+
 # What belongs to the critics that report.
 REPORTED = ("reporting_critic_", "imputer_")
 
@@ -223,6 +226,11 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
                 self._folds = earlier
             raise
 
+    def _wanted_members(self) -> int:
+        if self.n_estimators != "auto":
+            return self.n_estimators
+        return 1 if getattr(self.fusion, "single_member", False) else MEMBERS
+
     def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
@@ -230,10 +238,10 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._seen_by_all = False
-            self._n_members = self.n_estimators
+            self._n_members = self._wanted_members()
             self._scalings: list[Any] = [self.scaling]
             if self.scaling == "auto":
-                self._scalings = ["robust", "rank"][: self.n_estimators]
+                self._scalings = ["robust", "rank"][: self._n_members]
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
             self._schema = ModalitySchema() if reader is None else reader()

@@ -30,7 +30,7 @@ class Parameters:
     measure: str | Measure = "kl"
     lam: float = 0.03
     unroll: int = 1
-    n_estimators: int = 1
+    n_estimators: int | Literal["auto"] = "auto"
     cv: Any = None
     modalities: Mapping[Any, Any] | None = None
     missing: Literal["auto", "mean", "token", "skip", "critic"] = "auto"
@@ -38,8 +38,9 @@ class Parameters:
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
     n_negatives: int = 1
-    linear_member: bool | Literal["auto"] = False
-    scaling: Literal["auto", "standard", "robust", "rank"] | None = "standard"
+    linear_member: bool | Literal["auto"] = "auto"
+    kernel_member: bool | Literal["auto"] = "auto"
+    scaling: Literal["auto", "standard", "robust", "rank"] | None = "auto"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -61,7 +62,7 @@ class Parameters:
         "measure": "no_validation",
         "lam": [Interval(Real, 0, None, closed="left")],
         "unroll": [Interval(Integral, 1, None, closed="left")],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
         "modalities": [Mapping, None],
         "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
@@ -70,6 +71,7 @@ class Parameters:
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
         "linear_member": [StrOptions({"auto"}), "boolean"],
+        "kernel_member": [StrOptions({"auto"}), "boolean"],
         "scaling": [StrOptions({"auto", "standard", "robust", "rank"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -107,9 +109,10 @@ lam : float, default=0.03
     Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
 unroll : int, default=1
     Critic updates before each update of the model.
-n_estimators : int, default=1
+n_estimators : int or "auto", default="auto"
     Members of the committee: networks that differ in their seeds and in the fold of the samples that each holds out to
-    stop on. Predictions are averages over them. See :doc:`/user_guide/committee`.
+    stop on. Predictions are averages over them. ``"auto"``: 8, but 1 where ``MAGFusion`` has a backbone, of which every
+    member would hold a copy. See :doc:`/user_guide/committee`.
 cv : int, splitter or iterable of splits, default=None
     What holds out samples for the members: a number of folds or, for time series and blocks, a splitter of
     :mod:`sklearn.model_selection`, whose folds the members share out. None makes as many folds as there are members,
@@ -135,11 +138,17 @@ critic_lr : float, default=1e-3
     Learning rate of the critic.
 n_negatives : int, default=1
     Negatives per row of a batch.
-linear_member : bool or "auto", default=False
-    Whether a committee of two or more has linear models too, ridge or logistic regression on the same inputs (sequences
-    as mean and standard deviation), with a penalty chosen out of fold. They and the groups of networks that read the
-    same inputs are weighted by the loss of their mean out of fold. ``"auto"``: not for texts or very large tables.
-scaling : {"auto", "standard", "robust", "rank"} or None, default="standard"
+linear_member : bool or "auto", default="auto"
+    Whether a committee of two or more has a linear model beside the networks: ridge or logistic regression on the same
+    inputs (those of its first half; sequences as mean and standard deviation), with a penalty chosen out of fold. It,
+    the kernel member and the groups of networks that read the same inputs are weighted by the loss of their mean out of
+    fold. ``"auto"``: not for texts or very large tables.
+kernel_member : bool or "auto", default="auto"
+    Whether it has kernel ridge regression too: on the inputs of the linear model, with a kernel that is the mean over
+    the modalities of exponential ones, and a penalty chosen out of fold. Strong on small data; memory and time grow
+    with the square and the cube of the number of samples, and a pickle holds these. ``"auto"``: where a linear member
+    pays, up to 4,000 samples.
+scaling : {"auto", "standard", "robust", "rank"} or None, default="auto"
     What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
     variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.
     ``"auto"``: half the members of a committee read robustly scaled features and the others ranks, a single one the

@@ -31,7 +31,7 @@ class ConcatFusion(Fusion):
     ----------
     hidden_dims : sequence of int, default=(64,)
         Widths of the hidden layers after the concatenation.
-    dropout : float, default=0.0
+    dropout : float, default=0.3
         Probability of zeroing a hidden unit during training.
 
     Examples
@@ -43,7 +43,7 @@ class ConcatFusion(Fusion):
     """
 
     hidden_dims: Sequence[int] = (64,)
-    dropout: float = 0.0
+    dropout: float = 0.3
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

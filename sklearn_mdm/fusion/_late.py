@@ -40,7 +40,7 @@ class LateFusion(Fusion):
         Widths of the hidden layers from a representation to its prediction.
     weights : {"learned", "even"}, default="learned"
         Weights of the modalities.
-    dropout : float, default=0.0
+    dropout : float, default=0.3
         Probability of zeroing a hidden unit during training.
 
     Notes
@@ -63,7 +63,7 @@ class LateFusion(Fusion):
 
     hidden_dims: Sequence[int] = (64,)
     weights: Literal["learned", "even"] = "learned"
-    dropout: float = 0.0
+    dropout: float = 0.3
 
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"

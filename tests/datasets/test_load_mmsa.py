@@ -217,7 +217,7 @@ def test_load_mmsa__npz_with_labels_of_two_columns__takes_none_of_them_as_a_moda
 
 def test_load_mmsa__fit__groups_and_padding_go_in_as_they_are(content, write):
     train = load_mmsa(write(content)).train
-    model = MDMFusionRegressor(max_epochs=1, lam=0.0, device="cpu", random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, max_epochs=1, lam=0.0, device="cpu", random_state=0)
     for fit, test in GroupKFold(3).split(train.y, groups=train.groups):
         assert np.isfinite(model.fit(train.X[fit], train.y[fit]).predict(train.X[test])).all()
 

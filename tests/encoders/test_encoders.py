@@ -17,7 +17,7 @@ from sklearn_mdm.encoders._sequence import sinusoids
 from sklearn_mdm.encoders._steps import last_state, mean_over_steps, mean_state, observed_first
 
 SMALL = {
-    "mlp": MLPEncoder((6,), 3),
+    "mlp": MLPEncoder((6,), 3, dropout=0.0),
     "lstm": LSTMEncoder(5, 3),
     "gru": GRUEncoder(5, 3),
     "transformer": TransformerEncoder(6, n_heads=2, out_dim=3),
@@ -277,7 +277,7 @@ def test_mapping__sets_the_encoder_of_each_modality_and_leaves_the_others_to_aut
     shapes = {"m0": (6, 2), "m1": (3,), "m2": (6, 2)}
     encoders = ModalityEncoders(shapes, {"m0": LSTMEncoder(4, 7)})
     kinds = {name: type(encoder) for name, encoder in encoders.encoders.items()}
-    vector = MLPEncoder().build((3,))
+    vector = MLPEncoder(dropout=0.0).build((3,))
     assert kinds == {"m0": type(LSTMEncoder().build((6, 2))), "m1": type(vector), "m2": kinds["m0"]}
     assert isinstance(encoders.encoders["m0"].network, nn.LSTM) and isinstance(encoders.encoders["m2"].network, nn.GRU)
     assert encoders.code_dims == {"m0": 7, "m1": 32, "m2": 32}

@@ -205,8 +205,8 @@ def test_sequences__steps_with_some_cells_are_observed(regressor, sequences, y, 
 @pytest.mark.parametrize(
     "fusion",
     [
-        ConcatFusion((8,)),
-        LateFusion((8,)),
+        ConcatFusion((8,), dropout=0.0),
+        LateFusion((8,), dropout=0.0),
         TensorFusion((8,)),
         LowRankFusion(2),
         MISAFusion(8, 2, 8, dropout=0.0),
@@ -223,7 +223,9 @@ def test_every_fusion_system__reads_them(regressor, X, y, fusion, steps):
         X = {name: np.stack([x, -x, x**2], axis=1) for name, x in X.items()}
     holes = with_holes(X)
     code = isinstance(fusion, (ConcatFusion, LateFusion, TensorFusion, LowRankFusion, MISAFusion))
-    fitted = regressor(fusion=fusion, encoder=MLPEncoder((8,), 4) if code and not steps else "auto").fit(holes, y)
+    fitted = regressor(fusion=fusion, encoder=MLPEncoder((8,), 4, dropout=0.0) if code and not steps else "auto").fit(
+        holes, y
+    )
     assert np.isfinite(fitted.predict(holes)).all()
     zeros = {name: np.where(np.isnan(x), fitted.scalers_[name].mean_, x) for name, x in holes.items()}
     assert not np.allclose(fitted.predict(zeros), fitted.predict(holes))  # the indicators are read
@@ -442,5 +444,5 @@ def test_flat_array__with_cells_in_every_row__is_one_modality_like_any_other(cls
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 4)), np.arange(50) % 2
     X[np.arange(50), rng.integers(0, 4, size=50)] = nan
-    fitted = cls(lam=0, max_epochs=2, random_state=0).fit(X, y)
+    fitted = cls(n_estimators=1, lam=0, max_epochs=2, random_state=0).fit(X, y)
     assert fitted.predict(X).shape == (50,) and fitted.n_features_in_ == 4

@@ -16,10 +16,21 @@ from skorch.callbacks import Callback, EpochScoring
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, MDMNet, ModalityDict
 from sklearn_mdm.callbacks import OutOfFold
+from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.inspection import mismatch_test, modality_drop, pointwise_attribution, rank_samples
 from sklearn_mdm.net._inference import evaluate
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
+
+# Networks alone, which read the same.
+NETWORKS = {
+    "linear_member": False,
+    "kernel_member": False,
+    "scaling": "standard",
+    "encoder": MLPEncoder(dropout=0.0),
+    "fusion": ConcatFusion(dropout=0.0),
+}
 
 K = 3
 
@@ -106,7 +117,7 @@ def test_noise__is_not_predicted_out_of_fold():
     for seed in range(5):
         rng = np.random.default_rng(seed)
         X = {name: rng.normal(size=(200, 10)) for name in ("audio", "text")}
-        fitted = MDMFusionRegressor(n_estimators=5, lam=0, random_state=seed).fit(X, rng.normal(size=200))
+        fitted = MDMFusionRegressor(**NETWORKS, n_estimators=5, lam=0, random_state=seed).fit(X, rng.normal(size=200))
         assert fitted.oof_score_ <= 0
 
 
@@ -487,7 +498,7 @@ def test_classes_of_fewer_samples_than_folds__are_spread_over_some_of_them():
     rng = np.random.default_rng(0)
     X = {"a": rng.normal(size=(120, 3)), "b": rng.normal(size=(120, 2))}
     y = np.arange(120) % 40  # three of each
-    fitted = MDMFusionClassifier(n_estimators=8, lam=0, max_epochs=2, random_state=0).fit(X, y)
+    fitted = MDMFusionClassifier(**NETWORKS, n_estimators=8, lam=0, max_epochs=2, random_state=0).fit(X, y)
     by = fitted._folds.among(fitted._read_later(X).arrays.values())
     assert_array_equal(by.sum(1), 1)
     assert all(np.bincount(y[column], minlength=40).max() <= 1 for column in by.T)

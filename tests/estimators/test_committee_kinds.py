@@ -32,7 +32,7 @@ CASES = {
     "ragged lists": (lambda X, s, y: (ragged(s), y, None), {}),
     "recurrent": (
         lambda X, s, y: (s, y, None),
-        {"encoder": {"steps": GRUEncoder(4, 4), "vector": MLPEncoder((8,), 4)}},
+        {"encoder": {"steps": GRUEncoder(4, 4), "vector": MLPEncoder((8,), 4, dropout=0.0)}},
     ),
     "weights": (lambda X, s, y: (X, y, np.linspace(0, 3, N)), {}),
     "float32": (lambda X, s, y: ({name: x.astype(np.float32) for name, x in X.items()}, y, None), {}),

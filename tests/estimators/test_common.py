@@ -9,7 +9,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.fusion import MISAFusion
+from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion, LateFusion, MISAFusion
 
 # The checks pass plain arrays: a single modality, in which there is no dependency.
 pytestmark = [
@@ -23,30 +24,62 @@ pytestmark = [
 COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
 
 
+# The defaults, in fewer epochs.
+DEFAULTS = [MDMFusionRegressor(max_epochs=5), MDMFusionClassifier(max_epochs=5)]
+# scikit-learn exempts its own forests and bagging from this one, too. Without dropout, and with as many folds, weights
+# and repeats are the same: see the estimators below.
+RANDOM = {
+    "check_sample_weight_equivalence_on_dense_data": "repeated rows draw more units to drop, and are enough for folds"
+}
+PLAIN = {"encoder": MLPEncoder(dropout=0.0), "fusion": ConcatFusion(dropout=0.0)}
+ONE = {"n_estimators": 1, **PLAIN}
 # Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
 # single one of them; the others pass the same checks more slowly.
-FEW = [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(fusion="late"), COLUMNS]
-FEW.append(MDMFusionRegressor(fusion="ef_lstm", max_epochs=20))
+FEW = [MDMFusionRegressor(**ONE), MDMFusionClassifier(**ONE), COLUMNS]
+FEW.append(MDMFusionClassifier(**ONE | {"fusion": LateFusion(dropout=0.0)}))
+FEW.append(MDMFusionRegressor(n_estimators=1, fusion="ef_lstm", max_epochs=20))
 # Three members, which hold out folds also of the few samples of a check.
-COMMITTEE = {"n_estimators": 3, "early_stopping": True, "max_epochs": 20}
+COMMITTEE = {**PLAIN, "n_estimators": 3, "early_stopping": True, "max_epochs": 20}
 FEW += [MDMFusionRegressor(**COMMITTEE), MDMFusionClassifier(**COMMITTEE)]
 # Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
 MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
 OTHERS = [
-    cls(fusion=fusion, max_epochs=20)
-    for fusion in ("late", "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
+    cls(**ONE | {"fusion": fusion}, max_epochs=20)
+    for fusion in (LateFusion(dropout=0.0), "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
-    if (fusion, cls) not in {("late", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
+    if (str(fusion), cls) not in {("LateFusion(dropout=0.0)", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
 ]
 # Members without folds, and members that are computed one after the other.
-OTHERS += [cls(n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
-OTHERS += [cls(**COMMITTEE, fusion="tensor") for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**PLAIN, n_estimators=3, max_epochs=20) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
+OTHERS += [cls(**COMMITTEE | {"fusion": "tensor"}) for cls in (MDMFusionRegressor, MDMFusionClassifier)]
 
 
 @pytest.mark.slow
 @parametrize_with_checks(OTHERS)
 def test_scikit_learn_check__of_every_fusion_system(estimator, check):
     check(estimator)
+
+
+@parametrize_with_checks(DEFAULTS, expected_failed_checks=lambda estimator: RANDOM)
+def test_scikit_learn_check__of_the_defaults(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
+def test_weights__of_the_defaults__are_repeats_in_the_mean_over_seeds(cls):
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))}
+    weight = np.array([1, 4] * 30)
+    y = np.sign(X["a"][:, 0]) * np.array([-1, 1] * 30) > 0  # rows of weight one say the opposite of the others
+    repeated = {name: x.repeat(weight, axis=0) for name, x in X.items()}, y.repeat(weight)
+    parameters = {"lam": 0, "lr": 0.01, "max_epochs": 10, "early_stopping": False}
+
+    def mean(first_seed, *data, **given):
+        fits = (cls(**parameters, random_state=first_seed + i).fit(*data, **given) for i in range(3))
+        return np.mean([getattr(fit, "predict_proba", fit.predict)(X) for fit in fits], axis=0)
+
+    by_weight, by_repeats, of_all_alike = mean(0, X, y, sample_weight=weight), mean(10, *repeated), mean(0, X, y)
+    assert np.abs(by_weight - by_repeats).mean() < 0.2 * np.abs(of_all_alike - by_repeats).mean()
 
 
 @parametrize_with_checks(FEW)
@@ -61,7 +94,7 @@ def test_scikit_learn_check(estimator, check):
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize(
     "model",
-    [MDMFusionRegressor(), MDMFusionClassifier(), MDMFusionClassifier(**COMMITTEE), COLUMNS],
+    [MDMFusionRegressor(**ONE), MDMFusionClassifier(**ONE), MDMFusionClassifier(**COMMITTEE), COLUMNS],
     ids=["regressor", "classifier", "committee", "dependency"],
 )
 def test_infinity__is_rejected_at_fit_and_after(model, value):
@@ -81,7 +114,7 @@ def test_infinity__is_rejected_at_fit_and_after(model, value):
             getattr(fitted, method)(wrong)
 
 
-@pytest.mark.parametrize("parameters", [{}, COMMITTEE], ids=["one member", "three members"])
+@pytest.mark.parametrize("parameters", [ONE, COMMITTEE], ids=["one member", "three members"])
 @pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
 def test_a_sample_with_nothing_observed__is_rejected(cls, parameters):
     X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2

@@ -139,7 +139,9 @@ def test_defaults__stay_near_and_below_the_truth_for_gaussian_views(rho):
         return {"a": a[:, None], "b": b[:, None]}
 
     X, new = draw(4000), draw(4000)
-    fitted = MDMFusionRegressor(random_state=0, max_epochs=30, device="cpu").fit(X, X["a"][:, 0] + X["b"][:, 0])
+    fitted = MDMFusionRegressor(n_estimators=1, random_state=0, max_epochs=30, device="cpu").fit(
+        X, X["a"][:, 0] + X["b"][:, 0]
+    )
     score, std = fitted.dependency_score(new, return_std=True)
     assert truth - 0.1 * (1 + truth) < score < truth + 3 * std + 0.02
 
@@ -191,7 +193,7 @@ def test_dependency__of_repeated_samples__is_that_of_independent_ones(early_stop
     rng = np.random.default_rng(0)
     rows = rng.integers(60, size=600)
     X = {name: rng.normal(size=(60, 2))[rows] for name in ("audio", "text")}
-    model = MDMFusionRegressor(lam=0.1, max_epochs=10, early_stopping=early_stopping, random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=10, early_stopping=early_stopping, random_state=0)
     with pytest.warns(RepeatedSamplesWarning, match="540 of 600 samples repeat") as caught:
         model.fit(X, X["audio"][:, 0])
     assert caught[0].filename == __file__ and model.dependency_score(X) < 0.3
@@ -205,6 +207,8 @@ def test_dependency__of_repeated_samples__is_that_of_independent_ones(early_stop
 
 def test_dependency_score__of_repeated_samples__has_the_error_of_single_ones():
     X = views(200, 0.5)
-    model = MDMFusionRegressor(lam=0.1, max_epochs=5, early_stopping=False, random_state=0).fit(X, target(X))
+    model = MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=5, early_stopping=False, random_state=0).fit(
+        X, target(X)
+    )
     once = model.dependency_score(X, return_std=True)
     assert_allclose(model.dependency_score({k: v.repeat(9, axis=0) for k, v in X.items()}, return_std=True), once)

@@ -29,7 +29,12 @@ def part(X, rows):
 def test_regression__is_learned_with_every_measure(measure):
     X, y = make_regression(400, 10, n_informative=6, noise=5, random_state=0)
     model = MDMFusionRegressor(
-        modalities={"a": slice(0, 5), "b": slice(5, 10)}, measure=measure, lr=0.01, max_epochs=40, random_state=0
+        n_estimators=1,
+        modalities={"a": slice(0, 5), "b": slice(5, 10)},
+        measure=measure,
+        lr=0.01,
+        max_epochs=40,
+        random_state=0,
     )
     assert model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.9
 
@@ -38,7 +43,12 @@ def test_regression__is_learned_with_every_measure(measure):
 def test_classification__is_learned_with_every_measure(measure):
     X, y = make_classification(400, 10, n_informative=6, n_classes=3, class_sep=2, random_state=0)
     model = MDMFusionClassifier(
-        modalities={"a": slice(0, 5), "b": slice(5, 10)}, measure=measure, lr=0.01, max_epochs=40, random_state=0
+        n_estimators=1,
+        modalities={"a": slice(0, 5), "b": slice(5, 10)},
+        measure=measure,
+        lr=0.01,
+        max_epochs=40,
+        random_state=0,
     )
     assert model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.75
 
@@ -47,7 +57,7 @@ def test_defaults__learn_an_interaction_between_modalities():
     rng = np.random.default_rng(0)
     X = {"a": rng.normal(size=(600, 2)), "b": rng.normal(size=(600, 2))}
     y = X["a"][:, 0] * X["b"][:, 0]
-    model = MDMFusionRegressor(random_state=0, lr=5e-3).fit(part(X, slice(0, 450)), y[:450])
+    model = MDMFusionRegressor(n_estimators=1, random_state=0, lr=5e-3).fit(part(X, slice(0, 450)), y[:450])
     assert model.score(part(X, slice(450, None)), y[450:]) > 0.6
 
 
@@ -440,9 +450,12 @@ def test_critic_parameters__reach_the_critic(estimator, X, y):
 
 
 def test_an_encoder_per_modality(estimator, X, y):
-    fitted = estimator(encoder={"text": MLPEncoder(out_dim=7, hidden_dims=()), "audio": "mlp"}).fit(X, y)
+    fitted = estimator(encoder={"text": MLPEncoder(out_dim=7, hidden_dims=(), dropout=0.0), "audio": "mlp"}).fit(X, y)
     assert fitted.net_.module_.code_dims == {"m0": 32, "m1": 7}
-    assert estimator(encoder={"text": MLPEncoder(out_dim=7)}).fit(X, y).net_.module_.code_dims == {"m0": 32, "m1": 7}
+    assert estimator(encoder={"text": MLPEncoder(out_dim=7, dropout=0.0)}).fit(X, y).net_.module_.code_dims == {
+        "m0": 32,
+        "m1": 7,
+    }
     with pytest.raises(ValueError, match=r"encoder names modalities \['video'\].*\['audio', 'text'\]"):
         estimator(encoder={"video": "mlp"}).fit(X, y)
 
@@ -639,7 +652,9 @@ def test_unusable_parts__are_named(estimator, X, y, parameters, message):
 
 def test_one_hidden_layer__may_be_given_as_a_number(estimator, X, y, same_parameters):
     one, other = (
-        estimator(encoder=MLPEncoder(hidden_dims=dims), fusion=ConcatFusion(hidden_dims=dims)).fit(X, y)
+        estimator(
+            encoder=MLPEncoder(hidden_dims=dims, dropout=0.0), fusion=ConcatFusion(hidden_dims=dims, dropout=0.0)
+        ).fit(X, y)
         for dims in (16, (16,))
     )
     assert same_parameters(one, other)

@@ -34,8 +34,8 @@ STEPWISE = {
     "multi_attention": MultiAttentionFusion(4, 4, 2, 4, 4, 6),
 }
 CODED = {
-    "concat": ConcatFusion((8,)),
-    "late": LateFusion((8,)),
+    "concat": ConcatFusion((8,), dropout=0.0),
+    "late": LateFusion((8,), dropout=0.0),
     "tensor": TensorFusion((8,)),
     "low_rank": LowRankFusion(2),
     "misa": MISAFusion(8, 2, 8, dropout=0.0),
@@ -69,9 +69,16 @@ def without(X, **rows):
 
 
 def model(system, missing, cls=MDMFusionRegressor, **parameters):
-    encoder = "auto" if system in STEPWISE else MLPEncoder((8,), 4)
+    encoder = "auto" if system in STEPWISE else MLPEncoder((8,), 4, dropout=0.0)
     defaults = {"max_epochs": 4, "batch_size": 16, "lr": 0.01, "lam": 0.1, "critic_hidden_dims": (8,), "device": "cpu"}
-    defaults |= {"fusion": SYSTEMS[system], "encoder": encoder, "missing": missing, "random_state": 0}
+    defaults |= {
+        "n_estimators": 1,
+        "scaling": "standard",
+        "fusion": SYSTEMS[system],
+        "encoder": encoder,
+        "missing": missing,
+        "random_state": 0,
+    }
     return cls(**{**defaults, **parameters})
 
 
@@ -146,7 +153,7 @@ def test_token__with_modality_dropout__is_learned(system):
 def build(system, missing, n_outputs=2):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = "auto" if system in STEPWISE else MLPEncoder((8,), 4)
+        encoder = "auto" if system in STEPWISE else MLPEncoder((8,), 4, dropout=0.0)
         module = SYSTEMS[system].build(
             {"m0": (3,), "m1": (2,), "m2": (4,)}, n_outputs, encoder=encoder, missing=missing
         )
@@ -336,7 +343,9 @@ def test_critic__sequences_of_other_lengths__are_brought_to_one():
 def error_without_b(X, y, missing, seed):
     """Squared errors on new samples without b, of a net fitted on complete ones."""
     train, test = slice(0, 600), slice(600, None)
-    estimator = MDMFusionRegressor(missing=missing, lam=0.1, max_epochs=40, random_state=seed, device="cpu")
+    estimator = MDMFusionRegressor(
+        n_estimators=1, missing=missing, lam=0.1, max_epochs=40, random_state=seed, device="cpu"
+    )
     estimator.fit({name: x[train] for name, x in X.items()}, y[train])
     return (estimator.predict({"a": X["a"][test]}) - y[test]) ** 2
 

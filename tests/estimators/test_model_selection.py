@@ -84,7 +84,7 @@ def test_grid_search__reaches_into_objects(estimator, X, y, form):
 def test_grid_search__over_names_and_objects(regressor, X, y):
     grid = [
         {"measure": ["kl", FDivergence(bound=5.0), "wasserstein"], "lam": [0, 0.1]},
-        {"fusion": [ConcatFusion((3,))]},
+        {"fusion": [ConcatFusion((3,), dropout=0.0)]},
     ]
     search = GridSearchCV(regressor(max_epochs=1), grid, cv=2, error_score="raise").fit(ModalityDict(X), y)
     assert len(search.cv_results_["params"]) == 7
@@ -252,7 +252,7 @@ def test_calibration(classifier, X, y, form):
 
 
 def test_clone__copies_parameters_and_nothing_fitted(estimator, X, y, same_parameters):
-    model = estimator(encoder={"audio": MLPEncoder(out_dim=3)}, measure=FDivergence(bound=3.0)).fit(X, y)
+    model = estimator(encoder={"audio": MLPEncoder(out_dim=3, dropout=0.0)}, measure=FDivergence(bound=3.0)).fit(X, y)
     twin = clone(model)
     assert not hasattr(twin, "net_")
     assert twin.encoder["audio"] is not model.encoder["audio"] and twin.fusion is not model.fusion

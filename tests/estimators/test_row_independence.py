@@ -115,8 +115,8 @@ def under_mask(X, value):
 def module(request):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = ConcatFusion((5,)).build(
-            {"m0": (3,), "m1": (4, 2)}, 2, encoder=MLPEncoder((5,), 3), missing=request.param
+        module = ConcatFusion((5,), dropout=0.0).build(
+            {"m0": (3,), "m1": (4, 2)}, 2, encoder=MLPEncoder((5,), 3, dropout=0.0), missing=request.param
         )
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter)
@@ -159,7 +159,7 @@ def test_a_mask_of_ones__is_no_mask(module):
 
 
 def test_token__takes_the_place_of_the_code_only_where_nothing_was_observed():
-    codes = ModalityEncoders({"m0": (3,), "m1": (4, 2)}, MLPEncoder((5,), 3), missing="token")
+    codes = ModalityEncoders({"m0": (3,), "m1": (4, 2)}, MLPEncoder((5,), 3, dropout=0.0), missing="token")
     torch.nn.init.constant_(codes.tokens["m0"], 7.0)
     torch.nn.init.constant_(codes.tokens["m1"], 7.0)
     filled = codes.fill(codes.represent(tensors(), MASK), MASK)

@@ -45,7 +45,9 @@ def everything(X, y):
         found += [model.fit(X, y).predict(X), model.pointwise_dependency(X), model.partial_fit(X, y).transform(X)]
     steps = {name: np.stack([x, -x], axis=1).astype(np.float32) for name, x in X.items()}
     for fusion, encoder in (("low_rank", SEQUENCES), ("ef_lstm", "auto"), ("memory", "auto"), ("misa", "auto")):
-        model = MDMFusionRegressor(fusion=fusion, encoder=encoder, lam=0.1, max_epochs=1, random_state=0)
+        model = MDMFusionRegressor(
+            n_estimators=1, fusion=fusion, encoder=encoder, lam=0.1, max_epochs=1, random_state=0
+        )
         found += [model.fit(steps, y).predict(steps), model.pointwise_dependency(steps)]
     dependency = DependencyEstimator(max_updates=20, random_state=0).fit(X)
     return [*found, dependency.pointwise_, dependency.permutation_test(X, 9).null_distribution]

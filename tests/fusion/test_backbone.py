@@ -380,6 +380,13 @@ def computed(monkeypatch):
     return texts
 
 
+@pytest.mark.parametrize(("n_estimators", "n_members"), [("auto", 1), (2, 2)])
+def test_number_of_members__is_one_unless_a_number_is_asked_for(n_estimators, n_members, directories):
+    X, y = data()
+    model = regressor(directories["bert"]).set_params(n_estimators=n_estimators, max_epochs=1).fit(X, y)
+    assert len(getattr(model.net_, "members_", [model.net_])) == n_members
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 @pytest.mark.parametrize(("layer", "frozen"), [(0, 0), (2, 2), (-1, "all")])
 def test_a_committee__predicts_the_mean_of_its_members_and_reads_frozen_layers_once(
@@ -387,7 +394,7 @@ def test_a_committee__predicts_the_mean_of_its_members_and_reads_frozen_layers_o
 ):
     X, y = data()
     committee = regressor(directories["bert"], lam=lam, layer=layer, frozen_layers=frozen)
-    committee.set_params(n_estimators=3, early_stopping=True).fit(X, y)
+    committee.set_params(n_estimators=3, scaling="standard", early_stopping=True).fit(X, y)
     assert len(computed) == (5 if frozen else 0)  # each distinct text once, for all members
     read = committee._read_later(X)
     members = [evaluate(net, read, committee._to_batch, "prediction") for net in committee.net_.members_]

@@ -38,8 +38,10 @@ class SumFusion(Fusion):
 def fit(fusion="concat", X=None, **parameters):
     rng = np.random.default_rng(0)
     X = {"audio": rng.normal(size=(40, 3)), "text": rng.normal(size=(40, 4, 2))} if X is None else X
-    parameters = {"encoder": {"audio": MLPEncoder((4,), 6)}, "lam": 0, "max_epochs": 1, **parameters}
-    return MDMFusionRegressor(fusion=fusion, random_state=0, **parameters).fit(X, rng.normal(size=(40, 2)))
+    parameters = {"encoder": {"audio": MLPEncoder((4,), 6, dropout=0.0)}, "lam": 0, "max_epochs": 1, **parameters}
+    return MDMFusionRegressor(n_estimators=1, fusion=fusion, random_state=0, **parameters).fit(
+        X, rng.normal(size=(40, 2))
+    )
 
 
 def changing(**changes):
@@ -230,7 +232,15 @@ def test_fusion_and_encoder__of_ones_own__fit_and_predict_without_a_modality(mis
             return Linear(shape[-1], 4)
 
     for cls in (MDMFusionRegressor, MDMFusionClassifier):
-        model = cls(fusion=SumFusion(), encoder=LinearEncoder(), lam=0, missing=missing, max_epochs=2, random_state=0)
+        model = cls(
+            n_estimators=1,
+            fusion=SumFusion(),
+            encoder=LinearEncoder(),
+            lam=0,
+            missing=missing,
+            max_epochs=2,
+            random_state=0,
+        )
         assert len(model.fit(X, y > 0 if cls is MDMFusionClassifier else y).predict({"audio": X["audio"]})) == len(
             X["audio"]
         )

@@ -20,9 +20,9 @@ ALIGNED = {"EarlyFusionLSTM", "MemoryFusion", "MultiAttentionFusion"}
 # And this one takes vectors beside sequences, but sequences of one length.
 ONE_LENGTH = {*ALIGNED, "MAGFusion"}
 SMALL = {
-    "ConcatFusion": {"hidden_dims": (16,)},
+    "ConcatFusion": {"hidden_dims": (16,), "dropout": 0.0},
     "EarlyFusionLSTM": {"embed_dim": 3, "hidden_dim": 4},
-    "LateFusion": {"hidden_dims": (16,)},
+    "LateFusion": {"hidden_dims": (16,), "dropout": 0.0},
     "LowRankFusion": {"rank": 2},
     "MAGFusion": {"dropout": 0.0},
     "MISAFusion": {"hidden_dim": 8, "n_heads": 2, "feedforward_dim": 12, "dropout": 0.0},
@@ -76,7 +76,10 @@ def encoder_of(system, shapes):
         return "auto"
     if system == "MAGFusion":
         return {"m0": LSTMEncoder(8, 8)}
-    return {name: LSTMEncoder(8, 8) if len(shape) == 2 else MLPEncoder((16,), 8) for name, shape in shapes.items()}
+    return {
+        name: LSTMEncoder(8, 8) if len(shape) == 2 else MLPEncoder((16,), 8, dropout=0.0)
+        for name, shape in shapes.items()
+    }
 
 
 def build(system, shapes, n_outputs=1, missing="mean"):
@@ -131,7 +134,9 @@ def rows(values, index):
 
 @pytest.mark.parametrize("name", list(FUSIONS))
 def test_name__of_paper_or_of_package__builds_its_system(name, X, y):
-    model = MDMFusionRegressor(fusion=name, encoder="auto", lam=0, max_epochs=1, random_state=0).fit(X, y)
+    model = MDMFusionRegressor(n_estimators=1, fusion=name, encoder="auto", lam=0, max_epochs=1, random_state=0).fit(
+        X, y
+    )
     small = FUSIONS[name]().build({"audio": (3,), "text": (2,)}, 1)
     assert type(model.net_.module_) is type(small)
 
@@ -396,8 +401,15 @@ def test_estimator__fits_predicts_repeats_and_pickles(system, cls, kind, X, y):
             x[:: 7 if name == "audio" else 8] = nan
         X["text"][0] = X["audio"][56] = 1.0
     fusion = SYSTEMS[system](**SMALL[system])
-    encoder = "auto" if system in ALIGNED else MLPEncoder((8,), 4)
-    parameters = {"fusion": fusion, "encoder": encoder, "lam": 0.1, "max_epochs": 2, "batch_size": 16}
+    encoder = "auto" if system in ALIGNED else MLPEncoder((8,), 4, dropout=0.0)
+    parameters = {
+        "n_estimators": 1,
+        "fusion": fusion,
+        "encoder": encoder,
+        "lam": 0.1,
+        "max_epochs": 2,
+        "batch_size": 16,
+    }
     model, other = (cls(**parameters, random_state=0, device="cpu", missing="token").fit(X, y) for _ in range(2))
     predictions = model.predict(X)
     assert_array_equal(predictions, other.predict(X))
@@ -433,7 +445,7 @@ def test_no_common_time_axis_in_a_batch__error_names_modalities_and_steps():
 def test_no_common_time_axis__estimator__calls_modalities_by_their_names():
     audio, text = np.ones((6, 5, 3)), np.ones((6, 4, 2))
     audio[0], text[0] = 0, 0
-    model = MDMFusionRegressor(fusion="ef_lstm", lam=0, max_epochs=1, random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, fusion="ef_lstm", lam=0, max_epochs=1, random_state=0)
     with pytest.raises(ValueError, match=r"'audio' 5 steps, 'text' 4 steps"):
         model.fit({"text": text, "audio": audio}, range(6))
     model.fit({"text": text, "audio": audio[:, :4]}, range(6))
@@ -450,7 +462,9 @@ def test_lists_of_which_the_longest_lacks_a_modality__are_on_one_time_axis(fusio
     lengths = [5, *rng.integers(1, 4, size=19)]
     X = {name: [rng.normal(size=(n, d)) for n in lengths] for name, d in (("audio", 3), ("text", 2))}
     X["audio"][0] = None
-    model = MDMFusionRegressor(fusion=fusion, lam=0, max_epochs=1, random_state=0).fit(X, np.arange(20.0))
+    model = MDMFusionRegressor(n_estimators=1, fusion=fusion, lam=0, max_epochs=1, random_state=0).fit(
+        X, np.arange(20.0)
+    )
     alone = np.concatenate([model.predict({name: [x[i]] for name, x in X.items()}) for i in range(20)])
     np.testing.assert_allclose(model.predict(X), alone, rtol=1e-12)
     X["text"][3] = rng.normal(size=(5, 2))  # no longer as long as its audio
@@ -458,7 +472,7 @@ def test_lists_of_which_the_longest_lacks_a_modality__are_on_one_time_axis(fusio
         model.predict(X)
 
 
-@pytest.mark.parametrize("encoder", ["mlp", MLPEncoder(), {"m0": "mlp"}])
+@pytest.mark.parametrize("encoder", ["mlp", MLPEncoder(dropout=0.0), {"m0": "mlp"}])
 def test_an_encoder_for_a_system_that_has_its_own__error(encoder):
     for system in ALIGNED & SYSTEMS.keys():
         with pytest.raises(ValueError, match=rf'{system} .*leave encoder="auto"'):

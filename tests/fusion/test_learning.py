@@ -50,7 +50,7 @@ def gain_over_ridge(make, seed, system):
         # It displaces words by no more than their length, and normalises them: made for embeddings, not three numbers.
         embedding = np.random.default_rng(0).normal(size=(3, 32))
         X["text"], X_test["text"] = X["text"] @ embedding, X_test["text"] @ embedding
-    model = MDMFusionRegressor(fusion=system, device="cpu", random_state=seed).fit(X, y)
+    model = MDMFusionRegressor(n_estimators=1, fusion=system, device="cpu", random_state=seed).fit(X, y)
     flat, flat_test = (np.hstack([x.reshape(len(x), -1) for x in Z.values()]) for Z in (X, X_test))
     ridge = RidgeCV(np.logspace(-2, 4, 13)).fit(flat, y)
     return model.score(X_test, y_test) - ridge.score(flat_test, y_test)
@@ -79,7 +79,7 @@ def test_independent_modalities__have_no_dependency_through_any_system(system):
     # The task needs both modalities, so a system that let them see each other would show here.
     X, y = products(1000, np.random.default_rng(0))
     unseen, _ = products(1000, np.random.default_rng(1))
-    model = MDMFusionRegressor(fusion=system, lam=0.1, device="cpu", random_state=0).fit(X, y)
+    model = MDMFusionRegressor(n_estimators=1, fusion=system, lam=0.1, device="cpu", random_state=0).fit(X, y)
     value, standard_error = model.dependency_score(unseen, return_std=True)
     # Both are exactly zero where the calibration on unseen rows gives the critic no weight.
     assert abs(value) <= 2 * standard_error

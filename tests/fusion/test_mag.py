@@ -143,7 +143,7 @@ def test_representations__are_the_mean_word_and_the_mean_projection():
 
 
 def test_encoder__of_the_text__summarises_the_words():
-    for encoder in (MLPEncoder((4,), 5), {"text": MLPEncoder((4,), 5)}):
+    for encoder in (MLPEncoder((4,), 5, dropout=0.0), {"text": MLPEncoder((4,), 5, dropout=0.0)}):
         assert MAGFusion().build(SHAPES, 1, encoder=encoder).head.in_features == 5
     with pytest.raises(ValueError, match=r"encoder for its text alone.*'audio'"):
         MAGFusion().build(SHAPES, 1, encoder={"audio": "mlp"})
@@ -153,7 +153,7 @@ def test_encoder__of_the_text__summarises_the_words():
 def test_estimator__predicts_without_text_and_without_audio(cls, X, y):
     X = {name: np.stack([x, -x], axis=1) for name, x in X.items()}
     X["text"][::6] = nan
-    model = cls(fusion="mag", lam=0.1, max_epochs=2, random_state=0, modality_dropout=0.3).fit(X, y)
+    model = cls(n_estimators=1, fusion="mag", lam=0.1, max_epochs=2, random_state=0, modality_dropout=0.3).fit(X, y)
     for name in X:
         found = model.predict({name: np.where(np.isnan(X[name]), 0.0, X[name])})
         assert found.shape == (60,)
@@ -161,10 +161,10 @@ def test_estimator__predicts_without_text_and_without_audio(cls, X, y):
 
 
 def test_text__under_another_name(X, y):
-    model = MDMFusionRegressor(fusion=MAGFusion(text="audio"), lam=0, max_epochs=1).fit(X, y)
+    model = MDMFusionRegressor(n_estimators=1, fusion=MAGFusion(text="audio"), lam=0, max_epochs=1).fit(X, y)
     assert model.net_.module_.text == "m0"
     with pytest.raises(ValueError, match=r"reads modality 'words' as text, but X has \['audio', 'text'\].*text=\.\.\."):
-        MDMFusionRegressor(fusion=MAGFusion(text="words"), lam=0, max_epochs=1).fit(X, y)
+        MDMFusionRegressor(n_estimators=1, fusion=MAGFusion(text="words"), lam=0, max_epochs=1).fit(X, y)
 
 
 @pytest.mark.parametrize(

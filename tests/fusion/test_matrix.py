@@ -100,7 +100,7 @@ def fit_twice(case):
     system = case["system"]
     model = (MDMFusionClassifier if case["task"] == "classes" else MDMFusionRegressor)(
         fusion=SYSTEMS[system](**SMALL[system]),
-        encoder="auto" if system in ONE_LENGTH else MLPEncoder((8,), 4),
+        encoder="auto" if system in ONE_LENGTH else MLPEncoder((8,), 4, dropout=0.0),
         n_estimators=1 if case["members"] == "one member" else 3,
         early_stopping=case["members"] != "one member",
         modalities=modalities,

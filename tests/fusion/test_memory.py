@@ -280,6 +280,8 @@ def test_estimator__a_whole_modality_missing_at_predict_time__is_finite(sequence
     for x in X.values():
         x[3::7] = 0.5
     fusion = MemoryFusion(hidden_dims=4, memory_dim=4)
-    model = MDMFusionClassifier(fusion=fusion, lam=0.1, max_epochs=2, random_state=0, device="cpu").fit(X, y)
+    model = MDMFusionClassifier(n_estimators=1, fusion=fusion, lam=0.1, max_epochs=2, random_state=0, device="cpu").fit(
+        X, y
+    )
     probabilities = model.predict_proba({"two": X["two"]})
     assert probabilities.shape == (60, 3) and np.isfinite(probabilities).all()

@@ -184,9 +184,9 @@ def test_penalty__in_evaluation__is_none():
 def test_training__adds_the_penalty_to_the_loss(X, y):
     fusion = MISAFusion(hidden_dim=4, feedforward_dim=8)
     parameters = {"lam": 0, "max_epochs": 3, "random_state": 0, "device": "cpu", "early_stopping": False}
-    with_losses = MDMFusionRegressor(fusion=fusion, **parameters).fit(X, y)
+    with_losses = MDMFusionRegressor(n_estimators=1, fusion=fusion, **parameters).fit(X, y)
     without = MISAFusion(hidden_dim=4, feedforward_dim=8, sim_weight=0, diff_weight=0, recon_weight=0)
-    without = MDMFusionRegressor(fusion=without, **parameters).fit(X, y)
+    without = MDMFusionRegressor(n_estimators=1, fusion=without, **parameters).fit(X, y)
     scale = with_losses.target_scaler_.scale_[0] ** 2
     for model, is_more in ((with_losses, True), (without, False)):
         row = model.history_[0]
@@ -224,7 +224,7 @@ def test_utterance__of_a_vector__is_the_vector():
 
 
 def test_encoder__takes_the_place_of_the_lstms():
-    module = build(encoder={"m0": MLPEncoder((5,), 6), "m1": "mlp"})
+    module = build(encoder={"m0": MLPEncoder((5,), 6, dropout=0.0), "m1": "mlp"})
     encoders = module.encoders.encoders
     assert [encoders[name].out_dim for name in SHAPES] == [6, 32, 8]
     assert module.code_dims == dict.fromkeys(SHAPES, 4)

@@ -317,8 +317,8 @@ def misa(module, x, seen):
 
 
 SYSTEMS = {
-    "late": (LateFusion(hidden_dims=(5,)), late),
-    "late_even": (LateFusion(hidden_dims=(5, 4), weights="even"), late),
+    "late": (LateFusion(hidden_dims=(5,), dropout=0.0), late),
+    "late_even": (LateFusion(hidden_dims=(5, 4), weights="even", dropout=0.0), late),
     "tensor": (TensorFusion(hidden_dims=(5, 4)), tensor),
     "low_rank": (LowRankFusion(rank=3), low_rank),
     "ef_lstm": (EarlyFusionLSTM(embed_dim=3, hidden_dim=4), ef_lstm),
@@ -334,7 +334,11 @@ SYSTEMS = {
     "misa": (MISAFusion(hidden_dim=4, n_heads=2, feedforward_dim=6), misa),
 }
 ALIGNED = ("ef_lstm", "ef_lstm_2", "memory", "multi_attention")
-SEQUENCE_ENCODERS = {"late": MLPEncoder((4,), 3), "tensor": LSTMEncoder(4, 2), "low_rank": LSTMEncoder(4, 3)}
+SEQUENCE_ENCODERS = {
+    "late": MLPEncoder((4,), 3, dropout=0.0),
+    "tensor": LSTMEncoder(4, 2),
+    "low_rank": LSTMEncoder(4, 3),
+}
 
 
 def build_system(system, X, missing, seed):
@@ -342,7 +346,7 @@ def build_system(system, X, missing, seed):
     if system in ("memory", "multi_attention"):
         fusion.set_params(hidden_dims=(2, 4, 3)[: len(X)])
     if system in SEQUENCE_ENCODERS:
-        vector = MLPEncoder((4,), 3)
+        vector = MLPEncoder((4,), 3, dropout=0.0)
         options["encoder"] = {name: SEQUENCE_ENCODERS[system] if x.dim() == 3 else vector for name, x in X.items()}
     return build(fusion, X, seed, missing=missing, **options)
 
@@ -481,7 +485,7 @@ def test_gradient__in_every_weight__is_the_slope_of_the_equations(system, masked
 
 
 ENCODERS = {
-    "mlp": MLPEncoder((5, 4), 3),
+    "mlp": MLPEncoder((5, 4), 3, dropout=0.0),
     "lstm": LSTMEncoder(4, 3),
     "lstm_2": LSTMEncoder(4, None, n_layers=2),
     "lstm_mean": LSTMEncoder(4, 3, pooling="mean"),

@@ -8,7 +8,7 @@ from sklearn_mdm.fusion import EarlyFusionLSTM, LateFusion, LowRankFusion, Tenso
 from sklearn_mdm.fusion import _tensor as tensor
 
 SHAPES = {"m0": (3,), "m1": (2,), "m2": (4,)}
-ENCODER = MLPEncoder((8,), 4)
+ENCODER = MLPEncoder((8,), 4, dropout=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def decisions(module, X):
 
 
 def test_late__even_weights__is_the_mean_of_the_observed_decisions():
-    module, X = built(LateFusion(weights="even")), batch()
+    module, X = built(LateFusion(weights="even", dropout=0.0)), batch()
     single = decisions(module, X)
     equal(module(X).prediction, single.mean(0))
     found = module(X, masks(m1=[0], m2=[0, 1])).prediction
@@ -53,7 +53,7 @@ def test_late__even_weights__is_the_mean_of_the_observed_decisions():
 
 
 def test_late__learned_weights__stay_in_proportion_among_the_observed():
-    module, X = built(LateFusion()), batch()
+    module, X = built(LateFusion(dropout=0.0)), batch()
     module.log_weights.data = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64).log()
     single = decisions(module, X)
     equal(module(X).prediction, 0.2 * single[0] + 0.3 * single[1] + 0.5 * single[2])
@@ -61,14 +61,14 @@ def test_late__learned_weights__stay_in_proportion_among_the_observed():
 
 
 def test_late__fused__adds_up_to_the_prediction_and_is_zero_for_a_missing_modality():
-    module, X = built(LateFusion(), n_outputs=3), batch()
+    module, X = built(LateFusion(dropout=0.0), n_outputs=3), batch()
     output = module(X, masks(m1=[2]))
     equal(output.fused.view(6, 3, 3).sum(1), output.prediction)
     assert not output.fused.view(6, 3, 3)[2, 1].any()
 
 
 def test_late__effects_of_modalities__add_up():
-    module, X, other = built(LateFusion()), batch(), batch()
+    module, X, other = built(LateFusion(dropout=0.0)), batch(), batch()
     both = {**X, "m0": other["m0"], "m1": other["m1"]}
     changes = [module({**X, name: other[name]}).prediction - module(X).prediction for name in ("m0", "m1")]
     equal(module(both).prediction - module(X).prediction, sum(changes))
@@ -100,7 +100,7 @@ def test_tensor__too_wide__error_names_widths_and_remedies():
     shapes = {f"m{i}": (3,) for i in range(5)}
     with pytest.raises(ValueError, match=r"\(32 \+ 1\) x .* = 39,135,393 entries .* 5 modalities.*low_rank"):
         TensorFusion().build(shapes, 1)
-    TensorFusion().build(shapes, 1, encoder=MLPEncoder(out_dim=4))
+    TensorFusion().build(shapes, 1, encoder=MLPEncoder(out_dim=4, dropout=0.0))
 
 
 def test_tensor__no_hidden_layer__error():

@@ -192,4 +192,4 @@ def test_texts__survive_selection_of_samples(texts):
 
 def test_texts__in_a_fusion_that_reads_numbers__error_names_both_remedies():
     with pytest.raises(ValueError, match=r"'text' holds text.*TfidfVectorizer.*MAGFusion\(text='text', backbone"):
-        MDMFusionRegressor().fit({"text": ["a", "b"], "audio": np.ones((2, 2))}, [0, 1])
+        MDMFusionRegressor(n_estimators=1).fit({"text": ["a", "b"], "audio": np.ones((2, 2))}, [0, 1])

@@ -113,7 +113,7 @@ def names():
     columns = {"audio": ["pitch", "energy", "rate"], "text": ["joy", "fear"]}
     frames = {name: pd.DataFrame(values, index=rows, columns=columns[name]) for name, values in X.items()}
     y, c = shared.ravel(), (shared.ravel() > 0).astype(int)
-    quick = {"max_epochs": 1, "lam": 0, "random_state": 0, "device": "cpu"}
+    quick = {"n_estimators": 1, "max_epochs": 1, "lam": 0, "random_state": 0, "device": "cpu"}
 
     def gap(values):
         values = values.copy()

@@ -46,7 +46,7 @@ def data():
 @pytest.fixture(scope="module")
 def model(data):
     X, y = data
-    return MDMFusionRegressor(lam=0.1, max_epochs=4, device="cpu", random_state=0).fit(X[:120], y[:120])
+    return MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=4, device="cpu", random_state=0).fit(X[:120], y[:120])
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_lam_path_display__list_of_grids__rows_without_lam_are_left_out():
 
 def test_lam_path_display__search__is_its_results(data):
     X, y = data
-    model = MDMFusionRegressor(max_epochs=1, device="cpu", random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, max_epochs=1, device="cpu", random_state=0)
     search = GridSearchCV(
         model, {"lam": [0.1, 0.01]}, scoring={"r2": "r2", "nats": dependency_scorer}, refit="r2", cv=2
     ).fit(X, y)
@@ -295,7 +295,9 @@ def test_training_display__lines__are_the_curves(data, model):
     assert display.dependency_line_.get_ydata().tolist() == model.dependency_curve_
     assert display.task_line_.get_xdata().tolist() == [1, 2, 3, 4]
     X, y = data
-    plain = MDMFusionRegressor(lam=0.0, early_stopping=False, max_epochs=2, device="cpu", random_state=0)
+    plain = MDMFusionRegressor(
+        n_estimators=1, lam=0.0, early_stopping=False, max_epochs=2, device="cpu", random_state=0
+    )
     pipeline = make_pipeline(ModalityTransformer(StandardScaler()), plain).fit(X, y)
     display = TrainingDisplay.from_estimator(pipeline)
     assert display.validation_line_ is display.dependency_line_ is display.dependency_ax_ is None
@@ -307,7 +309,7 @@ def test_training_display__lines__are_the_curves(data, model):
 def test_fusion_map_display__points__are_the_principal_components(data):
     X, y = data
     labels = np.where(y > 0, "up", "down")
-    model = MDMFusionClassifier(lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(X, labels)
+    model = MDMFusionClassifier(n_estimators=1, lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(X, labels)
     display = FusionMapDisplay.from_estimator(model, X, labels)
     fused = model.transform(X)
     centred = fused - fused.mean(0)

@@ -55,7 +55,9 @@ def small():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = {
-            "fusion": MDMFusionRegressor(lam=0.1, max_epochs=2, device="cpu", random_state=0).fit(fit, shared[:120, 0]),
+            "fusion": MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=2, device="cpu", random_state=0).fit(
+                fit, shared[:120, 0]
+            ),
             "plain": DependencyEstimator(**options).fit(fit),
             "folds": DependencyEstimator(cv=2, **options).fit(fit),
             "line": DependencyEstimator(decomposition="line", **options).fit(fit),
@@ -277,7 +279,7 @@ def test_inspection__random_state__repeats_and_changes_no_estimator(small, funct
 def test_inspection__pipeline_and_search__are_those_of_what_is_inside(small, function):
     X = small[1]
     y = X["a"][:, 0]
-    model = MDMFusionRegressor(lam=0.1, max_epochs=1, device="cpu", random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=1, device="cpu", random_state=0)
     pipeline = make_pipeline(ModalityTransformer(StandardScaler()), model)
     search = GridSearchCV(pipeline, {"mdmfusionregressor__lr": [1e-3]}, cv=2).fit(X, y)
     expected = function(search.best_estimator_[-1], search.best_estimator_[0].transform(X), random_state=0)
@@ -329,7 +331,7 @@ def test_inspection__samples_that_fit_trained_on__are_warned_of(small):
 def test_inspection__what_has_no_pointwise_values__is_an_error_that_says_what_to_do(small, function):
     X = small[1]
     y = X["a"][:, 0]
-    without = MDMFusionRegressor(lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(X, y)
+    without = MDMFusionRegressor(n_estimators=1, lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(X, y)
     with pytest.raises(ValueError, match="Call fit_dependency"):
         function(without, X)
     with pytest.raises(TypeError, match="LinearRegression says nothing about the dependency of samples"):

@@ -59,8 +59,10 @@ def trained():
     """A fusion estimator on the construction, that has been shown missing modalities."""
     X, y = draw(1500, 1, noise=0.1)
     model = MDMFusionRegressor(
-        encoder=MLPEncoder(hidden_dims=(16,), out_dim=8),
-        fusion=ConcatFusion(hidden_dims=(32,)),
+        n_estimators=1,
+        scaling="standard",
+        encoder=MLPEncoder(hidden_dims=(16,), out_dim=8, dropout=0.0),
+        fusion=ConcatFusion(hidden_dims=(32,), dropout=0.0),
         lam=0.0,
         modality_dropout=0.3,
         max_epochs=30,
@@ -277,7 +279,9 @@ def test_subset_scores__form_of_x__does_not_matter(trained, function, form):
 @pytest.mark.parametrize("function", [modality_drop, modality_importance, modality_shapley])
 def test_subset_scores__flat_x__reads_the_modalities_of_the_estimator(function):
     X, y = draw(80, 0)
-    model = MDMFusionRegressor(modalities=COLUMNS, lam=0.0, max_epochs=1, device="cpu", random_state=0).fit(flat(X), y)
+    model = MDMFusionRegressor(
+        n_estimators=1, modalities=COLUMNS, lam=0.0, max_epochs=1, device="cpu", random_state=0
+    ).fit(flat(X), y)
     expected = function(model, flat(X), y, n_repeats=2, random_state=0)
     for same in (
         function(model, flat(X), y, n_repeats=2, random_state=0, modalities=COLUMNS),
@@ -297,7 +301,7 @@ def test_subset_scores__search_and_pipeline__are_those_of_what_is_inside(trained
     _, X, y = trained
     X = ModalityDict({name: values[:120] for name, values in X.items()})
     y = y[:120]
-    model = MDMFusionRegressor(lam=0.0, max_epochs=2, device="cpu", random_state=0)
+    model = MDMFusionRegressor(n_estimators=1, lam=0.0, max_epochs=2, device="cpu", random_state=0)
     search = GridSearchCV(
         make_pipeline(ModalityTransformer(StandardScaler()), model), {"mdmfusionregressor__lr": [1e-3]}, cv=2
     )

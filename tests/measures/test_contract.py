@@ -78,7 +78,9 @@ BROKEN = [
 @pytest.mark.parametrize(("measure", "message"), BROKEN, ids=[measure.__name__ for measure, _ in BROKEN])
 def test_a_measure_that_breaks_the_contract__is_told_so(X, y, measure, message):
     for estimator in (
-        MDMFusionRegressor(measure=measure(), lam=0.1, max_epochs=1, critic_hidden_dims=(8,), device="cpu"),
+        MDMFusionRegressor(
+            n_estimators=1, measure=measure(), lam=0.1, max_epochs=1, critic_hidden_dims=(8,), device="cpu"
+        ),
         DependencyEstimator(measure(), max_updates=1),
     ):
         with pytest.raises((TypeError, NotImplementedError), match=re.escape(message)):

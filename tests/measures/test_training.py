@@ -147,7 +147,7 @@ def test_knife__recovers_the_total_correlation_of_gaussians(rho, n_features):
 
 def module(n_outputs, names):
     shapes = {name: (width,) for name, width in zip(names, (3, 2, 4), strict=False)}
-    return ConcatFusion((6,)).build(shapes, n_outputs, encoder=MLPEncoder((6,), 4))
+    return ConcatFusion((6,), dropout=0.0).build(shapes, n_outputs, encoder=MLPEncoder((6,), 4, dropout=0.0))
 
 
 def make(n_outputs=1, criterion=torch.nn.MSELoss, names=("audio", "text"), **parameters):
@@ -372,7 +372,7 @@ def test_tcmax__negatives_keep_the_masks_of_their_modalities(sequences, monkeypa
     shapes = {"vector": (3,), "steps": (6, 2)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        built = ConcatFusion((6,)).build(shapes, 2, encoder=MLPEncoder((6,), 4))
+        built = ConcatFusion((6,), dropout=0.0).build(shapes, 2, encoder=MLPEncoder((6,), 4, dropout=0.0))
     net = MDMNet(built, torch.nn.CrossEntropyLoss, measure="tcmax").initialize()
     batch, _ = MaskedDataset(sequences)[np.arange(60)]
     index = torch.stack([torch.arange(60).roll(7), torch.arange(60)])
@@ -438,7 +438,13 @@ def test_tcmax__finds_dependency_with_the_label(classifier):
     # The label is the parity of two bits: no modality says anything about another, all three determine each other.
     bits = np.random.default_rng(0).integers(2, size=(2, 600))
     X, y = {"a": 2.0 * bits[0][:, None] - 1, "b": 2.0 * bits[1][:, None] - 1}, bits[0] ^ bits[1]
-    parameters = {"lr": 0.01, "max_epochs": 40, "lam": 0.3, "early_stopping": False, "encoder": MLPEncoder((16,), 8)}
+    parameters = {
+        "lr": 0.01,
+        "max_epochs": 40,
+        "lam": 0.3,
+        "early_stopping": False,
+        "encoder": MLPEncoder((16,), 8, dropout=0.0),
+    }
     fitted = classifier(measure="tcmax", **parameters).fit(X, y)
     assert fitted.score(X, y) == 1.0
     assert fitted.dependency_curve_[-1] == pytest.approx(math.log(2), abs=0.15)

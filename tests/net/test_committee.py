@@ -43,8 +43,8 @@ def folds(kind):
 
 
 def options(fusion=None, **kwargs):
-    fusion = ConcatFusion(hidden_dims=(8,)) if fusion is None else fusion
-    encoder = kwargs.pop("encoder", MLPEncoder(hidden_dims=(8,), out_dim=4))
+    fusion = ConcatFusion(hidden_dims=(8,), dropout=0.0) if fusion is None else fusion
+    encoder = kwargs.pop("encoder", MLPEncoder(hidden_dims=(8,), out_dim=4, dropout=0.0))
     missing = kwargs.pop("missing", "mean")
     return {
         "module": partial(fusion.build, SHAPES, 1, encoder=encoder, missing=missing),
@@ -114,8 +114,8 @@ CASES = {
     "knife": dict(lam=0.3, measure="knife"),
     "dropout": dict(lam=0.3, fusion=ConcatFusion(hidden_dims=(8,), dropout=0.3)),
     "modality dropout": dict(lam=0.3, modality_dropout=0.3),
-    "late": dict(lam=0.3, fusion=LateFusion(hidden_dims=(8,))),
-    "late, even": dict(lam=0.3, fusion=LateFusion(hidden_dims=(8,), weights="even")),
+    "late": dict(lam=0.3, fusion=LateFusion(hidden_dims=(8,), dropout=0.0)),
+    "late, even": dict(lam=0.3, fusion=LateFusion(hidden_dims=(8,), weights="even", dropout=0.0)),
     "low rank": dict(lam=0.3, fusion=LowRankFusion(rank=2)),
     "token": dict(lam=0.3, missing="token", modality_dropout=0.3),
     "skip": dict(lam=0.3, missing="skip"),
@@ -283,8 +283,8 @@ def test_sequences__of_recurrent_members_are_looped_over():
     y = X["m1"][:, :1]
     train = [MaskedDataset(X, y[rows], dtype=torch.float64, rows=rows) for rows, _ in folds("off by one")]
     valid = [MaskedDataset(X, y[rows], dtype=torch.float64, rows=rows) for _, rows in folds("off by one")]
-    for encoder, stacked in ((GRUEncoder(hidden_dim=4), False), (MLPEncoder((4,), 4), True)):
-        build = partial(ConcatFusion((4,)).build, {"m0": (5, 3), "m1": (4,)}, 1, encoder={"m0": encoder})
+    for encoder, stacked in ((GRUEncoder(hidden_dim=4), False), (MLPEncoder((4,), 4, dropout=0.0), True)):
+        build = partial(ConcatFusion((4,), dropout=0.0).build, {"m0": (5, 3), "m1": (4,)}, 1, encoder={"m0": encoder})
         settings = options(lam=0.2) | {"module": build}
         committee = fit_committee(train, valid, **settings)
         assert committee.stacked_ == stacked

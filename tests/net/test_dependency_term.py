@@ -22,7 +22,9 @@ SHAPES = {"m0": (3,), "m1": (2,), "m2": (4, 2)}
 def build(missing="mean"):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return ConcatFusion((6,)).build(SHAPES, 1, encoder=MLPEncoder((6,), 4), missing=missing)
+        return ConcatFusion((6,), dropout=0.0).build(
+            SHAPES, 1, encoder=MLPEncoder((6,), 4, dropout=0.0), missing=missing
+        )
 
 
 def batch(n=12):

@@ -7,6 +7,7 @@ from skorch.callbacks import Callback, GradientNormClipping
 
 from sklearn_mdm import MDMNet
 from sklearn_mdm.callbacks import GradientAccumulation, WarmupLinearDecay
+from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 
 
@@ -44,7 +45,7 @@ def test_decay_without_warmup__starts_at_the_full_rate(regressor, X, y):
 
 
 def test_groups_of_parameters__keep_their_proportions(X, y):
-    module = ConcatFusion().build({"audio": (3,), "text": (2,)}, 1)
+    module = ConcatFusion(dropout=0.0).build({"audio": (3,), "text": (2,)}, 1)
     groups = [("encoders.*", {"lr": 1e-5})]
     net = MDMNet(
         module,
@@ -73,7 +74,7 @@ def test_accumulation__updates_on_the_mean_gradient(X, y):
     def fitted(batch_size, *callbacks):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            module = ConcatFusion().build({"audio": (3,), "text": (2,)}, 1)
+            module = ConcatFusion(dropout=0.0).build({"audio": (3,), "text": (2,)}, 1, encoder=MLPEncoder(dropout=0.0))
         net = MDMNet(
             module,
             optimizer=torch.optim.SGD,

@@ -45,7 +45,7 @@ def module(n_outputs=1, dropout=0.0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fusion = ConcatFusion((6,), dropout=dropout)
-        return fusion.build({"audio": (3,), "text": (2,)}, n_outputs, encoder=MLPEncoder((6,), 4))
+        return fusion.build({"audio": (3,), "text": (2,)}, n_outputs, encoder=MLPEncoder((6,), 4, dropout=0.0))
 
 
 def make(**parameters):
@@ -519,7 +519,7 @@ def test_an_unknown_measure__is_an_error():
 
 def test_a_single_modality__has_no_critic(X, y):
     with torch.random.fork_rng(devices=[]):
-        single = ConcatFusion((4,)).build({"audio": (3,)}, 1)
+        single = ConcatFusion((4,), dropout=0.0).build({"audio": (3,)}, 1)
     net = MDMNet(single, batch_size=16, max_epochs=1, verbose=0).fit({"audio": X["audio"]}, y)
     assert not hasattr(net, "critic_")
     assert "train_dependency" not in net.history[-1]

@@ -134,7 +134,7 @@ def test_layers(dropout):
     [
         ConcatFusion(dropout=0.3),
         LateFusion(dropout=0.3),
-        LateFusion(weights="even"),
+        LateFusion(weights="even", dropout=0.0),
         LowRankFusion(rank=3),
     ],
     ids=["concat", "late", "even", "low_rank"],
@@ -226,8 +226,8 @@ def test_negatives(n_samples, m, n_sets):
 @pytest.mark.parametrize(
     "fusion, stackable",
     [
-        (ConcatFusion(), True),
-        (LateFusion(), True),
+        (ConcatFusion(dropout=0.0), True),
+        (LateFusion(dropout=0.0), True),
         (LowRankFusion(), True),
         (TensorFusion(), False),
         (EarlyFusionLSTM(), False),
@@ -273,6 +273,6 @@ def test_a_subclass_does_not_stack_unless_it_says_so():
     assert can_stack(Stacked([3, 2]))
     assert not stacks(Own())
     assert not can_stack(orthogonal(type("Own", (nn.Linear,), {})(3, 2)))
-    module = ConcatFusion().build(VECTORS, 1)
+    module = ConcatFusion(dropout=0.0).build(VECTORS, 1)
     module.head = type("Own", (nn.Sequential,), {})(*module.head)
     assert not can_stack(module)

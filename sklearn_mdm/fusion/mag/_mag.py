@@ -162,6 +162,11 @@ class MAGFusion(Fusion):
         """Whether the network is to be trained and applied in single precision; a backbone's weights are no finer."""
         return self.backbone is not None
 
+    @property
+    def single_member(self) -> bool:
+        """Whether ``n_estimators="auto"`` means one network; each member of a committee has a backbone of its own."""
+        return self.backbone is not None
+
     def schema(self) -> ModalitySchema:
         """Return what reads X."""
         if self.backbone is None:
