@@ -43,17 +43,6 @@ from joblib import Parallel, delayed
 from scipy.stats import t
 from threadpoolctl import threadpool_limits
 
-from sklearn_mdm.encoders import MLPEncoder
-from sklearn_mdm.fusion import ConcatFusion
-
-# What is about to be the default of our estimators; to be dropped when it is.
-DEFAULT = {
-    "n_estimators": 8,
-    "scaling": "auto",
-    "linear_member": "auto",
-    "encoder": MLPEncoder(dropout=0.3),
-    "fusion": ConcatFusion(dropout=0.3),
-}
 DROPOUT = {"modality_dropout": 0.3}
 # (parameters of a fit, {label: missing= of its predictions}), or the name of a baseline.
 MODELS = {
@@ -112,7 +101,7 @@ def fitted(label, params, task, part, seed):
         model = BASELINES[label].fit(part, flatten(part.X), True, folds, seed if task.splits_vary else 0)
         return lambda X: model.predict(flatten(X))
     own, missing = MODELS[label]
-    model = our_estimator("classes", {**DEFAULT, **own, "missing": missing, **params}, seed)
+    model = our_estimator("classes", {**own, "missing": missing, **params}, seed)
     return model.fit(part.X, part.y, groups=part.groups).predict
 
 
