@@ -44,7 +44,7 @@ from scipy.stats import t
 from threadpoolctl import threadpool_limits
 
 DROPOUT = {"modality_dropout": 0.3}
-# (parameters of a fit, {label: missing= of its predictions}), or the name of a baseline.
+# Parameters of a fit of ours, and how it predicts; None stands for the baseline of that name.
 MODELS = {
     "default": ({}, "auto"),
     "mean": ({}, "mean"),
