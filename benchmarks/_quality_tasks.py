@@ -118,7 +118,7 @@ def splitter(part, n_folds, *, classes, seed):
     return kind(n_folds, shuffle=True, random_state=seed) if n_folds > 1 else None
 
 
-def _quarters(part, classes, seed):
+def quarters(part, classes, seed):
     """Parts to choose settings with, all inside ``part``."""
     folds = splitter(part, 4, classes=classes, seed=seed).split(part.y, part.y, part.groups)
     for fit, judge in folds:
@@ -281,7 +281,7 @@ def _made(base, data, validate):
         if not validate:
             return Task(kind, lambda seed: iter([split(seed)]), splits_vary=True)
         dev = split(0)[0]
-    return Task(kind, partial(_quarters, dev, kind == "classes"), splits_vary=True)
+    return Task(kind, partial(quarters, dev, kind == "classes"), splits_vary=True)
 
 
 def load_task(name, data, validate=False):

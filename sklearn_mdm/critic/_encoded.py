@@ -85,16 +85,19 @@ class EncodedCritic(PairedCritic):
                 direct[:, n_in:].zero_()
             self.second_order.weight.mul_(0.1)
 
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Return each modality's share in h."""
+    def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
+        """Return each modality's share in h; with ``kept``, that of the modalities at these positions only."""
         z = torch.cat(self.inputs.each(representations), dim=-1)
         if self.training and self.noise:
             z = torch.add(z, randn_like(z), alpha=self.noise)
-        parts = zip(z.split(self.code_dims, -1), (z.square() - 1).split(self.code_dims, -1), strict=True)
-        hidden = torch.stack([first(torch.cat(part, -1)) for first, part in zip(self.first, parts, strict=True)], -3)
+        parts = list(zip(z.split(self.code_dims, -1), (z.square() - 1).split(self.code_dims, -1), strict=True))
+        some = range(len(parts)) if kept is None else kept
+        hidden = torch.stack([self.first[j](torch.cat(parts[j], -1)) for j in some], -3)
         hidden, share = hidden.split([hidden.shape[-1] - self.width, self.width], dim=-1)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             hidden = gelu(layer_norm(hidden, hidden.shape[-1:]))
+            if kept is not None:
+                weight, bias = weight[kept], bias[kept]
             # One matrix for each modality, and for each of several members.
             product = torch.baddbmm(*(part.flatten(0, -3) for part in (bias, hidden, weight)))
             hidden = product.unflatten(0, hidden.shape[:-2])
@@ -105,6 +108,22 @@ class EncodedCritic(PairedCritic):
         for other in features[1:]:
             h = h + other
         return (self.output(torch.relu(h)) + self.second_order(h.square())).squeeze(-1)
+
+    def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return T of each row of some modalities (n, width) with each of the others (n_others, width): (n, n_others).
+
+        As h is the sum of two rows a and b, its squares are a matrix product, and ReLU(h), half of h + |h|, a distance
+        of a and -b: nothing of size n * n_others * width is ever made.
+        """
+        a, b = sum(features[1:], features[0]), sum(others[1:], others[0])
+        v, w = self.output.weight[0], self.second_order.weight[0]
+        rising = v > 0
+        halved = a * v / 2, -b * v / 2
+        up, down = (torch.cdist(halved[0][:, kept], halved[1][:, kept], p=1) for kept in (rising, ~rising))
+        by_row = a @ v / 2 + a.square() @ w + self.output.bias
+        by_other = b @ v / 2 + b.square() @ w
+        t = torch.addmm(by_other.expand(len(a), -1), a * w, b.t(), alpha=2)
+        return self._bounded(t.add_(up).sub_(down).add_(by_row[:, None]))
 
     def silence(self) -> None:
         zero_(self.output)

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -219,11 +220,11 @@ class TrainedCritic:
         """T and the log ratio of the mixture, of rows or of negatives by each index: (n_parts, n) or more columns."""
         parts = []
         with torch.no_grad():
-            for network in [self.network_] if self.mixture_ is None else [self.network_, self.mixture_]:
-                features = network.encode(z)  # type: ignore[operator]
+            for network in self._networks():
+                features = network.encode(z)
                 # One set of negatives after the other: what is encoded is wide.
                 every = [features] if indices is None else (gather(features, index) for index in indices)
-                parts.append(torch.cat([network.combine(f) for f in every]).numpy())  # type: ignore[operator]
+                parts.append(torch.cat([network.combine(f) for f in every]).numpy())
         return np.stack(parts)
 
     def _negatives(self, z: list[Tensor], n_sets: int = EVALUATION_SETS) -> list[Tensor]:
@@ -242,6 +243,26 @@ class TrainedCritic:
         """
         indices = None if index is None else [torch.from_numpy(index)]
         return self._calibrated(self._parts(self._double(representations), indices))
+
+    @isolated()
+    def encode(self, representations: Sequence[np.ndarray], kept: Sequence[int] | None = None) -> list[list[Tensor]]:
+        """What :meth:`log_ratio_each` reads of each modality, or of those at positions ``kept``."""
+        z = self._double(representations)
+        with torch.no_grad():
+            return [network.encode(z) if kept is None else network.encode(z, kept) for network in self._networks()]
+
+    @isolated()
+    def log_ratio_each(self, features: list[list[Tensor]], others: list[list[Tensor]]) -> np.ndarray:
+        """Return s of some modalities of each sample put together with the rest of each other one, (n, n_others)."""
+        total = torch.zeros(len(features[0][0]), len(others[0][0]), dtype=torch.float64)
+        with torch.no_grad():
+            for network, weight, own, other in zip(self._networks(), self.weights_, features, others, strict=True):
+                if weight:
+                    total.add_(network.combine_each(own, other), alpha=weight)
+        return total.clamp_max_(self.cap_).numpy()
+
+    def _networks(self) -> list[Any]:
+        return [self.network_] if self.mixture_ is None else [self.network_, self.mixture_]
 
     def _double(self, representations: Sequence[np.ndarray]) -> list[Tensor]:
         return [z.double() for z in self._standardized(representations)]

@@ -55,11 +55,11 @@ class MixtureRatio(nn.Module):
         self.margins = nn.ModuleList([_linear(weight, bias) for weight, bias, _ in margins])
         self.register_buffer("margin_constants", torch.from_numpy(np.stack([c for _, _, c in margins])))
 
-    def encode(self, representations: Representations) -> list[Tensor]:
-        """Per modality: its share in the whitened rows of each component, and its own log density."""
+    def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
+        """Share of each modality (with ``kept``, of those there) in the whitened rows, and its own log density."""
         features = []
-        layers = zip(representations, self.shares, self.margins, self.margin_constants, strict=True)
-        for z, share, margin, constant in layers:
+        layers = list(zip(representations, self.shares, self.margins, self.margin_constants, strict=True))
+        for z, share, margin, constant in layers if kept is None else [layers[j] for j in kept]:
             features.append(torch.cat([share(z), log_mixture_density(margin(z), constant)[:, None]], dim=1))
         return features
 
@@ -67,6 +67,16 @@ class MixtureRatio(nn.Module):
         """Log density ratio of rows whose modalities are encoded, in nats."""
         whitened, margins = summed_features(features)
         return log_mixture_density(whitened + self.bias, self.constant) - margins
+
+    def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Log density ratio of each row of some modalities with each of the others, (n, n_others)."""
+        (a, margin), (b, other_margin) = summed_features(features), summed_features(others)
+        a, b = (part.unflatten(1, (len(self.constant), -1)).transpose(0, 1) for part in (a + self.bias, b))
+        # Squares of sums, as products of matrices: (n_components, n, n_others) is the largest that is ever made.
+        by_row = (self.constant[:, None] - a.square().sum(-1) / 2 - margin).unsqueeze(2)
+        by_other = (-b.square().sum(-1) / 2 - other_margin).unsqueeze(1)
+        log_density = torch.baddbmm(by_other.expand(-1, a.shape[1], -1), a, b.mT, alpha=-1).add_(by_row)
+        return log_density[0] if len(log_density) == 1 else torch.logsumexp(log_density, 0)
 
     def forward(self, representations: Representations) -> Tensor:
         """Log density ratio of each row, in nats."""

@@ -68,7 +68,7 @@ MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 MEMBERS = 8
 
 # What belongs to the critics that report.
-REPORTED = ("reporting_critic_", "imputers_")
+REPORTED = ("reporting_critic_", "imputer_")
 
 
 class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):
@@ -575,11 +575,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     ) -> tuple[np.ndarray, np.dtype]:
         check_is_fitted(self, "net_")
         observed = self._read_later(X)
-        if self.missing == "critic" and not observed.complete.all():
-            self._check_imputers(observed.complete)
-            values = self._completed(observed, output, average)
-        else:
-            values = self._applied(observed, output)
+        if self.missing == "critic":
+            self._check_imputer(observed.complete)
+        values = self._completed(observed, output, average)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise ValueError(
@@ -605,13 +603,13 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     def _read_later(self, X: Any) -> Observed:
         return self._prepared(self._schema.read(self, X))
 
-    def _check_imputers(self, complete: np.ndarray) -> None:
-        if not hasattr(self, "imputers_"):
+    def _check_imputer(self, complete: np.ndarray) -> None:
+        if not hasattr(self, "imputer_") and not complete.all():
             raise ValueError(
                 f"{int((~complete).sum())} of {len(complete)} samples lack a modality, and there is no critic, or no "
                 'training sample, for missing="critic" to complete them with. fit provides both with this setting, '
                 "lam > 0 and enough samples that have every modality; partial_fit never does. Call fit_dependency(X) "
-                'with training data first, or set_params(missing="mean").'
+                'with training data first, or set_params(missing="auto"), which then takes the mean.'
             )
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,16 +14,19 @@ from sklearn.base import is_classifier
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..net._data import Batch
-from ..net._inference import evaluate, represent
+from ..net._inference import evaluate, fuse, represent
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
 from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
-from ._critic_imputer import CriticImputer
+from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
 from ._kernel_member import KernelMember
 from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._samples import Samples
+
+# What is applied for each group of members, and what makes the batches that it reads.
+Groups = list[tuple[Any, Callable[..., Batch]]]
 
 # Rows that the models beside the networks predict at a time.
 BATCH_ROWS = 4096
@@ -39,9 +42,9 @@ class CommitteeMixin:
     """
 
     net_: Any
-    imputers_: list[CriticImputer]
+    imputer_: CriticImputer
     blend_weights_: dict[str, float]
-    missing: Literal["mean", "token", "skip", "critic"]
+    missing: Literal["auto", "mean", "token", "skip", "critic"]
     cv: Any
     linear_member: bool | Literal["auto"]
     kernel_member: bool | Literal["auto"]
@@ -112,17 +115,7 @@ class CommitteeMixin:
     def _member_nets(self) -> list[MDMNet]:
         return getattr(self.net_, "members_", [self.net_])
 
-    def _member_outputs(
-        self, k: int, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray] | None
-    ) -> np.ndarray:
-        """Outputs of one member; with ``average`` it completes samples as its own critic says, if that is asked for."""
-        net, to_batch = self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k))
-        apply = functools.partial(evaluate, net, to_batch=to_batch, output=output)
-        if average and self.missing == "critic" and not X.complete.all() and hasattr(self, "imputers_"):
-            return self.imputers_[k].evaluate(apply, lambda X: represent(net, X, to_batch), X, average)
-        return apply(X)
-
-    def _groups(self) -> list[tuple[Any, Callable[..., Batch]]]:
+    def _groups(self) -> Groups:
         """What is applied for each group of members, and what makes the batches that it reads."""
         if len(self._scalings) == 1:
             return [(self.net_, self._to_batch)]
@@ -137,20 +130,57 @@ class CommitteeMixin:
         groups = [evaluate(net, X, to_batch, output) for net, to_batch in self._groups()]
         return np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, X)
 
-    def _represented(self, X: Observed, rows: np.ndarray | None) -> list[np.ndarray]:
-        """Representations of X, or of some rows of it, those of all members side by side."""
-        groups = [represent(net, X, to_batch, rows) for net, to_batch in self._groups()]
-        return [np.concatenate(parts, axis=1) for parts in zip(*groups, strict=True)] if len(groups) > 1 else groups[0]
+    def _represented(
+        self, X: Observed, rows: np.ndarray | None = None, groups: Groups | None = None
+    ) -> list[np.ndarray]:
+        """Representations of X, or of some rows of it, those of all members, or members of groups, side by side."""
+        z = [represent(net, X, to_batch, rows) for net, to_batch in groups or self._groups()]
+        return [np.concatenate(parts, axis=1) for parts in zip(*z, strict=True)] if len(z) > 1 else z[0]
+
+    def _fuses(self) -> bool:
+        """Whether predictions are made from representations alone."""
+        return hasattr(self._member_nets()[0].fusion_module_, "from_representations")
 
     def _completed(
         self, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
     ) -> np.ndarray:
-        """Outputs of the committee for X, which each member completes as its own critic says."""
-        members = [self._member_outputs(k, X, output, average) for k in range(self._n_members)]
-        if output == "fused" or len(members) == 1:
-            return np.concatenate(members, axis=1)
-        everything = [np.arange(len(X))] * self._n_members
-        return self._blended(self._averages_of_groups(members, everything, len(X)), X)
+        """Outputs of the committee for X; samples that lack a modality are completed, where a critic says with what."""
+        if self.missing not in ("auto", "critic") or not hasattr(self, "imputer_") or X.complete.all():
+            return self._applied(X, output)
+        rows = [np.flatnonzero(X.complete)]
+        values = [self._applied(X.take(rows[0]), output)] if len(rows[0]) else []
+        for lacking, part, groups in self._over_draws(X, range(self._n_members), self._groups(), output, average):
+            rows.append(lacking)
+            values.append(np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, part))
+        return np.concatenate(values)[np.concatenate(rows).argsort()]
+
+    def _over_draws(
+        self,
+        X: Observed,
+        members: Sequence[int],
+        groups: Groups,
+        output: Literal["prediction", "fused"],
+        average: Callable[..., np.ndarray],
+    ) -> Iterator[tuple[np.ndarray, Observed, list[np.ndarray]]]:
+        """Average outputs for samples that lack a modality over what these may be completed to.
+
+        ``groups`` are those of the members. Yields positions in X, the samples there, and the averages of each group.
+        """
+        lacking, imputer = np.flatnonzero(~X.complete), self.imputer_
+        for found, completion in imputer.patterns(X.rows[lacking], members):
+            for start in range(0, len(found), SAMPLES_AT_ONCE):
+                rows = lacking[found[start : start + SAMPLES_AT_ONCE]]
+                part = X.take(rows)
+                z = self._represented(part, None, groups)
+                if imputer.X is None:
+                    z, weights, starts = completion.representations(z)
+                    ends = np.cumsum([list(net.fusion_module_.code_dims.values()) for net, _ in groups], axis=0)[:-1]
+                    own = zip(*(np.split(part, at, axis=1) for part, at in zip(z, ends.T, strict=True)), strict=True)
+                    outputs = [fuse(net, columns, output) for (net, _), columns in zip(groups, own, strict=True)]
+                else:
+                    whole, weights, starts = completion.samples(z, part)
+                    outputs = [evaluate(net, whole, to_batch, output) for net, to_batch in groups]
+                yield rows, part, [average(values, weights, starts) for values in outputs]
 
     def _blended(self, groups: list[np.ndarray], X: Observed) -> np.ndarray:
         """Outputs for X of everything that predicts, averaged, given those of the groups of networks."""
@@ -269,9 +299,12 @@ class CommitteeMixin:
         for k, (part, outputs) in enumerate(zip(parts, kept, strict=True)):
             assert part.valid is not None
             lacking = np.flatnonzero(~part.valid.complete)
-            if len(lacking) and hasattr(self, "imputers_"):  # which stopping did not know of
+            if len(lacking) and hasattr(self, "imputer_"):  # which stopping did not know of
                 X = part.valid.X.take(part.valid.rows[lacking])
-                outputs[lacking] = self._member_outputs(k, X, "prediction", self._average_outputs)
+                own = [(self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k)))]
+                # Its own critic says so: others have seen these samples.
+                for rows, _, groups in self._over_draws(X, [k], own, "prediction", self._average_outputs):
+                    outputs[lacking[rows]] = groups[0]
         rows = [part.valid.rows for part in parts if part.valid is not None]
         groups = self._averages_of_groups(kept, rows, len(samples.y))
         self._fit_blend(samples, parts, groups)

@@ -1,4 +1,4 @@
-r"""Completing samples with training samples, weighted by what the critic says of the two together.
+r"""Completing samples with training samples, drawn by what the critic says of the two together.
 
 The critic behind ``dependency_score`` estimates the ratio of densities :math:`e^{s(z)} = p(z_1..z_m) / \prod_j p(z_j)`.
 If a sample lacks the modalities S and has the modalities O, then
@@ -8,130 +8,62 @@ If a sample lacks the modalities S and has the modalities O, then
 
 where :math:`s_S` is the same log ratio for the modalities S alone: zero for a single one. Training samples are draws
 from :math:`p(z_S)`, so these fractions are the weights of importance sampling.
+
+What is drawn is the number of a training sample: every member of a committee then reads its own representations of it.
+Members draw by turns, so that together they see many samples, each of them few.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
-import torch
+from scipy.linalg import eigh
 from scipy.special import logsumexp, softmax
 
-from ..critic._negatives import offset_indices
 from ..dependency._density_ratio import TrainedCritic
 from ..inputs._observed import Observed
 from ..inputs._padding import pad_steps
 
 # Training samples that are kept, of which all are weighted.
 MAX_CANDIDATES = 256
-# Of these, as many are drawn by their weights for each sample: a prediction each, however small the other weights are.
-DRAWS = 64
+# Of these, as many are drawn by their weights for each sample: by all members together, and at least and most by each.
+DRAWS, FEWEST, MOST = 24, 3, 16
+# Members whose critics are asked: they judge alike, and what they are asked takes as long as a prediction.
+JUDGES = 2
 # Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / MAX_CANDIDATES,
 # where rounding would decide; this is none.
 OFFSET = 0.381966
-# Negatives of each candidate by which the dependency among several missing modalities is taken out.
-PAIRINGS = 64
-# Samples that are weighted, or completed, at a time.
-SAMPLES_AT_ONCE = 32
+# Samples that are completed at a time.
+SAMPLES_AT_ONCE = 512
 
 
 class CriticImputer:
-    """Complete training samples X, of representations z, that take the place of what a sample lacks.
+    """Complete training samples whose parts take the place of what a sample lacks.
 
-    The critic is one of log density ratios; the seed is that of its negatives.
+    Each member has a critic. The representations z, (n, n_members * k_j) a modality, are those of all members side by
+    side. X holds the samples themselves, where representations are not enough to predict from.
     """
 
-    def __init__(self, critic: TrainedCritic, z: Sequence[np.ndarray], X: Observed, *, seed: int) -> None:
-        self.critic = critic
+    def __init__(self, critics: Sequence[TrainedCritic], z: Sequence[np.ndarray], X: Observed | None = None) -> None:
+        self.critics = list(critics)
         self.z = list(z)
         self.X = X
-        self.seed = seed
 
-    def evaluate(
-        self,
-        evaluate: Callable[[Observed], np.ndarray],
-        represent: Callable[[Observed], list[np.ndarray]],
-        X: Observed,
-        average: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    ) -> np.ndarray:
-        """Outputs of the net (n, k), averaged over what a sample may be completed to.
+    def patterns(self, seen: np.ndarray, members: Sequence[int]) -> Iterator[tuple[np.ndarray, Completion]]:
+        """Samples that lack the same modalities, and what completes them for these members.
 
-        ``evaluate`` gives the outputs for samples that have every modality, ``represent`` the representations that the
-        critic reads, and ``average`` averages outputs, given them, weights (n, 1) and where the run of a sample starts.
+        ``seen`` (n_samples, n_modalities) says what was observed.
         """
-        whole, lacking = np.flatnonzero(X.complete), np.flatnonzero(~X.complete)
-        parts = [evaluate(X.take(whole))] if len(whole) else []
-        X = X.take(lacking)
-        rows, candidates, weights = self.draw(represent(X), X.rows)
-        ends = np.searchsorted(rows, np.arange(0, len(lacking) + SAMPLES_AT_ONCE, SAMPLES_AT_ONCE))
-        for start, end in itertools.pairwise(ends):
-            pairs = slice(start, end)
-            outputs = evaluate(self.complete(X, rows[pairs], candidates[pairs]))
-            parts.append(average(outputs, weights[pairs, None], np.unique(rows[pairs], return_index=True)[1]))
-        return np.concatenate(parts)[np.concatenate([whole, lacking]).argsort()]
-
-    def draw(self, z: Sequence[np.ndarray], seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Choose candidates for samples of which ``seen`` (n_samples, n_modalities) says what was observed.
-
-        Returns pairs of samples, in their order, and candidates that complete them, with weights that add up to one for
-        each sample. Representations z are arbitrary where a modality is missing.
-        """
-        weights = softmax(self.log_weights(z, seen), axis=1)
-        counts = np.empty_like(weights)
         for pattern in np.unique(seen, axis=0):
-            lacking, order = np.flatnonzero((seen == pattern).all(axis=1)), self._order(pattern)
-            cumulative = weights[np.ix_(lacking, order)].cumsum(axis=1)
-            cumulative[:, -1] = 1.0
-            # Systematic resampling: of the points (i + OFFSET) / DRAWS, those that fall on each candidate.
-            counts[np.ix_(lacking, order)] = np.diff(np.ceil(DRAWS * cumulative - OFFSET), axis=1, prepend=0.0)
-        rows, candidates = np.nonzero(counts)
-        return rows, candidates, counts[rows, candidates] / DRAWS
-
-    def log_weights(self, z: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
-        """Weights of all candidates for each sample, (n_samples, n_candidates), as logarithms up to a constant."""
-        groups = [slice(start, start + SAMPLES_AT_ONCE) for start in range(0, len(seen), SAMPLES_AT_ONCE)]
-        log_weights = np.concatenate([self._log_ratio([part[group] for part in z], seen[group]) for group in groups])
-        for pattern in np.unique(seen, axis=0):
-            if (~pattern).sum() > 1:
-                log_weights[(seen == pattern).all(axis=1)] -= self._log_ratio_among_missing(pattern)
-        return log_weights
-
-    def _order(self, seen: np.ndarray) -> np.ndarray:
-        """Put candidates in the order of the first principal component of the representations that are not in ``seen``.
-
-        Draws at even distances then represent them all. In random order their average strays: by a tenth of the mean
-        squared error, where independent modalities made all weights even.
-        """
-        z = np.concatenate([part for part, there in zip(self.z, seen, strict=True) if not there], axis=1)
-        z = z - z.mean(axis=0)
-        return (z @ np.linalg.svd(z, full_matrices=False)[2][0]).argsort(kind="stable")
-
-    def _log_ratio(self, z: Sequence[np.ndarray], seen: np.ndarray) -> np.ndarray:
-        """Log ratio of each sample completed with each candidate, (n_samples, n_candidates)."""
-        n, n_candidates = len(seen), len(self.z[0])
-        own = np.repeat(np.arange(n), n_candidates)
-        candidate = n + np.tile(np.arange(n_candidates), n)
-        index = np.where(np.repeat(seen, n_candidates, axis=0).T, own, candidate)
-        both = [np.concatenate(pair) for pair in zip(z, self.z, strict=True)]
-        return self.critic.log_ratio(both, index).reshape(n, n_candidates)
-
-    def _log_ratio_among_missing(self, seen: np.ndarray) -> np.ndarray:
-        """Log ratio of the modalities that are not in ``seen``, for each candidate."""
-        n_candidates = len(self.z[0])
-        generator = torch.Generator().manual_seed(self.seed)
-        paired = offset_indices(n_candidates, 1 + int(seen.sum()), PAIRINGS, generator).numpy()
-        index = np.empty((len(seen), paired.shape[1]), dtype=np.int64)
-        index[~seen], index[seen] = paired[0], paired[1:]
-        by_candidate = self.critic.log_ratio(self.z, index)[paired[0].argsort(kind="stable")]
-        return logsumexp(by_candidate.reshape(n_candidates, PAIRINGS), axis=1) - np.log(PAIRINGS)
+            yield np.flatnonzero((seen == pattern).all(axis=1)), Completion(self, pattern, members)
 
     def complete(self, X: Observed, rows: np.ndarray, candidates: np.ndarray) -> Observed:
         """Rows of X, with the missing modalities of the candidates.
 
         Sequences, which may end at different steps, are brought to one number of steps.
         """
+        assert self.X is not None
         own, other = X.take(rows), self.X.take(candidates)
         n_steps = max(own.n_steps, other.n_steps)
         arrays: dict[Hashable, np.ndarray] = {}
@@ -150,6 +82,89 @@ class CriticImputer:
             if any(each is not None for each in missing):
                 cells[name] = np.where(keep, *(_padded_cells(each, arrays[name].shape) for each in missing))
         return Observed(arrays, masks, cells)
+
+
+class Completion:
+    """Completes samples that lack the same modalities, for some members of which the representations are side by side.
+
+    What is drawn is in the order of the samples; weights (n, 1) and where the run of each sample starts come with it.
+    """
+
+    def __init__(self, imputer: CriticImputer, seen: np.ndarray, members: Sequence[int]) -> None:
+        self.imputer = imputer
+        self.seen = seen
+        self.kept = np.flatnonzero(seen).tolist()
+        self.members = list(members)
+        # (n_candidates, n_members, k_j) a modality
+        self.z = [part.reshape(len(part), len(imputer.critics), -1)[:, self.members] for part in imputer.z]
+        self.order = _order(np.concatenate([self.z[j][:, 0] for j in np.flatnonzero(~seen)], axis=1))
+        self.judges = []
+        n_judges = min(JUDGES, len(self.members))
+        for place in (len(self.members) * i // n_judges for i in range(n_judges)):  # of all groups of members
+            critic = imputer.critics[self.members[place]]
+            z = [part[self.order, place] for part in self.z]
+            candidates = critic.encode(z, np.flatnonzero(~seen).tolist())
+            among_missing = np.zeros(len(self.order))
+            if (~seen).sum() > 1:
+                every = critic.log_ratio_each(critic.encode(z, self.kept), candidates)
+                np.fill_diagonal(every, -np.inf)
+                # The log ratio of the missing ones alone: a mean over what others were observed with.
+                among_missing = logsumexp(every, axis=0) - np.log(max(len(every) - 1, 1))
+            self.judges.append((critic, place, candidates, among_missing))
+
+    def representations(self, z: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Complete representations z (n_samples, n_members * k_j), each member its own draws."""
+        n, n_members = len(z[0]), len(self.members)
+        n_draws = min(max(FEWEST, DRAWS // n_members), MOST)
+        drawn = self.choose(z, n_draws * n_members).reshape(n * n_draws, n_members)
+        # Of the draws in their order, a member takes an early one of the first few, a late one of others.
+        turns = np.arange(n_members) + n_members // n_draws * np.arange(n_draws)[:, None]
+        drawn = np.take_along_axis(drawn, np.tile(turns % n_members, (n, 1)), axis=1)
+        completed = [
+            np.repeat(part, n_draws, axis=0) if there else own[drawn, np.arange(n_members)].reshape(n * n_draws, -1)
+            for part, own, there in zip(z, self.z, self.seen, strict=True)
+        ]
+        return completed, np.full((n * n_draws, 1), 1 / n_draws), np.arange(0, n * n_draws, n_draws)
+
+    def samples(self, z: Sequence[np.ndarray], X: Observed) -> tuple[Observed, np.ndarray, np.ndarray]:
+        """Complete samples X, of representations z: all members read the same, and none twice."""
+        n, n_candidates = len(X), len(self.order)
+        drawn = np.arange(n)[:, None] * n_candidates + self.choose(z, MOST)
+        found, counts = np.unique(drawn, return_counts=True)
+        rows, candidates = np.divmod(found, n_candidates)
+        starts = np.searchsorted(rows, np.arange(n))
+        return self.imputer.complete(X, rows, candidates), counts[:, None] / MOST, starts
+
+    def choose(self, z: Sequence[np.ndarray], n_draws: int) -> np.ndarray:
+        """Draw candidates by their weights, (n_samples, n_draws), in their order."""
+        cumulative = softmax(self.log_weights(z), axis=1).cumsum(axis=1)
+        cumulative[:, -1] = 1.0
+        # Systematic resampling: of the points (i + OFFSET) / n_draws, those that fall on each candidate.
+        ends = np.ceil(n_draws * cumulative - OFFSET).astype(np.intp)
+        counts = np.diff(ends, axis=1, prepend=0)
+        return np.repeat(np.tile(self.order, len(ends)), counts.ravel()).reshape(len(ends), n_draws)
+
+    def log_weights(self, z: Sequence[np.ndarray]) -> np.ndarray:
+        """Weights of all candidates in their order, (n_samples, n_candidates), as logarithms up to a constant.
+
+        Representations z, (n_samples, n_members * k_j), are arbitrary where a modality is missing.
+        """
+        total = 0.0
+        for critic, place, candidates, among_missing in self.judges:
+            own = critic.encode([np.split(part, len(self.members), axis=1)[place] for part in z], self.kept)
+            total = total + critic.log_ratio_each(own, candidates) - among_missing
+        return np.asarray(total) / len(self.judges)
+
+
+def _order(z: np.ndarray) -> np.ndarray:
+    """Put candidates in the order of the first principal component of the representations that a sample lacks.
+
+    Draws at even distances then represent them all. In random order their average strays: by a tenth of the mean
+    squared error, where independent modalities made all weights even.
+    """
+    z = z - z.mean(axis=0)
+    last = z.shape[1] - 1
+    return (z @ eigh(z.T @ z, subset_by_index=[last, last])[1][:, 0]).argsort(kind="stable")
 
 
 def _padded_mask(array: np.ndarray, mask: np.ndarray | None, n_steps: int) -> np.ndarray:

@@ -38,10 +38,10 @@ class DependencyMixin:
     modalities_: list
     net_: Any
     reporting_critic_: TrainedCritic | MemberCritics
-    imputers_: list[CriticImputer]
+    imputer_: CriticImputer
     dependency_curve_: list[float]
     lam: float
-    missing: Literal["mean", "token", "skip", "critic"]
+    missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
     _n_members: int
     _folds: Folds
@@ -59,11 +59,15 @@ class DependencyMixin:
         """The net of each member."""
         raise NotImplementedError
 
+    def _fuses(self) -> bool:
+        """Whether predictions are made from representations alone."""
+        raise NotImplementedError
+
     def fit_dependency(self, X: Any, *, groups: Any = None) -> Any:
         """Train, or replace, the critic that reports dependency; the net stays as it is.
 
         ``fit`` does this at ``lam > 0``. Call it after a fit at ``lam=0``, or to report on other data. With
-        ``missing="critic"``, predictions draw what a sample lacks from this data from then on.
+        ``missing="auto"`` or ``"critic"``, predictions draw what a sample lacks from this data from then on.
 
         Parameters
         ----------
@@ -136,18 +140,14 @@ class DependencyMixin:
         return [np.split(part, self._n_members, axis=1)[k] for part in z]
 
     def _keep_candidates(self, X: Observed, rows: np.ndarray, z: list[np.ndarray]) -> None:
-        """Keep some of the complete rows, whose representations are z, for ``missing="critic"``."""
-        self.__dict__.pop("imputers_", None)
-        if self.missing != "critic":
+        """Keep some of the complete rows, whose representations are z, to complete others with."""
+        self.__dict__.pop("imputer_", None)
+        if self.missing not in ("auto", "critic"):
             return
         chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
         critics = getattr(self.reporting_critic_, "critics", [self.reporting_critic_])
-        self.imputers_ = [
-            CriticImputer(
-                critic, self._of_member([part[chosen] for part in z], k), X.take(rows[chosen]), seed=self._seed
-            )
-            for k, critic in enumerate(critics)
-        ]
+        samples = None if self._fuses() else X.take(rows[chosen])
+        self.imputer_ = CriticImputer(critics, [part[chosen] for part in z], samples)
 
     def _read_modalities(self, X: Any) -> Observed:
         check_is_fitted(self, "net_")

@@ -73,7 +73,7 @@ def build_net(estimator: Any, X: Observed) -> MDMNet:
         },
         module__n_outputs=estimator._n_net_outputs(),
         module__encoder=per_modality(estimator.encoder, X.names),
-        module__missing="mean" if estimator.missing == "critic" else estimator.missing,
+        module__missing="mean" if estimator.missing in ("auto", "critic") else estimator.missing,
         measure=measure,
         lam=estimator.lam,
         unroll=estimator.unroll,

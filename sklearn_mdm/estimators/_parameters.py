@@ -33,7 +33,7 @@ class Parameters:
     n_estimators: int | Literal["auto"] = "auto"
     cv: Any = None
     modalities: Mapping[Any, Any] | None = None
-    missing: Literal["mean", "token", "skip", "critic"] = "mean"
+    missing: Literal["auto", "mean", "token", "skip", "critic"] = "auto"
     modality_dropout: float = 0.0
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
@@ -65,7 +65,7 @@ class Parameters:
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
         "modalities": [Mapping, None],
-        "missing": [StrOptions({"mean", "token", "skip", "critic"})],
+        "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
@@ -121,13 +121,14 @@ cv : int, splitter or iterable of splits, default=None
 modalities : dict of name to column selector, default=None
     For a 2-D X: which columns belong to which modality. Selectors are those of
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
-missing : {"mean", "token", "skip", "critic"}, default="mean"
-    Replacement for a modality that was not observed. ``"mean"``: the centre of its features in training, to which
+missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
+    Replacement for a modality that was not observed. ``"auto"``: what ``"critic"`` does where there is a critic, else
+    the mean. ``"mean"``: the centre of its features in training, to which
     ``scaling`` takes zero (zeros, with ``scaling=None``). ``"token"``: a learned representation, which takes missing
     modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
-    averaged; in training, the mean. Without this critic, at ``lam=0``, it takes ``fit_dependency``. See
-    :doc:`/user_guide/missing`. Single cells are filled with the centre always.
+    averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
+    asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled with the centre always.
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
@@ -222,9 +223,10 @@ dependency_curve_ : list of float
     Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
 reporting_critic_ : object
     The critic behind ``dependency_score``, or that of every member; absent at ``lam=0`` until ``fit_dependency``.
-imputers_ : list of object
-    For every member the training samples, 256 at most, that ``missing="critic"`` completes others with; absent without
-    that, and wherever there is no ``reporting_critic_``.
+imputer_ : object
+    What is kept of the training samples, 256 at most, that others are completed with: their representations, or the
+    samples themselves where a fusion system predicts from more than these. Absent with other ``missing`` than "auto"
+    and "critic", and wherever there is no ``reporting_critic_``.
 blend_weights_ : dict of str to float
     Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
     linear models. Even where nothing was held out.

@@ -60,6 +60,12 @@ class FusionModule(nn.Module):
     code_dims : dict of str to int
         Width of the representation of each modality, in the order of the modalities.
 
+    Notes
+    -----
+    A module that predicts from the representations alone may say so with a method ``from_representations(z)``: what
+    ``forward`` returns for samples that have every modality, from their representations. Missing modalities are then
+    completed many times faster by the critic, as nothing is encoded again.
+
     Examples
     --------
     A system that adds up linear functions of the representations:

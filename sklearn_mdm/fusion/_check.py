@@ -91,7 +91,13 @@ def _try_out(module: FusionModule, shapes: Shapes, n_outputs: int) -> None:
             mask[name][1 if i == 0 else 2] = False
         if len(shape) == 2 and shape[0] > 1:
             mask[name][3, -1] = False
-    _outputs(module, X, None, n_outputs)
+    z = _outputs(module, X, None, n_outputs)
+    predict: Any = getattr(module, "from_representations", None)
+    if predict is not None:
+        _require(
+            torch.allclose(predict(z).prediction, module(X, None).prediction, rtol=1e-4, atol=1e-6),
+            "from_representations and forward give different predictions for samples that have every modality.",
+        )
     X = {name: _masked(x, mask[name]) for name, x in X.items()}
     z = _outputs(module, X, mask, n_outputs)
     for name in X if len(X) > 1 else ():

@@ -42,7 +42,17 @@ class Committee(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         """Return the average prediction, and the representations of all members side by side."""
-        outputs = [member(X, mask) for member in self.members]
+        return self._averaged([member(X, mask) for member in self.members])
+
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
+        """Return what ``forward`` returns, from the representations of all members side by side."""
+        parts = zip(*(z[name].chunk(len(self.members), dim=1) for name in self.code_dims), strict=True)
+        own = [dict(zip(self.code_dims, part, strict=True)) for part in parts]
+        return self._averaged(
+            [member.from_representations(part) for member, part in zip(self.members, own, strict=True)]
+        )
+
+    def _averaged(self, outputs: Sequence[FusionOutput]) -> FusionOutput:
         return FusionOutput(
             self.average(torch.stack([output.prediction for output in outputs])),
             torch.cat([output.fused for output in outputs], dim=1),

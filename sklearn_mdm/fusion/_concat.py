@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -64,5 +64,8 @@ class _Concat(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        fused = torch.cat(list(self.encoders.fill(z, mask).values()), dim=-1)
+        return self.from_representations(self.encoders.fill(z, mask))._replace(representations=z)
+
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
+        fused = torch.cat(list(z.values()), dim=-1)
         return FusionOutput(self.head(fused), fused, z)

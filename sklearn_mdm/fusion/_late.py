@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -93,7 +93,9 @@ class _Late(FusionModule):
         self.log_weights = nn.Parameter(torch.zeros(len(self.heads)), requires_grad=learned)
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
-        z = self.represent(X, mask)
+        return self.from_representations(self.represent(X, mask), mask)
+
+    def from_representations(self, z: dict[str, Tensor], mask: Masks | None = None) -> FusionOutput:
         decisions = torch.stack([head(z[name]) for name, head in self.heads.items()], dim=-2)  # (B, m, n_outputs)
         log_weights = self.log_weights.unsqueeze(-2)  # (1, m)
         if mask is not None:

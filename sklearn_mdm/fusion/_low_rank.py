@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
@@ -82,8 +82,10 @@ class _LowRank(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        filled = self.encoders.fill(z, mask)
-        products = reduce(torch.mul, (factor(filled[name]) for name, factor in self.factors.items()))
+        return self.from_representations(self.encoders.fill(z, mask))._replace(representations=z)
+
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
+        products = reduce(torch.mul, (factor(z[name]) for name, factor in self.factors.items()))
         by_rank = products.unflatten(-1, (-1, self.n_outputs))  # (B, rank, n_outputs)
         prediction = torch.einsum("...r,...bro->...bo", self.rank_weights, by_rank) + self.bias.unsqueeze(-2)
         return FusionOutput(prediction, products, z)

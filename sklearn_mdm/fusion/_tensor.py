@@ -105,7 +105,10 @@ class _TensorFusion(FusionModule):
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:
         z = self.represent(X, mask)
-        parts = zip(*(x.split(self.rows_at_once) for x in self.encoders.fill(z, mask).values()), strict=True)
+        return self.from_representations(self.encoders.fill(z, mask))._replace(representations=z)
+
+    def from_representations(self, z: dict[str, Tensor]) -> FusionOutput:
+        parts = zip(*(part.split(self.rows_at_once) for part in z.values()), strict=True)
         fused = torch.cat([self.hidden(self._drop(outer_product(part))) for part in parts])
         return FusionOutput(self.out(fused), fused, z)
 

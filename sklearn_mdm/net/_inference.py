@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -51,21 +51,26 @@ def represent(net: Any, X: Observed, to_batch: ToBatch, rows: np.ndarray | None 
     return np.split(_apply(net, X, rows, to_batch, side_by_side), np.cumsum(widths)[:-1], axis=1)
 
 
+@isolated()
+def fuse(net: Any, z: Sequence[np.ndarray], output: Literal["prediction", "fused"]) -> np.ndarray:
+    """Outputs (n, n_outputs) of a module that has ``from_representations``, from those (n, k_m) of each modality."""
+    module, dtype = _applicable(net)
+    results, n = [], len(z[0])
+    with torch.no_grad(), threads_for([module], min(n, ROWS_PER_BATCH)):
+        for start in range(0, n, ROWS_PER_BATCH):
+            rows = slice(start, start + ROWS_PER_BATCH)
+            parts = (torch.as_tensor(part[rows], dtype=dtype, device=net.device) for part in z)
+            values = getattr(module.from_representations(dict(zip(module.code_dims, parts, strict=True))), output)
+            results.append(values.double().cpu().numpy())
+    return np.concatenate(results)
+
+
 def _apply(
     net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch, function: Callable[[Any, Batch], Tensor]
 ) -> np.ndarray:
-    """Results of a function of the module, in evaluation mode, and of each batch, under each other.
-
-    In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
-    is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
-    precision are large, and their weights are no finer.
-    """
-    module, dtype, on_cpu = net.fusion_module_, net.dtype, str(net.device) == "cpu"
-    if on_cpu and dtype != torch.float64 and not getattr(module, "single_precision", False):
-        module, dtype = _double(module), torch.float64
-    if module.training:
-        module.eval()
-    n = len(X) if rows is None else len(rows)
+    """Results of a function of the module, in evaluation mode, and of each batch, under each other."""
+    module, dtype = _applicable(net)
+    n, on_cpu = len(X) if rows is None else len(rows), str(net.device) == "cpu"
     size = max(1, min(ROWS_PER_BATCH, STEPS_PER_BATCH // max(X.n_steps, 1)))
     results, start = np.empty((n, 0)), 0
     with torch.no_grad(), threads_for([module], min(n, size) * X.n_steps):
@@ -77,6 +82,21 @@ def _apply(
             results[start : start + len(values)] = values.cpu().numpy()
             start += len(values)
     return results
+
+
+def _applicable(net: Any) -> tuple[Any, torch.dtype]:
+    """Return the module in evaluation mode, and the floating type in which it is applied.
+
+    In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
+    is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
+    precision are large, and their weights are no finer.
+    """
+    module, dtype, on_cpu = net.fusion_module_, net.dtype, str(net.device) == "cpu"
+    if on_cpu and dtype != torch.float64 and not getattr(module, "single_precision", False):
+        module, dtype = _double(module), torch.float64
+    if module.training:
+        module.eval()
+    return module, dtype
 
 
 class _Double:

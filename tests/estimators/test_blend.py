@@ -1,6 +1,7 @@
 """The linear member and the weights of what a committee averages."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators._blend import views_of, weighted
 from sklearn_mdm.estimators._critic_imputer import weighted_means
+from sklearn_mdm.net._inference import evaluate
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -40,7 +42,10 @@ def out_of_fold(fitted):
 def test_prediction__is_the_weighted_mean_of_networks_and_models(blended, X, y):
     fitted = blended().fit(X, y)
     observed = fitted._read_later(X)
-    members = [fitted._member_outputs(k, observed, "prediction", None) for k in range(4)]
+    members = [
+        evaluate(net, observed, partial(fitted._to_batch, group=fitted._group_of(k)), "prediction")
+        for k, net in enumerate(fitted._member_nets())
+    ]
     parts = np.stack([*members, *fitted._model_outputs(observed)])
     weights = np.repeat(fitted._blend.weights, [2, 2, 1, 1]) / np.array([2, 2, 2, 2, 1, 1])
     if hasattr(fitted, "classes_"):

@@ -299,7 +299,7 @@ def test_missing_modality__beside_cells(estimator, holes, y, missing):
 
 def test_critic__completes_with_the_cells_of_its_candidates(sequences):
     candidates = Observed.of({name: x[[1, 2]] for name, x in with_holes(sequences, share=0.5).items()})
-    imputer = CriticImputer(None, [], candidates, seed=0)  # of which the critic is not asked here
+    imputer = CriticImputer([], [], candidates)  # of which the critic is not asked here
     short = {"vector": np.full((2, 3), nan), "steps": np.zeros((2, 2, 2))}
     short["steps"][1, 0, 0] = nan
     whole = imputer.complete(Observed.of(short), np.array([0, 1]), np.array([1, 0]))

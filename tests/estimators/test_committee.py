@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
@@ -387,18 +388,31 @@ def test_dependency__of_a_training_sample_is_told_by_members_that_held_it_out(co
     assert_allclose(fitted.pointwise_dependency(single), own, atol=1e-3)
 
 
-def test_missing_modalities__are_completed_by_each_members_own_critic(committee, X, y):
+def test_missing_modalities__are_completed_by_all_members_together(committee, X, y):
     fitted = committee(lam=0.3, missing="critic", max_epochs=6).fit(X, y)
-    assert len(fitted.imputers_) == K
     lacking = {"audio": X["audio"][:9], "text": np.full((9, 2), np.nan)}
-    observed = fitted._read_later(lacking)
-    members = [fitted._member_outputs(k, observed, "prediction", fitted._average_outputs) for k in range(K)]
+    z = fitted._represent(fitted._read_later(lacking))
+    completion = next(fitted.imputer_.patterns(np.array([[True, False]]), range(K)))[1]
+    completed, weights, starts = completion.representations(z)
+    n_draws = len(weights) // 9
+    members = []
+    for k, net in enumerate(fitted._member_nets()):
+        own = dict(zip(("m0", "m1"), map(torch.from_numpy, fitted._of_member(completed, k)), strict=True))
+        with torch.no_grad():
+            outputs = copy.deepcopy(net.module_).double().eval().from_representations(own).prediction.numpy()
+        members.append(fitted._average_outputs(outputs, weights, starts))
     if hasattr(fitted, "classes_"):
         assert_allclose(fitted.predict_proba(lacking), softmax(members, axis=2).mean(0), rtol=1e-9)
     else:
         assert_allclose(fitted.predict(lacking), fitted._in_units_of_y(np.mean(members, 0)).ravel(), rtol=1e-9)
     assert np.isfinite(fitted.transform(lacking)).all()
-    assert np.ptp(members, axis=0).max() > 0.001
+    # Members that draw by turns draw, all together, by the weights.
+    every = completion.choose(z, n_draws * K)
+    text = [fitted._of_member(fitted.imputer_.z, k)[1] for k in range(K)]
+    for i in range(9):
+        found = [part.reshape(9, n_draws, -1)[i] for part in (fitted._of_member(completed, k)[1] for k in range(K))]
+        numbers = [np.abs(text[k][:, None] - found[k]).sum(2).argmin(0) for k in range(K)]
+        assert_array_equal(np.sort(np.concatenate(numbers)), np.sort(every[i]))
 
 
 @pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy], ids=["pickle", "deepcopy"])

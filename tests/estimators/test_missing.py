@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import logsumexp, softmax
-from sklearn.base import clone
+from scipy.special import logsumexp
+from sklearn.base import clone, is_classifier
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.estimators import _critic_imputer as imputation
-from sklearn_mdm.estimators._critic_imputer import DRAWS, CriticImputer
+from sklearn_mdm.estimators._critic_imputer import CriticImputer
 from sklearn_mdm.fusion import (
     ConcatFusion,
     EarlyFusionLSTM,
@@ -27,7 +27,7 @@ from sklearn_mdm.inputs._observed import Observed
 
 nan = np.nan
 N = 90
-OPTIONS = ["mean", "token", "skip", "critic"]
+OPTIONS = ["auto", "mean", "token", "skip", "critic"]
 STEPWISE = {
     "ef_lstm": EarlyFusionLSTM(embed_dim=4, hidden_dim=6),
     "memory": MemoryFusion(4, 4, 4, 4, 4, 4, 4),
@@ -255,76 +255,74 @@ def fitted():
     return model("concat", "critic", lam=1.0).fit(X, y), X, y
 
 
-def test_critic__weights__are_those_of_a_loop(fitted, monkeypatch):
+def completion_of(estimator, *seen):
+    """What completes samples of which these modalities were observed, and the log weights of candidates in order."""
+    return next(estimator.imputer_.patterns(np.array([seen], dtype=bool), range(estimator._n_members)))[1]
+
+
+def test_critic__weights__are_those_of_a_loop(fitted):
     estimator, X, _ = fitted
-    monkeypatch.setattr(imputation, "SAMPLES_AT_ONCE", 3)
-    imputer = estimator.imputers_[0]
+    critic, (a, b, c) = estimator.imputer_.critics[0], estimator.imputer_.z
     z = estimator._represent(Observed.of({name: x[:7] for name, x in X.items()}))
-    seen = np.ones((7, 3), dtype=bool)
-    seen[:4, 1] = False
-    seen[5, [0, 2]] = False
-    assert imputer.critic.weights_.any(), "a critic that found nothing would make this empty"
-    log_weights = imputer.log_weights(z, seen)
+    assert critic.weights_.any(), "a critic that found nothing would make this empty"
 
     def s(*rows):
-        return imputer.critic.log_ratio([row[None] for row in rows])[0]
+        return critic.log_ratio([row[None] for row in rows])[0]
 
-    a, b, c = imputer.z
+    lacks_b = completion_of(estimator, True, False, True)
+    found = lacks_b.log_weights(z)
     for i in range(4):
-        expected = [s(z[0][i], b[k], z[2][i]) for k in range(len(b))]
-        assert_allclose(softmax(log_weights[i]), softmax(expected), rtol=1e-9)
+        expected = np.array([s(z[0][i], b[k], z[2][i]) for k in range(len(b))])
+        assert_allclose(found[i], expected[lacks_b.order], rtol=1e-9, atol=1e-9)
     # Of two missing ones, the ratio of both alone is the mean over values of the other.
+    lacks_two = completion_of(estimator, False, True, False)
     joint = np.array([s(a[k], z[1][5], c[k]) for k in range(len(a))])
     alone = [logsumexp([s(a[k], b[j], c[k]) for j in range(len(b)) if j != k]) for k in range(len(a))]
     expected = joint - np.array(alone) + np.log(len(b) - 1)
-    found = log_weights[5]
-    # A mean over 64 of the 75 others, which differ by a factor of e or so.
-    assert np.abs(found - expected).mean() < 0.15 < np.abs(joint - expected).mean()
-    assert_allclose(np.exp(log_weights[6] - log_weights[6].max()).max(), 1)
+    assert_allclose(lacks_two.log_weights(z)[5], expected[lacks_two.order], rtol=1e-9, atol=1e-9)
 
 
 def test_critic__draws__follow_the_weights(fitted, monkeypatch):
-    imputer = fitted[0].imputers_[0]
-    weights = np.random.default_rng(0).dirichlet(np.full(len(imputer.z[0]), 0.1), size=20)
-    monkeypatch.setattr(imputer, "log_weights", lambda codes, seen: np.log(np.maximum(weights, 1e-300)))
-    rows, candidates, drawn = imputer.draw([], np.zeros((20, 3), dtype=bool))
-    found = np.zeros_like(weights)
-    found[rows, candidates] = drawn
-    assert_allclose(found.sum(1), 1, rtol=1e-12)
-    assert (np.abs(found - weights) < 1 / DRAWS).all()
-    assert (np.diff(rows) >= 0).all()
+    completion = completion_of(fitted[0], True, False, False)
+    weights = np.random.default_rng(0).dirichlet(np.full(len(completion.order), 0.1), size=20)
+    monkeypatch.setattr(completion, "log_weights", lambda z: np.log(np.maximum(weights, 1e-300)))
+    drawn = completion.choose([], 64)
+    share = np.stack([np.bincount(row, minlength=len(weights[0])) for row in drawn]) / 64
+    assert (np.abs(share[:, completion.order] - weights) < 1 / 64).all()
 
 
 def test_critic__that_found_nothing__weighs_all_alike(fitted):
     estimator, _, _ = fitted
-    imputer = estimator.imputers_[0]
-    imputer.critic.weights_ = np.zeros_like(imputer.critic.weights_)
-    rows, candidates, drawn = imputer.draw([z[:2] for z in imputer.z], np.array([[True, False, True]] * 2))
-    assert_array_equal(candidates[rows == 0], candidates[rows == 1])
-    assert (rows == 0).sum() == DRAWS and (drawn == 1 / DRAWS).all()
+    critic = estimator.imputer_.critics[0]
+    critic.weights_ = np.zeros_like(critic.weights_)
+    first, second = completion_of(estimator, True, False, True).choose([z[:2] for z in estimator.imputer_.z], 32)
+    assert_array_equal(first, second)
+    assert len(np.unique(first)) == 32
 
 
 @pytest.mark.parametrize("cls", [MDMFusionRegressor, MDMFusionClassifier])
 @pytest.mark.parametrize("make", [vectors, sequences])
+@pytest.mark.parametrize("system", ["concat", "misa"])  # which predicts from representations, and which does not
 @pytest.mark.usefixtures("quick_reports")
-def test_critic__prediction__is_the_average_over_completed_samples(cls, make):
+def test_critic__prediction__is_the_average_over_completed_samples(cls, make, system):
     X, y = make()
-    estimator = model("concat", "critic", cls, scaling=None, lam=1.0).fit(X, y)
+    estimator = model(system, "critic", cls, scaling=None, lam=1.0).fit(X, y)
     new = without(make(8, seed=3)[0], b=slice(0, 6), c=slice(4, 6))
     found = outcome(estimator, new), estimator.transform(new)
-    imputer = estimator.imputers_[0]
     missing = np.array([[np.isnan(x[i]).all() for x in new.values()] for i in range(8)])
-    z = estimator._represent(Observed.of(new))
-    rows, candidates, weights = imputer.draw([part[:6] for part in z], ~missing[:6])
+    z, of_training = estimator._represent(Observed.of(new)), np.hstack(estimator._represent(Observed.of(X)))
+    rows = np.array([np.abs(of_training - z).sum(1).argmin() for z in np.hstack(estimator.imputer_.z)])
+    assert len(np.unique(rows)) == len(rows) > 50
+    n_draws = imputation.MOST  # of one member
     for i in range(6):
         expected = 0
-        for candidate, weight in zip(candidates[rows == i], weights[rows == i], strict=True):
+        chosen = completion_of(estimator, *~missing[i]).choose([part[[i]] for part in z], n_draws)[0]
+        for candidate in chosen:
             whole = {
-                name: imputer.X.arrays[name][[candidate]] if missing[i, j] else x[[i]]
-                for j, (name, x) in enumerate(new.items())
+                name: X[name][[rows[candidate]]] if missing[i, j] else x[[i]] for j, (name, x) in enumerate(new.items())
             }
-            expected = expected + weight * np.hstack([outcome(estimator, whole).ravel(), estimator.transform(whole)[0]])
-        assert_allclose(np.hstack([found[0][i].ravel(), found[1][i]]), expected, rtol=1e-8, atol=1e-10)
+            expected = expected + np.hstack([outcome(estimator, whole).ravel(), estimator.transform(whole)[0]])
+        assert_allclose(np.hstack([found[0][i].ravel(), found[1][i]]), expected / n_draws, rtol=1e-8, atol=1e-10)
     estimator.set_params(missing="mean")
     assert_allclose(found[0][6:], outcome(estimator, new)[6:], rtol=1e-12)
     assert (found[0][:6] != outcome(estimator, new)[:6]).all()
@@ -405,7 +403,7 @@ def test_critic__further_training__takes_critic_and_samples_away(fitted):
     estimator.fit_dependency(X)
     assert np.isfinite(estimator.predict({"a": X["a"]})).all()
     estimator.set_params(lam=0).fit(X, y)
-    assert not hasattr(estimator, "imputers_")
+    assert not hasattr(estimator, "imputer_")
 
 
 @pytest.mark.usefixtures("quick_reports")
@@ -419,15 +417,82 @@ def test_critic__switched_on_and_off_after_fit():
     with pytest.raises(ValueError, match="lack a modality"):
         mean.set_params(missing="critic").predict(lacking)
     assert (imputed != both.predict(lacking)).all()
-    assert not hasattr(mean, "imputers_") and isinstance(both.imputers_[0], CriticImputer)
+    assert not hasattr(mean, "imputer_") and isinstance(both.imputer_, CriticImputer)
 
 
 @pytest.mark.usefixtures("quick_reports")
 def test_critic__keeps_few_complete_training_samples():
     X, y = vectors(700)
     X = without(X, a=slice(0, 300))
-    estimator = model("concat", "critic", scaling=None, max_epochs=1).fit(X, y)
-    kept = estimator.imputers_[0].X
+    estimator = model("misa", "critic", scaling=None, max_epochs=1).fit(X, y)
+    kept = estimator.imputer_.X
     assert {len(x) for x in kept.arrays.values()} == {imputation.MAX_CANDIDATES}
     assert all((x[:, None] == X["a"][300:]).all(2).any(1).all() for x in [kept.arrays["a"]])
     assert np.isnan(estimator.pointwise_dependency(X)[:300]).all()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.usefixtures("quick_reports")
+def test_critic__of_systems_that_predict_from_representations__keeps_no_samples(system):
+    estimator = model(system, "critic", max_epochs=1).fit(*vectors())
+    assert (estimator.imputer_.X is None) == (system in ("concat", "late", "tensor", "low_rank"))
+
+
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if name in ("concat", "late", "tensor", "low_rank")])
+def test_from_representations__is_forward(system):
+    module, X = build(system, "mean"), batch()
+    expected, found = module(X), module.from_representations(module.represent(X))
+    equal(found.prediction, expected.prediction)
+    equal(found.fused, expected.fused)
+
+
+# --- auto ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_reports")
+def test_auto__is_the_default__and_what_the_critic_says_where_there_is_one(estimator, X, y, members):
+    lacking = {"audio": X["audio"]}
+    auto, critic, mean = (
+        estimator(n_estimators=members, lam=0.3, **choice).fit(X, y)
+        for choice in ({}, {"missing": "critic"}, {"missing": "mean"})
+    )
+    assert auto.missing == "auto"
+    assert_array_equal(outcome(auto, lacking), outcome(critic, lacking))
+    assert (outcome(auto, lacking) != outcome(mean, lacking)).any()
+    for method in ("predict", "transform", "pointwise_dependency"):
+        assert_array_equal(getattr(auto, method)(X), getattr(mean, method)(X))
+    assert auto.dependency_score(X) == mean.dependency_score(X)
+
+
+@pytest.mark.usefixtures("quick_reports")
+def test_auto__trains_like_the_mean(estimator, X, y, members, same_parameters):
+    X = without(X, audio=slice(0, 9))
+    auto, mean = (estimator(n_estimators=members, missing=missing).fit(X, y) for missing in ("auto", "mean"))
+    assert same_parameters(auto, mean)
+    assert auto.loss_curve_ == mean.loss_curve_
+
+
+def test_auto__without_a_critic__is_the_mean(estimator, X, y, members):
+    lacking = {"audio": X["audio"], "text": np.where(np.arange(60)[:, None] % 2, X["text"], nan)}
+    few = {name: x[:8] for name, x in X.items()}
+
+    def partly_fitted(model):
+        return model.partial_fit(X, y, **({"classes": np.unique(y)} if is_classifier(model) else {}))
+
+    for fit in (
+        lambda missing: estimator(n_estimators=members, missing=missing, lam=0).fit(X, y),
+        lambda missing: partly_fitted(estimator(n_estimators=members, missing=missing)),
+        lambda missing: estimator(n_estimators=members, missing=missing).fit(few, y[:8]),
+        lambda missing: estimator(n_estimators=members, missing=missing, lam=0).fit({"audio": X["audio"]}, y),
+    ):
+        auto, mean = fit("auto"), fit("mean")
+        new = {name: lacking[name] for name in auto.modalities_}
+        assert not hasattr(auto, "imputer_")
+        assert_array_equal(outcome(auto, new), outcome(mean, new))
+
+
+@pytest.mark.usefixtures("quick_reports")
+def test_auto__after_fit_dependency__completes(estimator, X, y, members):
+    auto = estimator(n_estimators=members, lam=0).fit(X, y)
+    before = outcome(auto, {"audio": X["audio"]})
+    assert (outcome(auto.fit_dependency(X), {"audio": X["audio"]}) != before).any()

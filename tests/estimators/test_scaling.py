@@ -1,5 +1,7 @@
 """Scaling: robust and rank scalers against definitions, and what members of a committee read."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -8,6 +10,7 @@ from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm.estimators._scalers import MAX_SCORE, NormalScores, RobustScaler, weighted_quantiles
+from sklearn_mdm.net._inference import evaluate
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
@@ -102,7 +105,10 @@ def test_auto__has_half_the_members_read_ranks(estimator, X, y):
     other = estimator(scaling="auto", n_estimators=4, early_stopping=True, lam=0, max_epochs=4).fit(changed, y)
     same = estimator(scaling="auto", n_estimators=4, early_stopping=True, lam=0, max_epochs=4).fit(X, y)
     for k in (2, 3):
-        outputs = [m._member_outputs(k, m._read_later(x), "prediction", None) for m, x in ((other, changed), (same, X))]
+        outputs = [
+            evaluate(m._member_nets()[k], m._read_later(x), partial(m._to_batch, group=m._group_of(k)), "prediction")
+            for m, x in ((other, changed), (same, X))
+        ]
         assert_allclose(*outputs, rtol=1e-7, atol=1e-9)
     assert np.isfinite(fitted.pointwise_dependency(X)).all()
     alone = estimator(scaling="auto", n_estimators=1).fit(X, y)
