@@ -192,7 +192,7 @@ class CommitteeMixin:
         samples = replace(samples, X=parts[0].train.X)
         loss = "log_loss" if is_classifier(self) else self.loss
         y = self._encode_target(samples.y, np.float64)
-        linear = []
+        linear: list[LinearMember] = []
         splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
         if self._wants_linear_member(samples.X):
             for group in range(len(self._scalings)):
