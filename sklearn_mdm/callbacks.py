@@ -24,6 +24,7 @@ class EarlyStopping(SkorchEarlyStopping):
     """
 
     best_model_weights_: dict[str, dict[str, Tensor]] | None
+    load_best: bool
 
     def __init__(self, monitor: str, patience: int, threshold: float, load_best: bool) -> None:
         super().__init__(

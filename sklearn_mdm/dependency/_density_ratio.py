@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, tra
 EVALUATION_SETS = 32
 # Rows that validate and calibrate.
 MAX_VALIDATION_ROWS = 4000
-# A thrifty critic has as many negatives per row as others up to so many rows, and from there on as many in all.
+# A thrifty critic validates and calibrates on as many negatives per row as others up to so many rows, and from there on
+# on as many in all; those fitted together share them, as their mean is what is read.
 THRIFTY_NEGATIVES = 1000
 # Most rows times components times squared width of its mixtures of several components; those fitted together share it.
 THRIFTY_MIXTURE = 10**8
@@ -109,6 +110,7 @@ class TrainedCritic:
     refit: bool = True
     thrifty: bool = False
     seed: int = 0
+    _n_together: int = field(init=False, default=1)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -160,13 +162,13 @@ class TrainedCritic:
             self.network_.float()
         return Rows(train, rest, self._n_sets(VALIDATION_SETS, len(rest[0])), self.seed, draws)
 
-    def _finish(self, rows: Rows, course: Course, n_together: int) -> None:
+    def _finish(self, rows: Rows, course: Course) -> None:
         """Calibrate what was trained, with a mixture beside it."""
         self.n_updates_, self.curve_ = course
         train, rest = rows.train, rows.validation
         self.network_.requires_grad_(False).double().eval()
         dims = [z.shape[1] for z in train]
-        most_work = THRIFTY_MIXTURE / n_together if self.thrifty else math.inf
+        most_work = THRIFTY_MIXTURE / self._n_together if self.thrifty else math.inf
         mixture = self._choose_mixture(train, rest, dims, most_work)
         self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
         self._calibrate([z.double() for z in rest])
@@ -233,7 +235,7 @@ class TrainedCritic:
 
     def _n_sets(self, most: int, n_rows: int) -> int:
         """Negatives per row, of so many rows: the most, unless they are to be few."""
-        return min(most, max(1, THRIFTY_NEGATIVES * most // n_rows)) if self.thrifty else most
+        return min(most, max(1, THRIFTY_NEGATIVES * most // (n_rows * self._n_together))) if self.thrifty else most
 
     @isolated()
     def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:
@@ -375,8 +377,10 @@ def fit_together(
     """Fit critics that differ in their seeds at most, each to its own rows; see :meth:`TrainedCritic.fit`.
 
     Their networks are trained in one pass, if these can be stacked; each critic is what it would be alone, up to
-    rounding. Thrifty ones share what a single one may spend on mixtures.
+    rounding. Thrifty ones share what a single one may spend on mixtures and on negatives.
     """
+    for critic in critics:
+        critic._n_together = len(critics)
     given = zip(critics, representations, validations, strict=True)
     rows = [critic._prepare(z, validation) for critic, z, validation in given]
     first, networks = critics[0], [critic.network_ for critic in critics]
@@ -393,7 +397,7 @@ def fit_together(
             n_checks=CHECKS // 2 if first.thrifty else CHECKS,
         )
     for critic, own, course in zip(critics, rows, courses, strict=True):
-        critic._finish(own, course, len(critics))
+        critic._finish(own, course)
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ class MemberBatch:
         n, data, rows = max(self.sizes), self.datasets, self.rows
         if not self.even:
             rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]
-        stored = [r if d.rows is None else d.rows[r] for d, r in zip(data, rows, strict=True)]
+        stored = [r if d.rows is None else d.rows.index_select(0, r) for d, r in zip(data, rows, strict=True)]
         # Members that read the same inputs are next to each other, and are served at once.
         groups = [list(group) for _, group in groupby(range(len(data)), key=lambda i: id(data[i].X))]
 

@@ -10,6 +10,7 @@ from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.dependency._copies import copies_of
 from sklearn_mdm.dependency._density_ratio import TrainedCritic, fit_together
 from sklearn_mdm.dependency._member_critics import MemberCritics
+from sklearn_mdm.estimators import _reporting_critic as reporting
 from sklearn_mdm.estimators._reporting_critic import train_reporting_critic, train_reporting_critics
 from sklearn_mdm.exceptions import TooFewSamplesError
 from sklearn_mdm.inspection._pointwise_ratio import _pointwise
@@ -92,7 +93,20 @@ def test_fit_together__thrifty__share_what_one_may_spend_on_mixtures(monkeypatch
     assert n_components(2) == [1, 1]
 
 
-def test_train_reporting_critics__each_is_the_reporting_critic_of_its_member():
+def test_fit_together__thrifty__share_negatives(monkeypatch):
+    monkeypatch.setattr(ratio, "THRIFTY_NEGATIVES", 100)
+    z, held_out, seen = make_pairs(300, RHO), np.arange(300) % 3 == 0, []
+    weigh = ratio.logistic_weights
+    monkeypatch.setattr(ratio, "logistic_weights", lambda *parts: seen.append(parts[1].shape[1]) or weigh(*parts))
+    for n_critics in (1, 4):
+        options = {"kind": "encoded", "hidden_dims": (8, 8), "n_updates": 5, "thrifty": True}
+        critics = [TrainedCritic(KL(), seed=seed, **options) for seed in range(n_critics)]
+        fit_together(critics, [z] * n_critics, [held_out] * n_critics)
+    assert seen == [32 * 100] + 4 * [8 * 100]  # of 100 rows
+
+
+def test_train_reporting_critics__each_is_the_reporting_critic_of_its_member(monkeypatch):
+    monkeypatch.setattr(reporting, "ALONE", reporting.OF_MEMBERS)
     z = make_pairs(300, RHO)
     by_member, _ = seen_by_members(z)
     groups = np.arange(300) // 4
@@ -102,7 +116,8 @@ def test_train_reporting_critics__each_is_the_reporting_critic_of_its_member():
         assert_allclose(critic.score(own, groups), alone.score(own, groups), atol=1e-3)
 
 
-def test_train_reporting_critics__keep_copies_together():
+def test_train_reporting_critics__keep_copies_together(monkeypatch):
+    monkeypatch.setattr(reporting, "ALONE", reporting.OF_MEMBERS)
     z = [np.repeat(part, 2, axis=0) for part in make_pairs(60, RHO)]
     copies = copies_of(z, np.arange(120), None)
     found, _ = train(z, 20, copies_by_member=[copies] * K)
