@@ -49,11 +49,12 @@ DEFAULT = {
 
 
 def choose_models(args):
-    """The models by label: ours in each setting, then the four."""
+    """The models by label: settings that are tried, then those that have a name."""
     settings = {" ".join(assignments) or "default": parse_setting(assignments) for assignments in args.set}
-    models = {label: Ours({**DEFAULT, **params}) for label, params in (settings or {"default": {}}).items()}
-    four = FOUR if args.models is None else args.models
-    return {**models, **{label: BASELINES[label] for label in four}}
+    known = {"default": Ours(DEFAULT), **BASELINES}
+    named = args.models or (FOUR if settings else ("default", *FOUR))
+    ours = {label: Ours({**DEFAULT, **params}) for label, params in settings.items()}
+    return {**ours, **{label: known[label] for label in named}}
 
 
 def ratios(results, names, labels):
@@ -105,7 +106,8 @@ def parse_args():
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each model (%(default)s)")
     parser.add_argument("--share", nargs="+", type=percent, default=[10, 30], help="of cells that are removed (.1 .3)")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=TASKS, metavar="NAME", help=", ".join(TASKS))
-    parser.add_argument("--models", nargs="*", choices=BASELINES, metavar="NAME", help="beside ours (the four)")
+    known = ("default", *BASELINES)
+    parser.add_argument("--models", nargs="+", choices=known, metavar="NAME", help=f"of {', '.join(known)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (%(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no fit after so many")
     parser.add_argument("--cache", type=Path, help="folder for what is done (quality_cells, beside --out)")
