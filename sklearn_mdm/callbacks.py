@@ -31,11 +31,13 @@ class EarlyStopping(SkorchEarlyStopping):
         )
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        best = self.best_epoch_
-        super().on_epoch_end(net, **kwargs)
+        best, wanted, self.load_best = self.best_epoch_, self.load_best, False
+        try:
+            super().on_epoch_end(net, **kwargs)  # whose own copy.deepcopy takes longer than an epoch of a small net
+        finally:
+            self.load_best = wanted
         if self.load_best and self.best_epoch_ != best:
             states = {name: getattr(net, name + "_").state_dict() for name in net._modules}
-            # Not copy.deepcopy, which takes longer than an epoch of a small net.
             self.best_model_weights_ = {
                 name: {key: value.clone() if isinstance(value, Tensor) else value for key, value in state.items()}
                 for name, state in states.items()

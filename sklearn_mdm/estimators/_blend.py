@@ -1,47 +1,64 @@
-"""Weights of what predicts in a committee: its groups of networks, and linear models on the same inputs."""
+"""Weights of what predicts in a committee: its groups of networks, and models beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from ..encoders._mlp import mean_and_std
 from ..net._data import Batch
-from ._linear_member import LinearMember
+from ._views import View
 
-# Numbers of inputs from which on a linear member does not pay: its solvers take longer than the networks.
-MAX_INPUTS, MAX_DESIGN = 5_000, 2 * 10**7
+# Columns, and numbers, of inputs from which on models beside the networks do not pay: their solvers take longer.
+MAX_INPUTS, MAX_NUMBERS = 5_000, 2 * 10**7
+# Samples up to which a kernel member pays, which compares all with all.
+MAX_KERNEL_ROWS = 4_000
 
 # Averages runs of outputs, which begin at ``starts``, by weights (n, 1) that add up to one in each run.
 AverageOutputs = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
+class Model(Protocol):
+    """A model beside the networks."""
+
+    oof: np.ndarray
+
+    def outputs(self, views: Sequence[View]) -> np.ndarray:
+        """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
+
+
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Linear members, one for each group of networks, and the weights of all groups, then of all linear members."""
+    """Models beside the networks, by name, and the weights of all groups of networks, then of these models."""
 
-    linear: list[LinearMember]
+    models: dict[str, Model]
     weights: np.ndarray
 
+    def outputs(self, batch: Batch) -> list[np.ndarray]:
+        """What each model predicts."""
+        views = views_of(batch)
+        return [model.outputs(views) for model in self.models.values()]
 
-def design_of(batch: Batch) -> np.ndarray:
-    """Inputs side by side, (n, n_columns): sequences as mean and standard deviation, what was not observed as zeros."""
-    columns = []
+
+def views_of(batch: Batch) -> list[View]:
+    """Inputs of each modality: sequences as mean and standard deviation, what was not observed as zeros."""
+    views = []
     for name, x in batch.X.items():
+        mask = None if batch.mask is None else batch.mask[name]
         if x.dim() == 3:
-            mask = None if batch.mask is None else batch.mask[name]
             pooled = mean_and_std(x if mask is None else torch.where(mask[..., None], x, 0), mask)
             pooled[:, x.shape[2] :] -= 1  # the standard deviation of all steps
-            x = pooled
-        columns.append(x.numpy())
-    return np.concatenate(columns, axis=1)
+            x, mask = pooled, None if mask is None else mask.any(dim=1)
+        views.append(View(x.numpy(), None if mask is None or mask.all() else mask.numpy()))
+    return views
 
 
 def width_of(batch: Batch) -> int:
-    """Number of columns of the design."""
+    """Number of columns of all views."""
     return sum(x.shape[-1] * (x.dim() - 1) for x in batch.X.values())
 
 

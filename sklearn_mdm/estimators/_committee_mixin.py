@@ -17,13 +17,16 @@ from ..net._data import Batch
 from ..net._inference import evaluate, represent
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
-from ._blend import MAX_DESIGN, MAX_INPUTS, Blend, design_of, weighted, width_of
+from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
 from ._critic_imputer import CriticImputer
+from ._kernel_member import KernelMember
 from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._samples import Samples
 
+# Rows that the models beside the networks predict at a time.
+BATCH_ROWS = 4096
 # What was learned from folds that members held out.
 OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blend", "blend_weights_")
 
@@ -31,8 +34,8 @@ OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blen
 class CommitteeMixin:
     """Members of a fusion estimator.
 
-    Members of one group read the same inputs. A blend averages groups of networks and linear models by weights; without
-    one, all members have equal weights.
+    Members of one group read the same inputs. A blend averages groups of networks and models beside them by weights;
+    without one, all members have equal weights.
     """
 
     net_: Any
@@ -41,6 +44,7 @@ class CommitteeMixin:
     missing: Literal["mean", "token", "skip", "critic"]
     cv: Any
     linear_member: bool | Literal["auto"]
+    kernel_member: bool | Literal["auto"]
     _seed: int
     _seen_by_all: bool
     loss: str
@@ -154,7 +158,7 @@ class CommitteeMixin:
             if len(groups) == 1:
                 return groups[0]
             return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
-        return weighted([*groups, *self._linear_outputs(X)], self._blend.weights, self._average_outputs)
+        return weighted([*groups, *self._model_outputs(X)], self._blend.weights, self._average_outputs)
 
     def _averages_of_groups(
         self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int
@@ -175,16 +179,13 @@ class CommitteeMixin:
             averages.append(average)
         return averages
 
-    def _linear_outputs(self, X: Observed) -> list[np.ndarray]:
-        return [
-            np.concatenate(
-                [member.outputs(design_of(self._to_batch(part, torch.float64, group))) for part in X.batches(4096)]
-            )
-            for group, member in enumerate(self._blend.linear)
-        ]
+    def _model_outputs(self, X: Observed) -> list[np.ndarray]:
+        """What the models beside the networks predict."""
+        parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype)) for part in X.batches(BATCH_ROWS)]
+        return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
 
     def _fit_blend(self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None) -> None:
-        """Fit linear members, and weigh them and the groups of networks by what they predict for samples held out."""
+        """Fit models beside the networks, and weigh these and the groups of networks by predictions held out."""
         for name in ("_blend", "blend_weights_"):
             self.__dict__.pop(name, None)
         if self._n_members == 1:
@@ -192,54 +193,60 @@ class CommitteeMixin:
         samples = replace(samples, X=parts[0].train.X)
         loss = "log_loss" if is_classifier(self) else self.loss
         y = self._encode_target(samples.y, np.float64)
-        linear = []
         splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
-        if self._wants_linear_member(samples.X):
-            for group in range(len(self._scalings)):
-                design = design_of(self._to_batch(samples.X.take(samples.rows), torch.float64, group))
-                member = LinearMember(loss, self._n_net_outputs() if is_classifier(self) else 0)
-                linear.append(member.fit(design, y, samples.weight, splits, samples.groups))
-        n_groups = len(self._scalings) + len(linear)
+        models: dict[str, Model] = {}
+        wanted = self._wanted_models(samples)
+        if wanted:
+            views = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
+            for name, kind in wanted.items():
+                model = kind(loss, self._n_net_outputs() if is_classifier(self) else 0)
+                models[name] = model.fit(views, y, samples.weight, splits, samples.groups)
+        n_groups = len(self._scalings) + len(models)
         if n_groups == 1:
             return
-        self._blend = Blend(linear, np.full(n_groups, 1 / n_groups))
+        self._blend = Blend(models, np.full(n_groups, 1 / n_groups))
         valid = parts[0].valid
         if out_of_fold is not None:
-            weights = self._weights_of(out_of_fold, [member.oof for member in linear], y, samples.weight, loss)
-            self._blend = Blend(linear, weights)
+            held_out = [model.oof for model in models.values()]
+            weights = self._weights_of(out_of_fold, held_out, y, samples.weight, loss)
+            self._blend = Blend(models, weights)
         elif valid is not None and valid.X is not samples.X:  # X_val
             networks = [evaluate(net, valid.X, to_batch, "prediction") for net, to_batch in self._groups()]
-            y, outputs = self._encode_target(valid.y, np.float64), self._linear_outputs(valid.X)
+            y, outputs = self._encode_target(valid.y, np.float64), self._model_outputs(valid.X)
             weights = self._weights_of(networks, outputs, y, valid.weight, loss)
-            self._blend = Blend(linear, weights)
-        names = [str(scaling) for scaling in self._scalings]
-        names += [f"linear, {name}" for name in names[: len(linear)]]
+            self._blend = Blend(models, weights)
+        names = [*map(str, self._scalings), *models]
         self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
 
     def _weights_of(
         self,
         networks: list[np.ndarray],
-        linear: list[np.ndarray],
+        models: list[np.ndarray],
         y: np.ndarray,
         weight: np.ndarray | None,
         loss: str,
     ) -> np.ndarray:
-        """Weights of groups of networks and of linear members, (n_groups,), from outputs for samples held out."""
+        """Weights of groups of networks and of models beside them, (n_groups,), from outputs for samples held out."""
         if np.isfinite(np.stack(networks)).all(axis=(0, 2)).any():
-            return convex_weights(np.stack([*networks, *linear]), y, weight, loss)
-        # Groups that hold out different folds have no sample by which to compare them, except with linear members.
+            return convex_weights(np.stack([*networks, *models]), y, weight, loss)
+        # Groups that hold out different folds have no sample by which to compare them, except with the models.
         even = np.full(len(networks), 1 / len(networks))
         together = weighted(networks, even, self._average_outputs)
-        found = convex_weights(np.stack([together, *linear]), y, weight, loss)
+        found = convex_weights(np.stack([together, *models]), y, weight, loss)
         return np.concatenate([found[0] * even, found[1:]])
 
-    def _wants_linear_member(self, X: Observed) -> bool:
-        if self.linear_member != "auto":
-            return bool(self.linear_member)
-        if len(self._schema.unscaled) or hasattr(self._member_nets()[0].fusion_module_, "prepare"):
-            return False  # texts
-        width = width_of(self._to_batch(X.take(slice(1)), torch.float64))
-        return width <= MAX_INPUTS and width * len(X) <= MAX_DESIGN
+    def _wanted_models(self, samples: Samples) -> dict[str, type[LinearMember | KernelMember]]:
+        """The models beside the networks, by name."""
+        width = width_of(self._to_batch(samples.X.take(slice(1)), self.net_.dtype))
+        # Texts have no columns before the fusion has read them.
+        pays = not len(self._schema.unscaled) and not hasattr(self._member_nets()[0].fusion_module_, "prepare")
+        pays &= width <= MAX_INPUTS and width * len(samples.y) <= MAX_NUMBERS
+        wanted: dict[str, type[LinearMember | KernelMember]] = {}
+        if pays if self.linear_member == "auto" else self.linear_member:
+            wanted["linear"] = LinearMember
+        if pays and len(samples.y) <= MAX_KERNEL_ROWS if self.kernel_member == "auto" else self.kernel_member:
+            wanted["kernel"] = KernelMember
+        return wanted
 
     def _has_folds(self) -> bool:
         """Whether every member holds out a fold."""
@@ -254,7 +261,7 @@ class CommitteeMixin:
         return ((np.random.default_rng(self._seed).permutation(unit.max() + 1) + member) % 2 == 1)[unit]
 
     def _predict_out_of_fold(self, samples: Samples, parts: list[Part]) -> None:
-        """Predict each sample by the members that held it out; weigh them, and linear members, by how well."""
+        """Predict each sample by the members that held it out; weigh them, and the models beside them, by how well."""
         kept = self.__dict__.pop("_held_out_outputs", [None])
         if not self._has_folds() or self._seen_by_all or any(outputs is None for outputs in kept):
             self._fit_blend(samples, parts, None)
@@ -269,8 +276,8 @@ class CommitteeMixin:
         groups = self._averages_of_groups(kept, rows, len(samples.y))
         self._fit_blend(samples, parts, groups)
         if hasattr(self, "_blend"):
-            linear = [member.oof for member in self._blend.linear]
-            groups = [weighted([*groups, *linear], self._blend.weights, self._average_outputs)]
+            models = [model.oof for model in self._blend.models.values()]
+            groups = [weighted([*groups, *models], self._blend.weights, self._average_outputs)]
         values = groups[0]
         known = np.flatnonzero(np.isfinite(values).all(axis=1))
         self._keep_out_of_fold(values[known], samples.passed[known], samples.y[known], samples.n_passed)

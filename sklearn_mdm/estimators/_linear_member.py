@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,23 +11,30 @@ from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from ..utils._folds import Split, splits_of_members
+from ..utils._folds import Split
+from ._held_out import (
+    chunk_of,
+    distinct_splits,
+    internal_splits,
+    merged_folds,
+    out_of_fold,
+    pointwise_loss,
+    spread_of,
+)
+from ._views import View
 
 # Penalties that are tried: factors of half the squared norm of the coefficients of standardised features, which is
 # added to the mean over samples of half the squared error, or of the log loss.
 RIDGE_PENALTIES = np.logspace(3, -6, 28)
 LOGISTIC_PENALTIES = np.logspace(1, -6, 15)
-# The path of a classifier, from strong to weak penalties, ends when this many in a row were no improvement.
-PATH_PATIENCE = 2
+# Penalties of a classifier are tried in steps of so many of them, from strong to weak while the loss falls.
+PATH_STEPS = (2, 1)
 # Folds of the members are merged to so many for comparing the penalties of a classifier, which has no closed form, and
 # for ridge regression from so many columns on, whose decompositions take seconds.
 MAX_MERGED_FOLDS, WIDE = 4, 1000
-# Largest gradient of the mean loss at which comparing penalties, and fitting with the chosen one, come to an end.
-PATH_TOLERANCE, TOLERANCE, MAX_ITERATIONS = 3e-4, 1e-4, 100
-INTERNAL_FOLDS = 8
-# Columns are divided by their standard deviation, so that one penalty suits the spreads of pooled sequences as well,
-# but by no less than this, so that a column that hardly varied in training does not decide everything later.
-MIN_SPREAD = 0.05
+# Largest gradient of the mean loss at which fitting ends. With a larger one for comparing penalties, weak ones seem
+# better than they are: too few steps are a penalty, too.
+TOLERANCE, MAX_ITERATIONS = 1e-4, 100
 # Logit of a class that no row has.
 ABSENT = -1e3
 
@@ -68,7 +74,7 @@ class LinearMember:
 
     def fit(
         self,
-        design: np.ndarray,
+        views: Sequence[View],
         y: np.ndarray,
         weight: np.ndarray | None = None,
         splits: Sequence[Split] = (),
@@ -78,8 +84,9 @@ class LinearMember:
 
         Parameters
         ----------
-        design : array of shape (n_samples, n_columns)
-            Scaled features, less their means, so that zero, where nothing was observed, contributes nothing.
+        views : sequence of View
+            Scaled features of each modality, less their means, so that zero, where nothing was observed, contributes
+            nothing.
         y : array of shape (n_samples, n_outputs), or (n_samples,) of int
             Standardised targets, or indices of the classes.
         weight : array of shape (n_samples,), default=None
@@ -89,10 +96,11 @@ class LinearMember:
         groups : array of shape (n_samples,), default=None
             Rows of one group are in one of those folds.
         """
+        design = _side_by_side(views)
         weight = np.ones(len(design)) if weight is None else np.asarray(weight, dtype=float)
         weight = weight / weight.max()
-        splits = _distinct(splits) or self._internal_splits(y, weight, groups)
-        spread = _spread(design, weight)
+        splits = distinct_splits(splits) or internal_splits(y if self.loss == "log_loss" else None, weight, groups)
+        spread = spread_of(design, weight)
         design = design / spread
         # As many columns as rows say all that more columns do, to a model whose penalty is the norm.
         basis = None if design.shape[1] <= len(design) else _row_space(design)
@@ -102,28 +110,11 @@ class LinearMember:
         self.coef = (coef if basis is None else basis @ coef) / spread[:, None]
         return self
 
-    def outputs(self, design: np.ndarray) -> np.ndarray:
+    def outputs(self, views: Sequence[View]) -> np.ndarray:
         """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
+        design = _side_by_side(views)
         linear = design @ self.coef.astype(design.dtype, copy=False) + self.intercept.astype(design.dtype, copy=False)
         return log_softmax(linear, axis=1) if self.loss == "log_loss" else linear
-
-    def _internal_splits(self, y: np.ndarray, weight: np.ndarray, groups: np.ndarray | None) -> list[Split]:
-        used = np.flatnonzero(weight)
-        if groups is not None:
-            groups = groups[used] if len(np.unique(groups[used])) > 1 else None
-        if len(used) < 2:
-            return []
-        classes = y[used] if self.loss == "log_loss" else None
-        found = splits_of_members(
-            INTERNAL_FOLDS,
-            len(used),
-            0,
-            n_folds=INTERNAL_FOLDS,
-            rows=np.arange(len(used)),
-            groups=groups,
-            classes=classes,
-        )
-        return _distinct([(used[train], used[held_out]) for train, held_out in found])
 
     # -- ridge regression --------------------------------------------------------------------------------------------
 
@@ -131,19 +122,19 @@ class LinearMember:
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
     ) -> tuple[np.ndarray, np.ndarray]:
         X, total = X.astype(float, copy=False), weight.sum()
-        splits = _merged(splits, len(splits) if X.shape[1] < WIDE else MAX_MERGED_FOLDS)
+        splits = merged_folds(splits, len(splits) if X.shape[1] < WIDE else MAX_MERGED_FOLDS)
         ridges = [_Ridge(X[train], y[train], weight[train]) for train, _ in splits]
         rotated = [ridge.rotate(X[held_out]) for ridge, (_, held_out) in zip(ridges, splits, strict=True)]
         losses = np.zeros((len(RIDGE_PENALTIES), y.shape[1]))
         for ridge, columns, (_, held_out) in zip(ridges, rotated, splits, strict=True):
             for at, penalty in enumerate(RIDGE_PENALTIES):
                 error = columns @ ridge.rotated_coef(penalty * total) + ridge.mean - y[held_out]
-                losses[at] += weight[held_out] @ _pointwise(error, self.loss)
+                losses[at] += weight[held_out] @ pointwise_loss(error, self.loss)
         # The first of equals is the strongest.
         self.penalty = RIDGE_PENALTIES[losses.argmin(axis=0)] if losses.any() else np.ones(y.shape[1])
         chosen = self.penalty * total
         predictions = [columns @ r.rotated_coef(chosen) + r.mean for r, columns in zip(ridges, rotated, strict=True)]
-        self.oof = _out_of_fold(splits, predictions, y.shape)
+        self.oof = out_of_fold(splits, predictions, y.shape)
         ridge = _Ridge(X, y, weight)
         coef = ridge.vectors @ ridge.rotated_coef(chosen)
         return coef, ridge.mean - ridge.center @ coef
@@ -154,31 +145,47 @@ class LinearMember:
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
     ) -> tuple[np.ndarray, np.ndarray]:
         total = weight.sum()
-        merged = _merged(splits, MAX_MERGED_FOLDS)
-        models = [_Logistic(X[train], y[train], weight[train], self.n_classes) for train, _ in merged]
-        best, best_loss = len(LOGISTIC_PENALTIES) // 2, np.inf
-        starts = [model.solution for model in models]
-        for at, penalty in enumerate(LOGISTIC_PENALTIES if models else ()):
-            loss = 0.0
-            for model, (_, held_out) in zip(models, merged, strict=True):
-                model.fit(penalty * total, PATH_TOLERANCE)
-                loss -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
-            if loss < best_loss:
-                best, best_loss, starts = at, loss, [model.solution for model in models]
-            elif at >= best + PATH_PATIENCE:
-                break
+        merged = merged_folds(splits, MAX_MERGED_FOLDS)
+        best, starts = self._choose_penalty(X, y, weight, merged)
         self.penalty = LOGISTIC_PENALTIES[[best]]
         chosen, predictions = LOGISTIC_PENALTIES[best] * total, []
         # The folds of the members one by one, each from the solution of the merged fold that it is a part of, which has
         # not seen it either.
         for k, (train, held_out) in enumerate(splits):
             model = _Logistic(X[train], y[train], weight[train], self.n_classes)
-            model.fit(chosen, TOLERANCE, start=starts[_chunk(k, len(splits), len(merged))])
+            model.fit(chosen, starts[chunk_of(k, len(splits), len(merged))])
             predictions.append(model.log_p(X[held_out]))
-        self.oof = _out_of_fold(splits, predictions, (len(y), self.n_classes), logarithms=True)
+        self.oof = out_of_fold(splits, predictions, (len(y), self.n_classes), logarithms=True)
         model = _Logistic(X, y, weight, self.n_classes)
-        model.fit(chosen, TOLERANCE, start=starts[0] if starts else None)
+        model.fit(chosen, starts[0] if starts else None)
         return model.all_classes()
+
+    def _choose_penalty(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, splits: list[Split]
+    ) -> tuple[int, list[Solution]]:
+        """Which penalty has the smallest loss in rows held out, and what it led to in each split."""
+        last, total = len(LOGISTIC_PENALTIES) - 1, weight.sum()
+        if not splits:
+            return len(LOGISTIC_PENALTIES) // 2, []
+        models = [_Logistic(X[train], y[train], weight[train], self.n_classes) for train, _ in splits]
+        losses: dict[int, float] = {}
+        solutions: dict[int, list[Solution]] = {}
+
+        def loss_at(at: int, starts: list[Solution]) -> float:
+            if at not in losses:
+                losses[at] = 0.0
+                for model, start, (_, held_out) in zip(models, starts, splits, strict=True):
+                    model.fit(LOGISTIC_PENALTIES[at] * total, start)
+                    losses[at] -= weight[held_out] @ model.log_p(X[held_out])[np.arange(len(held_out)), y[held_out]]
+                solutions[at] = [model.solution for model in models]
+            return losses[at]
+
+        best = 0
+        loss_at(best, [model.solution for model in models])
+        for step in (way * size for size in PATH_STEPS for way in (1, -1)):
+            while 0 <= best + step <= last and loss_at(best + step, solutions[best]) < losses[best]:
+                best += step
+        return best, solutions[best]
 
 
 class _Ridge:
@@ -214,12 +221,12 @@ class _Logistic:
     def solution(self) -> Solution:
         return self.present, self.coef, self.intercept
 
-    def fit(self, penalty: float, tolerance: float, start: Solution | None = None) -> None:
+    def fit(self, penalty: float, start: Solution | None) -> None:
         if len(self.present) < 2:
             return
         if start is not None and np.array_equal(start[0], self.present):
             _, self.coef, self.intercept = start
-        model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
+        model = LogisticRegression(C=1 / penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
         # Of two classes scikit-learn has the difference.
         two = len(self.present) == 2
         model.coef_ = (self.coef[:, 1:] - self.coef[:, :1] if two else self.coef).T
@@ -249,52 +256,8 @@ class _Logistic:
         return coef, intercept
 
 
-def _distinct(splits: Sequence[Split]) -> list[Split]:
-    """Leave out splits that come again, as they do where there are more members than folds."""
-    return list({(train.tobytes(), held_out.tobytes()): (train, held_out) for train, held_out in splits}.values())
-
-
-def _merged(splits: list[Split], n: int) -> list[Split]:
-    """Make about so many splits of them, that hold out what some of them do and train on what all of these do."""
-    merged = []
-    for chunk in range(min(n, len(splits))):
-        part = [split for k, split in enumerate(splits) if _chunk(k, len(splits), n) == chunk]
-        train = functools.reduce(np.intersect1d, [train for train, _ in part])
-        if 2 * len(train) < min(len(train) for train, _ in part):
-            return splits  # those of a splitter whose parts for training have little in common
-        merged.append((train, functools.reduce(np.union1d, [held_out for _, held_out in part])))
-    return merged
-
-
-def _chunk(k: int, n_splits: int, n: int) -> int:
-    return k if n_splits <= n else k * n // n_splits
-
-
-def _out_of_fold(
-    splits: list[Split], predictions: list[np.ndarray], shape: tuple[int, ...], *, logarithms: bool = False
-) -> np.ndarray:
-    """Means of the predictions of rows held out, or of what they are the logarithms of; NaN where there are none."""
-    total, count = np.full(shape, -np.inf if logarithms else 0.0), np.zeros((shape[0], 1))
-    for (_, held_out), values in zip(splits, predictions, strict=True):
-        total[held_out] = np.logaddexp(total[held_out], values) if logarithms else total[held_out] + values
-        count[held_out] += 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, total - np.log(count) if logarithms else total / count, np.nan)
-
-
-def _pointwise(error: np.ndarray, loss: str) -> np.ndarray:
-    size = np.abs(error)
-    if loss == "absolute_error":
-        return size
-    return error**2 / 2 if loss == "squared_error" else np.where(size < 1, error**2 / 2, size - 0.5)
-
-
-def _spread(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Standard deviation of each column; one where it is constant."""
-    share = weight / weight.sum()
-    spread = np.sqrt(share @ (design - share @ design) ** 2)
-    spread[spread < 1e-6] = 1
-    return np.maximum(spread, MIN_SPREAD).astype(design.dtype, copy=False)
+def _side_by_side(views: Sequence[View]) -> np.ndarray:
+    return np.concatenate([view.columns for view in views], axis=1)
 
 
 def _row_space(design: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ class Parameters:
     critic_lr: float = 1e-3
     n_negatives: int = 1
     linear_member: bool | Literal["auto"] = False
+    kernel_member: bool | Literal["auto"] = False
     scaling: Literal["auto", "standard", "robust", "rank"] | None = "standard"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
     lr: float = 1e-3
@@ -70,6 +71,7 @@ class Parameters:
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
         "linear_member": [StrOptions({"auto"}), "boolean"],
+        "kernel_member": [StrOptions({"auto"}), "boolean"],
         "scaling": [StrOptions({"auto", "standard", "robust", "rank"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -135,9 +137,15 @@ critic_lr : float, default=1e-3
 n_negatives : int, default=1
     Negatives per row of a batch.
 linear_member : bool or "auto", default=False
-    Whether a committee of two or more has linear models too, ridge or logistic regression on the same inputs (sequences
-    as mean and standard deviation), with a penalty chosen out of fold. They and the groups of networks that read the
-    same inputs are weighted by the loss of their mean out of fold. ``"auto"``: not for texts or very large tables.
+    Whether a committee of two or more has a linear model beside the networks: ridge or logistic regression on the same
+    inputs (those of its first half; sequences as mean and standard deviation), with a penalty chosen out of fold. It,
+    the kernel member and the groups of networks that read the same inputs are weighted by the loss of their mean out of
+    fold. ``"auto"``: not for texts or very large tables.
+kernel_member : bool or "auto", default=False
+    Whether it has kernel ridge regression too: on the inputs of the linear model, with a kernel that is the mean over
+    the modalities of exponential ones, and a penalty chosen out of fold. Strong on small data; memory and time grow
+    with the square and the cube of the number of samples, and a pickle holds these. ``"auto"``: where a linear member
+    pays, up to 4,000 samples.
 scaling : {"auto", "standard", "robust", "rank"} or None, default="standard"
     What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
     variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.

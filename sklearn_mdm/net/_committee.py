@@ -386,7 +386,7 @@ class CommitteeNet(MDMNet):
         dropped = mask is not batch.mask
         z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
         parts = list(z.values())
-        if batch.complete is None and len(set(sizes)) == 1:
+        if batch.complete is None and len(set(sizes)) == 1 and sizes[0] >= self._fewest_rows:
             index = self._negatives_of(members, sizes[0])
             return self.measure_.value(self.twins_["critic"], parts, index).unbind()
         values: list[Tensor | None] = []

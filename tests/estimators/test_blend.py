@@ -12,7 +12,7 @@ from skorch.callbacks import Callback
 
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.encoders._mlp import mean_and_std
-from sklearn_mdm.estimators._blend import design_of, weighted
+from sklearn_mdm.estimators._blend import views_of, weighted
 from sklearn_mdm.estimators._critic_imputer import weighted_means
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -20,8 +20,15 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 
 @pytest.fixture
 def blended(estimator):
-    """Builds a committee of two groups of networks and two linear members."""
-    settings = {"n_estimators": 4, "scaling": "auto", "linear_member": True, "early_stopping": True, "lam": 0}
+    """Builds a committee of two groups of networks, a linear and a kernel member."""
+    settings = {
+        "n_estimators": 4,
+        "scaling": "auto",
+        "linear_member": True,
+        "kernel_member": True,
+        "early_stopping": True,
+        "lam": 0,
+    }
     return lambda **parameters: estimator(**{**settings, **parameters})
 
 
@@ -29,18 +36,18 @@ def out_of_fold(fitted):
     return getattr(fitted, "oof_prediction_" if hasattr(fitted, "n_outputs_") else "oof_decision_function_")
 
 
-def test_prediction__is_the_weighted_mean_of_networks_and_linear_members(blended, X, y):
+def test_prediction__is_the_weighted_mean_of_networks_and_models(blended, X, y):
     fitted = blended().fit(X, y)
     observed = fitted._read_later(X)
     members = [fitted._member_outputs(k, observed, "prediction", None) for k in range(4)]
-    parts = np.stack([*members, *fitted._linear_outputs(observed)])
+    parts = np.stack([*members, *fitted._model_outputs(observed)])
     weights = np.repeat(fitted._blend.weights, [2, 2, 1, 1]) / np.array([2, 2, 2, 2, 1, 1])
     if hasattr(fitted, "classes_"):
         expected = np.tensordot(weights, np.exp(log_softmax(parts, axis=2)), 1)
         assert_allclose(fitted.predict_proba(X), expected, rtol=1e-9)
     else:
         assert_allclose(fitted.predict(X), fitted._in_units_of_y(np.tensordot(weights, parts, 1)).ravel(), rtol=1e-9)
-    assert list(fitted.blend_weights_) == ["robust", "rank", "linear, robust", "linear, rank"]
+    assert list(fitted.blend_weights_) == ["robust", "rank", "linear", "kernel"]
     assert np.isfinite(out_of_fold(fitted)).all()
     other = pickle.loads(pickle.dumps(fitted))
     assert_array_equal(other.predict(X), fitted.predict(X))
@@ -53,7 +60,7 @@ def test_a_linear_truth__is_left_to_the_linear_member():
     parameters = {"n_estimators": 4, "scaling": "standard", "lam": 0, "max_epochs": 10, "random_state": 0}
     with_it = MDMFusionRegressor(linear_member=True, **parameters).fit(X, y)
     without = MDMFusionRegressor(linear_member=False, **parameters).fit(X, y)
-    assert with_it.blend_weights_["linear, standard"] > 0.95
+    assert with_it.blend_weights_["linear"] > 0.95
     assert with_it.oof_score_ > 0.99 > without.oof_score_
     assert not hasattr(without, "blend_weights_")
 
@@ -104,25 +111,27 @@ def test_weights__without_anything_held_out_are_even(blended, X, y):
     assert np.isfinite(fitted.predict(X)).all()
 
 
-def test_a_missing_modality__contributes_nothing_to_the_linear_member(blended, X, y):
+def test_a_missing_modality__is_zero_and_known_not_to_be_there(blended, X, y):
     fitted = blended(scaling="standard").fit(X, y)
-    (member,) = fitted._blend.linear
     observed = fitted._read_later({"audio": X["audio"][:5]})
-    design = design_of(fitted._to_batch(observed, fitted.net_.dtype))
-    assert_array_equal(design[:, 3:], 0)
-    assert_allclose(fitted._linear_outputs(observed)[0], member.outputs(design), rtol=1e-6)
+    _, text = views_of(fitted._to_batch(observed, fitted.net_.dtype))
+    assert_array_equal(text.columns, 0)
+    assert not text.seen.any()
 
 
-def test_auto__leaves_wide_tables_to_the_networks(blended, X, y, monkeypatch):
-    assert len(blended(linear_member="auto").fit(X, y)._blend.linear) == 2
+def test_auto__leaves_large_tables_to_the_networks(blended, X, y, monkeypatch):
+    auto = {"linear_member": "auto", "kernel_member": "auto"}
+    assert list(blended(**auto).fit(X, y)._blend.models) == ["linear", "kernel"]
+    monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.MAX_KERNEL_ROWS", 50)
+    assert list(blended(**auto).fit(X, y)._blend.models) == ["linear"]
     monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.MAX_INPUTS", 3)
-    assert blended(linear_member="auto").fit(X, y)._blend.linear == []
+    assert list(blended(**auto).fit(X, y)._blend.models) == []
 
 
 def test_design__of_a_sequence_is_its_mean_and_spread(estimator, sequences, y):
     fitted = estimator(n_estimators=2, linear_member=True, max_epochs=1).fit(sequences, y)
     batch = fitted._to_batch(fitted._read_later(sequences), fitted.net_.dtype)
-    design = design_of(batch)
+    design = np.hstack([view.columns for view in views_of(batch)])
     key = fitted._keys["steps"]
     pooled = mean_and_std(batch.X[key], batch.mask[key]).numpy()
     columns = design[:, :4] if next(iter(batch.X)) == key else design[:, 3:]
@@ -144,5 +153,5 @@ def test_a_default_with_these__beats_its_parts_on_diabetes():
     views = {"body": slice(0, 4), "serum": slice(4, 10)}
     shared = {"modalities": views, "lam": 0, "random_state": 0, "n_estimators": 4}
     plain = MDMFusionRegressor(**shared).fit(data, y)
-    blended = MDMFusionRegressor(**shared, scaling="auto", linear_member="auto").fit(data, y)
+    blended = MDMFusionRegressor(**shared, scaling="auto", linear_member="auto", kernel_member="auto").fit(data, y)
     assert blended.oof_score_ > plain.oof_score_

@@ -12,7 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm.estimators import _linear_member
 from sklearn_mdm.estimators._convex_weights import convex_weights
+from sklearn_mdm.estimators._held_out import MIN_SPREAD
+from sklearn_mdm.estimators._kernel_member import KernelMember
 from sklearn_mdm.estimators._linear_member import ABSENT, RIDGE_PENALTIES, LinearMember
+from sklearn_mdm.estimators._views import View
 
 LOSSES = ["squared_error", "absolute_error", "huber"]
 
@@ -36,6 +39,11 @@ def spread(X, weight):
     return StandardScaler().fit(X, sample_weight=weight).scale_
 
 
+def view(X):
+    """All columns as one modality that was observed everywhere."""
+    return [View(X, None)]
+
+
 def folds(n, n_splits=4):
     return list(KFold(n_splits, shuffle=True, random_state=0).split(np.zeros(n)))
 
@@ -43,7 +51,6 @@ def folds(n, n_splits=4):
 @pytest.fixture
 def exact(monkeypatch):
     """Let the solver of classifiers converge."""
-    monkeypatch.setattr(_linear_member, "PATH_TOLERANCE", 1e-9)
     monkeypatch.setattr(_linear_member, "LOGISTIC_PENALTIES", _linear_member.LOGISTIC_PENALTIES[1:12:2])
     monkeypatch.setattr(_linear_member, "TOLERANCE", 1e-9)
     monkeypatch.setattr(_linear_member, "MAX_ITERATIONS", 10_000)
@@ -73,18 +80,18 @@ def test_ridge_is_scikit_learns_ridge_of_every_fold(d, loss):
     X, y, weight = regression(d=d)
     splits = folds(len(X))
     penalty, oof, ridge = ridge_by_hand(X, y, weight, splits, loss)
-    member = LinearMember(loss).fit(X, y, weight, splits)
+    member = LinearMember(loss).fit(view(X), y, weight, splits)
     assert_allclose(member.penalty, penalty)
     assert_allclose(member.oof, oof, atol=1e-6)
     new = regression(d=d, seed=1)[0]
-    assert_allclose(member.outputs(new), ridge.predict(new / spread(X, weight)), atol=1e-6)
+    assert_allclose(member.outputs(view(new)), ridge.predict(new / spread(X, weight)), atol=1e-6)
 
 
 def test_rows_that_no_split_holds_out_have_no_prediction():
     X, y, weight = regression()
     splits = list(TimeSeriesSplit(4).split(X))
     penalty, oof, _ = ridge_by_hand(X, y, weight, splits, "squared_error")
-    member = LinearMember("squared_error").fit(X, y, weight, splits)
+    member = LinearMember("squared_error").fit(view(X), y, weight, splits)
     assert_array_equal(np.isnan(member.oof[:, 0]), np.arange(len(X)) < 8)
     assert_allclose(member.penalty, penalty)
     assert_allclose(member.oof, oof, atol=1e-8)
@@ -94,16 +101,16 @@ def test_rows_that_several_splits_hold_out_have_the_mean(monkeypatch):
     monkeypatch.setattr(_linear_member, "RIDGE_PENALTIES", RIDGE_PENALTIES[12:13])
     X, y, _ = regression()
     splits = [(np.arange(10), np.arange(10, 40)), (np.arange(30, 40), np.arange(20))]
-    first, second = (LinearMember("squared_error").fit(X, y, None, [split]).oof for split in splits)
-    found = LinearMember("squared_error").fit(X, y, None, splits).oof
+    first, second = (LinearMember("squared_error").fit(view(X), y, None, [split]).oof for split in splits)
+    found = LinearMember("squared_error").fit(view(X), y, None, splits).oof
     assert_allclose(found, np.nanmean([first, second], axis=0))
 
 
 def test_column_that_hardly_varies_is_not_blown_up():
     X, y, weight = regression()
     X[:, 0] *= 1e-4
-    member = LinearMember("squared_error").fit(X, y, weight, folds(len(X)))
-    divisor = np.maximum(spread(X, weight), _linear_member.MIN_SPREAD)
+    member = LinearMember("squared_error").fit(view(X), y, weight, folds(len(X)))
+    divisor = np.maximum(spread(X, weight), MIN_SPREAD)
     ridge = Ridge(alpha=member.penalty * weight.sum()).fit(X / divisor, y, weight)
     assert_allclose(member.coef, ridge.coef_.T / divisor[:, None], atol=1e-6)
 
@@ -117,8 +124,8 @@ def test_wide_designs_merge_folds(monkeypatch):
         for held in [np.union1d(splits[k][1], splits[k + 1][1]) for k in range(0, 8, 2)]
     ]
     assert_allclose(
-        LinearMember("squared_error").fit(X, y, None, splits).oof,
-        LinearMember("squared_error").fit(X, y, None, merged).oof,
+        LinearMember("squared_error").fit(view(X), y, None, splits).oof,
+        LinearMember("squared_error").fit(view(X), y, None, merged).oof,
     )
 
 
@@ -132,7 +139,7 @@ def test_wide_designs_merge_folds(monkeypatch):
 def test_classifier_is_scikit_learns_logistic_regression_of_every_fold(n_classes, d, n_splits):
     X, y, weight = classification(d=d, n_classes=n_classes)
     splits = folds(len(X), n_splits)
-    member = LinearMember("log_loss", n_classes).fit(X, y, weight, splits)
+    member = LinearMember("log_loss", n_classes).fit(view(X), y, weight, splits)
     C = 1 / (member.penalty[0] * weight.sum() / weight.max())
 
     scaled = X / spread(X, weight)
@@ -145,7 +152,9 @@ def test_classifier_is_scikit_learns_logistic_regression_of_every_fold(n_classes
     for train, held_out in splits:
         assert_allclose(np.exp(member.oof[held_out]), model(train).predict_proba(scaled[held_out]), atol=1e-4)
     new = classification(d=d, n_classes=n_classes, seed=1)[0]
-    assert_allclose(np.exp(member.outputs(new)), model(slice(None)).predict_proba(new / spread(X, weight)), atol=1e-4)
+    assert_allclose(
+        np.exp(member.outputs(view(new))), model(slice(None)).predict_proba(new / spread(X, weight)), atol=1e-4
+    )
     assert np.isin(member.penalty, _linear_member.LOGISTIC_PENALTIES).all()
 
 
@@ -161,43 +170,44 @@ def test_penalty_of_a_classifier_is_the_best_of_all():
             log_p = model.fit(scaled[train], y[train], weight[train]).predict_log_proba(scaled[held_out])
             loss -= weight[held_out] @ log_p[np.arange(len(held_out)), y[held_out]]
         losses.append(loss)
-    member = LinearMember("log_loss", 3).fit(X, y, weight, splits)
+    member = LinearMember("log_loss", 3).fit(view(X), y, weight, splits)
     assert_allclose(member.penalty, _linear_member.LOGISTIC_PENALTIES[np.argmin(losses)])
 
 
 def test_class_that_a_fold_was_not_trained_on_is_possible():
     X, y, _ = classification()
     y[0] = 3  # a single row of its class
-    member = LinearMember("log_loss", 4).fit(X, y, None, folds(len(X)))
+    member = LinearMember("log_loss", 4).fit(view(X), y, None, folds(len(X)))
     assert np.isfinite(member.oof).all()
     assert_allclose(np.exp(member.oof).sum(axis=1), 1)
     assert member.oof[0, 3] == pytest.approx(-np.log(45 + 4))
-    assert np.isfinite(member.outputs(X)).all()
+    assert np.isfinite(member.outputs(view(X))).all()
 
 
 def test_class_that_no_row_has_is_never_predicted():
     X, y, _ = classification()
-    member = LinearMember("log_loss", 5).fit(X, y + 1, None, folds(len(X)))
-    assert (member.outputs(X)[:, [0, 4]] < ABSENT / 2).all()
+    member = LinearMember("log_loss", 5).fit(view(X), y + 1, None, folds(len(X)))
+    assert (member.outputs(view(X))[:, [0, 4]] < ABSENT / 2).all()
     assert (np.exp(member.oof)[:, [0, 4]] < 0.03).all()
 
 
 def test_single_class_is_certain():
     X, y, _ = classification()
-    member = LinearMember("log_loss", 2).fit(X, np.ones_like(y), None, folds(len(X)))
-    assert_allclose(np.exp(member.outputs(X))[:, 1], 1)
+    member = LinearMember("log_loss", 2).fit(view(X), np.ones_like(y), None, folds(len(X)))
+    assert_allclose(np.exp(member.outputs(view(X)))[:, 1], 1)
 
 
-# -- both ------------------------------------------------------------------------------------------------------------
+# -- both, and the kernel member --------------------------------------------------------------------------------------
 
 
 def make(kind, **parameters):
-    if kind == "classes":
-        return LinearMember("log_loss", 3), *classification(**parameters)
-    return LinearMember("squared_error"), *regression(**parameters)
+    kind, target = kind
+    if target == "classes":
+        return kind("log_loss", 3), *classification(**parameters)
+    return kind("squared_error"), *regression(**parameters)
 
 
-KINDS = pytest.mark.parametrize("kind", ["classes", "numbers"])
+KINDS = pytest.mark.parametrize("kind", list(itertools.product([LinearMember, KernelMember], ["classes", "numbers"])))
 
 
 @KINDS
@@ -207,11 +217,11 @@ def test_weights_are_repeats(kind):
     times = np.random.default_rng(1).integers(1, 4, size=len(X))
     splits, source = folds(len(X)), np.repeat(np.arange(len(X)), times)
     again = [tuple(np.flatnonzero(np.isin(source, part)) for part in split) for split in splits]
-    weighted = member.fit(X, y, times, splits)
-    repeated = make(kind)[0].fit(X[source], y[source], None, again)
+    weighted = member.fit(view(X), y, times, splits)
+    repeated = make(kind)[0].fit(view(X[source]), y[source], None, again)
     assert_allclose(weighted.penalty, repeated.penalty)
     assert_allclose(weighted.oof[source], repeated.oof, atol=1e-4)
-    assert_allclose(weighted.outputs(X), repeated.outputs(X), atol=1e-4)
+    assert_allclose(weighted.outputs(view(X)), repeated.outputs(view(X)), atol=1e-4)
 
 
 @KINDS
@@ -221,8 +231,8 @@ def test_weights_of_zero_leave_rows_out_and_scale_does_not_matter(kind):
     weight[:10] = 0
     splits = folds(len(X))
     rest = [tuple(part[part >= 10] - 10 for part in split) for split in splits]
-    member.fit(X, y, 1e3 * weight, splits)
-    fewer = make(kind)[0].fit(X[10:], y[10:], weight[10:], rest)
+    member.fit(view(X), y, 1e3 * weight, splits)
+    fewer = make(kind)[0].fit(view(X[10:]), y[10:], weight[10:], rest)
     assert_allclose(member.penalty, fewer.penalty)
     assert_allclose(member.oof[10:], fewer.oof, atol=1e-4)
     assert np.isfinite(member.oof).all()
@@ -234,18 +244,18 @@ def test_order_of_rows_does_not_matter(kind):
     member, X, y, weight = make(kind)
     splits, order = folds(len(X)), np.random.default_rng(2).permutation(len(X))
     place = np.argsort(order)
-    member.fit(X, y, weight, splits)
-    moved = make(kind)[0].fit(X[order], y[order], weight[order], [(place[a], place[b]) for a, b in splits])
+    member.fit(view(X), y, weight, splits)
+    moved = make(kind)[0].fit(view(X[order]), y[order], weight[order], [(place[a], place[b]) for a, b in splits])
     assert_allclose(moved.oof, member.oof[order], atol=1e-4)
-    assert_allclose(moved.outputs(X), member.outputs(X), atol=1e-4)
+    assert_allclose(moved.outputs(view(X)), member.outputs(view(X)), atol=1e-4)
 
 
 @KINDS
 def test_members_that_share_folds_count_once(kind):
     member, X, y, weight = make(kind)
     splits = folds(len(X))
-    member.fit(X, y, weight, splits)
-    again = make(kind)[0].fit(X, y, weight, [*splits, *splits])
+    member.fit(view(X), y, weight, splits)
+    again = make(kind)[0].fit(view(X), y, weight, [*splits, *splits])
     assert_array_equal(again.oof, member.oof)
 
 
@@ -253,15 +263,16 @@ def test_members_that_share_folds_count_once(kind):
 def test_folds_are_made_where_there_are_none(kind):
     member, X, y, weight = make(kind)
     groups = np.arange(len(X)) // 4
-    member.fit(X, y, weight, groups=groups)
+    member.fit(view(X), y, weight, groups=groups)
     assert np.isfinite(member.oof).all()
     # Rows of one group say nothing of each other: what is predicted for them hangs on other groups alone.
     changed = y.copy()
     changed[:4] = changed[[1, 2, 3, 0]]
-    other = make(kind)[0].fit(X, changed, weight, groups=groups)
-    if np.array_equal(other.penalty, member.penalty):
+    other = make(kind)[0].fit(view(X), changed, weight, groups=groups)
+    one_factor = isinstance(member, KernelMember) and kind[1] == "classes"  # which all rows together decide
+    if np.array_equal(other.penalty, member.penalty) and not one_factor:
         assert_array_equal(other.oof[:4], member.oof[:4])
-    one = make(kind)[0].fit(X, y, weight, groups=np.zeros(len(X)))
+    one = make(kind)[0].fit(view(X), y, weight, groups=np.zeros(len(X)))
     assert np.isfinite(one.oof).all()
 
 
@@ -269,27 +280,29 @@ def test_folds_are_made_where_there_are_none(kind):
 def test_degenerate_designs(kind):
     _, X, y, weight = make(kind)
     for design in (np.zeros_like(X), np.hstack([X, X, np.full((len(X), 2), 3.0)]), np.zeros((len(X), 100))):
-        member = make(kind)[0].fit(design, y, weight, folds(len(X)))
+        member = make(kind)[0].fit(view(design), y, weight, folds(len(X)))
         assert np.isfinite(member.oof).all()
-        assert np.isfinite(member.outputs(design)).all()
-    constant = make(kind)[0].fit(np.zeros_like(X), y, weight, folds(len(X)))
-    base = np.log(np.bincount(y, weight) / weight.sum()) if kind == "classes" else np.average(y, axis=0, weights=weight)
-    assert_allclose(constant.outputs(X[:1] * 0)[0], base, atol=1e-3)
+        assert np.isfinite(member.outputs(view(design))).all()
+    constant = make(kind)[0].fit(view(np.zeros_like(X)), y, weight, folds(len(X)))
+    base = (
+        np.log(np.bincount(y, weight) / weight.sum()) if kind[1] == "classes" else np.average(y, axis=0, weights=weight)
+    )
+    assert_allclose(constant.outputs(view(X[:1] * 0))[0], base, atol=1e-3)
 
 
 @KINDS
 @pytest.mark.parametrize("n", [2, 3])
 def test_few_rows(kind, n):
     _, X, y, _ = make(kind)
-    member = make(kind)[0].fit(X[:n], y[:n])
-    assert np.isfinite(member.outputs(X)).all()
+    member = make(kind)[0].fit(view(X[:n]), y[:n])
+    assert np.isfinite(member.outputs(view(X))).all()
 
 
 @KINDS
 def test_float32_stays_float32(kind):
     member, X, y, weight = make(kind)
-    member.fit(X.astype(np.float32), y if kind == "classes" else y.astype(np.float32), weight, folds(len(X)))
-    assert member.outputs(X.astype(np.float32)).dtype == np.float32
+    member.fit(view(X.astype(np.float32)), y if kind[1] == "classes" else y.astype(np.float32), weight, folds(len(X)))
+    assert member.outputs(view(X.astype(np.float32))).dtype == np.float32
 
 
 # -- convex weights --------------------------------------------------------------------------------------------------

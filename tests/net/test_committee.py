@@ -164,6 +164,17 @@ def test_members__are_networks_trained_one_by_one(case, missing, kind):
     assert committee.stacked_ != looped
 
 
+def test_last_batch_of_fewer_rows_than_modalities__has_no_term(monkeypatch):
+    for name in ("m3", "m4"):
+        monkeypatch.setitem(SHAPES, name, (2,))
+    X, y = make_data()
+    train, valid = datasets(X, y, "even")
+    settings = options(lam=0.3, batch_size=14)  # 60 rows: four are left
+    committee = fit_committee(train, valid, **settings)
+    same(committee, fit_one_by_one(train, valid, **settings))
+    assert committee.history[:, "terms_skipped"] == [len(SEEDS)] * 4
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
 def test_one_after_the_other__gives_the_same_numbers(lam, missing, monkeypatch):
