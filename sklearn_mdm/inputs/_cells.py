@@ -208,7 +208,8 @@ def _missing_shares(X: Observed, name: Hashable, rows: np.ndarray) -> tuple[np.n
     seen = np.ones(missing.shape[:-1], dtype=bool) if mask is None else mask[rows]
     if missing.ndim == 2:
         return missing.astype(float), seen
-    return (missing & seen[..., None]).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)[:, None], np.asarray(seen.any(axis=1))
+    n_steps = seen.sum(axis=1)
+    return (missing & seen[..., None]).sum(axis=1) / np.maximum(n_steps, 1)[:, None], n_steps > 0
 
 
 def _some_rows(

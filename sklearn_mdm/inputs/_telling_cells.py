@@ -33,12 +33,11 @@ def telling_columns(missing: np.ndarray, y: np.ndarray, *, classes: bool) -> np.
     -------
     columns : array of int
     """
-    targets = [y] if classes else [rankdata(each) for each in y[np.isfinite(y).all(axis=1)].T]
     if not classes:
-        missing = missing[np.isfinite(y).all(axis=1)]
-    some = (missing > 0).sum(axis=0)
-    candidates = np.flatnonzero((some >= MIN_ROWS) & ((missing < 1).sum(axis=0) >= MIN_ROWS))
-    candidates = candidates[np.ptp(missing[:, candidates], axis=0) > 0] if len(candidates) else candidates
+        known = np.isfinite(y).all(axis=1)
+        missing, y = missing[known], y[known]
+    targets = [y] if classes else [rankdata(column) for column in y.T]
+    candidates = np.flatnonzero(np.minimum((missing > 0).sum(axis=0), (missing < 1).sum(axis=0)) >= MIN_ROWS)
     found = np.zeros(len(candidates), dtype=bool)
     for target in targets:
         n_values = len(np.unique(target))
