@@ -1,11 +1,12 @@
 """The data sets of the benchmarks of quality: read, cut into views, and split.
 
-A task's name may carry a variant behind a colon: a number keeps so many labelled rows a class (of regression: in all)
-of what is fitted and drops the others, ``pooled`` replaces sequences by mean and standard deviation over their observed
-steps. Development rows are the training and validation parts of a file, and what is not the test part of the
-scikit-learn sets, whose stratified 3:1 split depends on the seed. Nothing is ever chosen on a test part: to validate,
-a quarter of the development rows is judged (each of the four quarters in turn where there are at most 500), classes
-and groups respected; of the scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
+A task's name may carry variants behind colons: a number keeps so many labelled rows a class (of regression: in all) of
+what is fitted and drops the others, ``pooled`` replaces sequences by mean and standard deviation over their observed
+steps, and ``30%`` removes that share of all cells at random, other ones for every seed. Development rows are the
+training and validation parts of a file, and what is not the test part of the scikit-learn sets, whose stratified 3:1
+split depends on the seed. Nothing is ever chosen on a test part: to validate, a quarter of the development rows is
+judged (each of the four quarters in turn where there are at most 500), classes and groups respected; of the
+scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
 """
 
 from __future__ import annotations
@@ -101,6 +102,13 @@ def _few(fit, k, *, classes, seed):
     if not classes:
         return fit.take(np.sort(rows[:k]))
     return fit.take(np.sort(np.concatenate([rows[fit.y[rows] == label][:k] for label in np.unique(fit.y)])))
+
+
+def _with_holes(part, share, *, seed):
+    """Each cell that is there is removed with this probability."""
+    rng = np.random.default_rng([seed, round(1e6 * share)])
+    X = {name: np.where(rng.random(x.shape) < share, np.float32(np.nan), x) for name, x in part.X.items()}
+    return Part(X, part.y, part.groups, part.rows)
 
 
 # -- splits ----------------------------------------------------------------------------------------------------------
@@ -256,7 +264,10 @@ SUITES = {
 
 def is_task(name):
     base, *variants = name.split(":")
-    return base in {**FILES, **BUNDLED} and all(v == "pooled" or (v.isdigit() and int(v) > 0) for v in variants)
+    shares = [v.removesuffix("%") for v in variants if v.endswith("%")]
+    numbers = [v for v in variants if v != "pooled" and not v.endswith("%")]
+    known = base in {**FILES, **BUNDLED} and all(v.isdigit() and int(v) > 0 for v in (*numbers, *shares))
+    return known and all(int(share) < 100 for share in shares)
 
 
 def _made(base, data, validate):
@@ -290,7 +301,8 @@ def load_task(name, data, validate=False):
     task = _made(base, data, validate)
     if task is None:
         return None
-    folds, few = task.folds, [int(v) for v in variants if v != "pooled"]
+    folds, few = task.folds, [int(v) for v in variants if v.isdigit()]
+    shares = [int(v.removesuffix("%")) / 100 for v in variants if v.endswith("%")]
 
     def varied(seed):
         for fit, judge in folds(seed):
@@ -298,6 +310,9 @@ def load_task(name, data, validate=False):
                 fit, judge = _pooled(fit), _pooled(judge)
             for k in few:
                 fit = _few(fit, k, classes=task.kind == "classes", seed=seed)
+            for share in shares:
+                # Other cells of the rows that are judged than of those that are fitted.
+                fit, judge = _with_holes(fit, share, seed=2 * seed), _with_holes(judge, share, seed=2 * seed + 1)
             yield fit, judge
 
-    return Task(task.kind, varied, task.splits_vary or bool(few), task.params) if variants else task
+    return Task(task.kind, varied, task.splits_vary or bool(few or shares), task.params) if variants else task

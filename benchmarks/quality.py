@@ -13,7 +13,8 @@ Such looks are appended to ``validation_looks.jsonl``.
     python benchmarks/quality.py --data DIR --validate --baselines --set --set lam=0.1 --set lam=0.3 n_iter_no_change=5
     python benchmarks/quality.py --data DIR --minutes 0 --page docs/user_guide/quality.rst
 
-Tasks are in ``_quality_tasks.py`` (any ``name:k`` keeps k labelled rows a class), baselines in
+Tasks are in ``_quality_tasks.py`` (any ``name:k`` keeps k labelled rows a class, ``name:30%`` removes so many cells;
+``cells.py`` is about these), baselines in
 ``_quality_baselines.py``, what the summary says in ``_quality_summary.py``. Figures: error (1 - accuracy, or mae) and
 log_loss; mae, pearson; acc7: agreement after clipping to [-3, 3] and rounding; acc2: agreement in sign, samples with
 y = 0 left out; binary: agreement on y > 3.5; accuracy; skill: share of the error of the best constant that is gone;
@@ -106,7 +107,7 @@ def parse_args():
     def task(name):
         if name not in SUITES and not is_task(name):
             known = ", ".join([*SUITES, *FILES, *BUNDLED])
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {known}, nor one of them with :k or :pooled")
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {known}, nor one of them with :k, :pooled or :k%%")
         return name
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

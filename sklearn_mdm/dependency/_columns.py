@@ -52,7 +52,7 @@ class ColumnReader:
         complete = observed.complete
         part = observed if complete.all() else observed.take(complete)
         columns = [self._columns(name, part) for name in part.names]
-        warn_of_filled(part, self._fill)
+        warn_of_filled(part, f"the training {self._fill}")
         return columns, complete
 
     def _columns(self, name: Hashable, part: Observed) -> np.ndarray:

@@ -28,7 +28,7 @@ from ..encoders._modality_encoders import ENCODERS
 from ..exceptions import TooFewSamplesError
 from ..fusion import FUSIONS
 from ..fusion._committee import Average
-from ..inputs._cells import fit_fillings
+from ..inputs._cells import find_columns, fit_fillings
 from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
 from ..inputs._labels import check_beside, row_labels
@@ -320,7 +320,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if len(parts) > 1:
             trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
         if reset:
-            self._fit_scaling(trained_on)
+            self._fit_scaling(trained_on, streamed=max_epochs is None)
             self.net_ = build_net(self, samples.X)
         before = None if reset else NetState(self.net_)
         try:
@@ -409,7 +409,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             complete = np.sort(np.random.default_rng(self._seed).permutation(complete)[:most])
         return samples.take(complete)
 
-    def _fit_scaling(self, train: Samples) -> None:
+    def _fit_scaling(self, train: Samples, *, streamed: bool) -> None:
         for name, seen in zip(train.X.names, train.X.rows[train.rows].any(axis=0), strict=True):
             if not seen:
                 raise ValueError(
@@ -423,13 +423,26 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             for scaling in self._scalings
         ]
         self.scalers_ = scalers[0] if len(scalers) == 1 else scalers
-        self._fillings = fit_fillings(train.X, train.rows, moderate(train.weight), scaled=scalers[0])
         self._fit_target(train.y, train.weight)
+        # The first of many chunks says too little of the target for a choice that stays.
+        y = None if streamed else self._encode_target(train.y, np.float64)
+        columns = find_columns(train.X, train.rows, y, classes=is_classifier(self))
+        self._fillings = [
+            fit_fillings(
+                train.X,
+                train.rows,
+                moderate(train.weight),
+                columns,
+                scale={name: functools.partial(scale, each, name) for name in each},
+            )
+            for each in scalers
+        ]
 
     def _to_batch(self, X: Observed, dtype: torch.dtype, group: int = 0) -> Batch:
         """What a group of the members reads of X."""
         scalers = self.scalers_ if isinstance(self.scalers_, dict) else self.scalers_[group]
-        return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, scalers), fillings=self._fillings)
+        fillings = self._fillings[group]
+        return as_batch(X, dtype, keys=self._keys, scale=functools.partial(scale, scalers), fillings=fillings)
 
     def _prepared(self, X: Observed) -> Observed:
         """Let the module compute once what training does not change, such as the states of a frozen backbone."""

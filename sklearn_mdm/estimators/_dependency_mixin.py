@@ -157,7 +157,7 @@ class DependencyMixin:
                 "of arrays, or a 2-D X with modalities={name: columns}."
             )
         observed = self._read_later(X)
-        warn_of_filled(observed, "mean")
+        warn_of_filled(observed, "what their row suggests")
         return observed
 
     def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:

@@ -69,7 +69,8 @@ def build_net(estimator: Any, X: Observed) -> MDMNet:
         functools.partial(build_module, fusion),
         estimator._criterion(),
         module__shapes={
-            estimator._keys[name]: estimator._fillings[name].shape(array.shape[1:]) for name, array in X.arrays.items()
+            estimator._keys[name]: filling.shape(X.arrays[name].shape[1:])
+            for name, filling in estimator._fillings[0].items()
         },
         module__n_outputs=estimator._n_net_outputs(),
         module__encoder=per_modality(estimator.encoder, X.names),

@@ -128,7 +128,8 @@ missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
     modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
     averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
-    asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled with the centre always.
+    asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled by their row
+    always.
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
@@ -240,8 +241,9 @@ X may be a dict of arrays (n_samples, n_features) or (n_samples, n_steps, n_feat
 lists; a :class:`ModalityDict` where scikit-learn indexes samples; a data frame with (modality, feature) columns; or
 a 2-D array with ``modalities=``. NaN marks what was not observed: a row of NaN is a missing modality, a time step
 of NaN is padding or a gap. At predict time a modality may also be absent or None. A cell of NaN in a row or step that
-holds numbers is filled with the training mean of its column; columns that had such cells in ``fit`` get an indicator
-of them beside the features, as :class:`sklearn.impute.MissingIndicator` makes them.
+holds numbers is filled with its mean given the other cells of that row, under a normal distribution of the columns of
+the modality [2]_ that is learned in ``fit``; columns whose missing cells tell something of y there get an indicator of
+them beside the features. See :doc:`/user_guide/missing`.
 
 A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
 
@@ -249,6 +251,7 @@ References
 ----------
 .. [1] Colombo, Chapuis, Labeau, Clavel, "Improving Multimodal Fusion via Mutual Dependency Maximisation",
    EMNLP 2021.
+.. [2] Little, Rubin, "Statistical Analysis with Missing Data", 3rd edition, Wiley 2019, Section 11.2.
 """
 
 

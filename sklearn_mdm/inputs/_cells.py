@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..utils._warnings import warn_caller
+from ._conditional_means import ConditionalMeans, fit_conditional_means
 from ._observed import Observed
+from ._telling_cells import telling_columns
 
 # Numbers of which a mean is taken at a time.
 MAX_NUMBERS_AVERAGED = 2**20
+# Columns up to which cells are filled with what their row suggests, and numbers of the evenly spaced rows from which
+# that is learned: more of either take longer than they are worth.
+MAX_COLUMNS_LEARNED, MAX_NUMBERS_LEARNED_FROM = 1000, 2**21
+
+Columns = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class CellFilling:
     """What fills the cells of one modality that were not observed, learned in fit.
 
-    Indicators tell a network which cells were filled. There is one for each column that had such cells in fit, as in
-    :class:`sklearn.impute.MissingIndicator`: with one for a column that was complete then, a network would have learned
-    nothing, and read noise.
+    Indicators tell a network which cells were filled. There is one for each column of which that tells something of
+    the target in fit; one for a column that was complete then would be noise to a network that had learned nothing
+    from it.
 
     Parameters
     ----------
     center : array of shape (n_features,)
-        What cells are filled with, in the units of what is filled.
+        What cells are filled with where nothing else is known, in the units of what is filled.
     indicated : array of int of shape (n_indicators,)
         Columns that have an indicator.
     unknown : array of int
         Columns without a single value in fit, which are filled whatever they hold later.
+    means : ConditionalMeans, default=None
+        What cells are filled with, given the cells of their row, or step, that were observed; None fills all with the
+        center.
     """
 
     center: np.ndarray
     indicated: np.ndarray
     unknown: np.ndarray
+    means: ConditionalMeans | None = None
 
     def __call__(self, values: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
         """Fill cells of values (..., n_features) and put the indicators, 0 or 1, behind the features.
@@ -48,20 +59,64 @@ class CellFilling:
         if len(self.unknown):
             missing = missing.copy()
             missing[..., self.unknown] = True
-        filled = np.where(missing, self.center.astype(values.dtype), values)
+        filled = self._filled(values, missing)
         if not len(self.indicated):
             return filled
         return np.concatenate([filled, missing[..., self.indicated].astype(values.dtype)], axis=-1)
+
+    def _filled(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        if self.means is None:
+            return np.where(missing, self.center.astype(values.dtype), values)
+        filled, missing = values.reshape(-1, values.shape[-1]).copy(), missing.reshape(-1, values.shape[-1])
+        rows = np.flatnonzero(missing.any(axis=1))
+        filled[rows] = self.means(filled[rows], missing[rows])
+        return filled.reshape(values.shape)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a sample once it is filled."""
         return (*shape[:-1], shape[-1] + len(self.indicated))
 
 
+def find_columns(X: Observed, rows: np.ndarray, y: np.ndarray | None, *, classes: bool) -> dict[Hashable, Columns]:
+    """Find the columns of each modality that get an indicator, and those of which nothing is known.
+
+    Parameters
+    ----------
+    X : Observed
+        Samples.
+    rows : array of int of shape (n_rows,)
+        Those to learn from.
+    y : array of shape (n_rows,) or (n_rows, n_outputs), or None
+        Targets, by which columns are told whose missing cells say something; None takes all that miss some.
+    classes : bool
+        Whether these are indices of classes.
+    """
+    found, none = {}, np.empty(0, dtype=int)
+    for name in X.names:
+        counts = _missing_counts(X, name, rows)
+        if counts is None:
+            found[name] = none, none
+            continue
+        n_missing, n_seen = counts
+        unknown = np.flatnonzero(n_missing == n_seen)
+        indicated = np.flatnonzero(n_missing)
+        if y is not None:
+            shares, there = _missing_shares(X, name, rows)
+            indicated = telling_columns(shares[there], y[there], classes=classes)
+        found[name] = indicated, unknown
+        warn_of_unknown(name, unknown, X.columns.get(name))
+    return found
+
+
 def fit_fillings(
-    X: Observed, rows: np.ndarray, sample_weight: np.ndarray | None, *, scaled: Collection[Hashable]
+    X: Observed,
+    rows: np.ndarray,
+    sample_weight: np.ndarray | None,
+    columns: Mapping[Hashable, Columns],
+    *,
+    scale: Mapping[Hashable, Callable[[np.ndarray], np.ndarray]],
 ) -> dict[Hashable, CellFilling]:
-    """Learn from some rows of X what fills the cells of each modality.
+    """Learn from some rows of X what fills the cells of each modality, and of columns that were complete in these.
 
     Parameters
     ----------
@@ -70,24 +125,25 @@ def fit_fillings(
     rows : array of int of shape (n_rows,)
         Those to learn from.
     sample_weight : array of shape (n_rows,) or None
-        Their weights in the means.
-    scaled : collection of str or int
-        Modalities whose cells are filled after scaling, which puts the training centre at zero. Those of the others
-        are filled with the mean of what was observed.
+        Their weights.
+    columns : mapping of name to (indicated, unknown)
+        Columns with an indicator, and those of which nothing is known.
+    scale : mapping of name to callable
+        What scales rows (n, n_features) of a modality, which is done before cells are filled, and puts their centre at
+        zero; of those that are scaled.
     """
     fillings = {}
-    for name, array in X.arrays.items():
-        center, none = np.zeros(array.shape[-1]), np.empty(0, dtype=int)
-        if name not in scaled:
+    for name, (indicated, unknown) in columns.items():
+        means = None
+        if 1 < X.arrays[name].shape[-1] <= MAX_COLUMNS_LEARNED:
+            means = fit_conditional_means(*_some_rows(X, name, rows, sample_weight, scale.get(name)))
+        if means is not None:
+            center = means.center
+        elif name in scale:
+            center = np.zeros(X.arrays[name].shape[-1])
+        else:
             center = _mean(X, name, rows, sample_weight)
-        counts = _missing_counts(X, name, rows)
-        if counts is None:
-            fillings[name] = CellFilling(center, none, none)
-            continue
-        n_missing, n_seen = counts
-        unknown = np.flatnonzero(n_missing == n_seen)
-        fillings[name] = CellFilling(center, np.flatnonzero(n_missing), unknown)
-        warn_of_unknown(name, unknown, X.columns.get(name))
+        fillings[name] = CellFilling(center, indicated, unknown, means)
     return fillings
 
 
@@ -128,8 +184,8 @@ def warn_of_filled(X: Observed, fill: str) -> None:
     ]
     if parts:
         warn_caller(
-            f"cells that were not observed are filled with the training {fill}: {', '.join(parts)}. What is reported "
-            "is the dependency of the filled data.",
+            f"cells that were not observed are filled with {fill}: {', '.join(parts)}. What is reported is the "
+            "dependency of the filled data.",
             UserWarning,
         )
 
@@ -144,6 +200,37 @@ def _missing_counts(X: Observed, name: Hashable, rows: np.ndarray) -> tuple[np.n
         return None
     n_seen = int(np.prod(chosen.shape[:-1])) if mask is None else int(mask[rows].sum())
     return chosen.reshape(-1, array.shape[-1]).sum(axis=0), n_seen
+
+
+def _missing_shares(X: Observed, name: Hashable, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the observed steps of a row in which a cell is missing (n_rows, n_features); rows with such steps."""
+    missing, mask = X.cells[name][rows], X.masks[name]
+    seen = np.ones(missing.shape[:-1], dtype=bool) if mask is None else mask[rows]
+    if missing.ndim == 2:
+        return missing.astype(float), seen
+    n_steps = seen.sum(axis=1)
+    return (missing & seen[..., None]).sum(axis=1) / np.maximum(n_steps, 1)[:, None], n_steps > 0
+
+
+def _some_rows(
+    X: Observed,
+    name: Hashable,
+    rows: np.ndarray,
+    weight: np.ndarray | None,
+    scale: Callable[[np.ndarray], np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scaled rows or steps (n, n_features) that were observed, evenly spaced ones of many, and their weights."""
+    array, mask = X.arrays[name], X.masks[name]
+    most = max(1, MAX_NUMBERS_LEARNED_FROM // array[:1].size)
+    if len(rows) > most:
+        some = np.linspace(0, len(rows) - 1, most).astype(int)
+        rows, weight = rows[some], None if weight is None else weight[some]
+    values, width = array[rows], array.shape[-1]
+    seen = np.ones(values.shape[:-1], dtype=bool) if mask is None else mask[rows]
+    if weight is not None:
+        weight = np.broadcast_to(weight.reshape(-1, *[1] * (seen.ndim - 1)), seen.shape)[seen]
+    values = values[seen].reshape(-1, width)
+    return (values if scale is None else scale(values)).astype(float), weight
 
 
 def _mean(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Columns whose missing cells say something about the target."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.feature_selection import SelectFdr, f_classif, f_regression
+
+# Share of columns that is expected to be found by chance among those that are.
+FALSE_DISCOVERIES = 0.05
+# Rows that must have, and that must lack, a cell of the column: of fewer the test says more than there is.
+MIN_ROWS = 10
+
+
+def telling_columns(missing: np.ndarray, y: np.ndarray, *, classes: bool) -> np.ndarray:
+    """Find columns of which the target is different where their cells are missing.
+
+    Tests are those of the variance of each column of ``missing`` between classes, or of its correlation with the ranks
+    of each output, with the false discovery rate controlled by the procedure of Benjamini and Hochberg.
+
+    Parameters
+    ----------
+    missing : array of shape (n_samples, n_features)
+        Whether a cell is missing; of a sequence in which share of its steps.
+    y : array of shape (n_samples,) or (n_samples, n_outputs)
+        Indices of classes, or values; samples with NaN are left out.
+    classes : bool
+        Whether y holds classes.
+
+    Returns
+    -------
+    columns : array of int
+    """
+    if not classes:
+        known = np.isfinite(y).all(axis=1)
+        missing, y = missing[known], y[known]
+    targets = [y] if classes else [rankdata(column) for column in y.T]
+    candidates = np.flatnonzero(np.minimum((missing > 0).sum(axis=0), (missing < 1).sum(axis=0)) >= MIN_ROWS)
+    found = np.zeros(len(candidates), dtype=bool)
+    for target in targets:
+        n_values = len(np.unique(target))
+        if not len(candidates) or n_values < 2 or (classes and n_values >= len(target)):
+            continue
+        test = SelectFdr(f_classif if classes else f_regression, alpha=FALSE_DISCOVERIES / len(targets))
+        with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+            warnings.simplefilter("ignore")
+            found |= test.fit(missing[:, candidates], target).get_support()
+    return candidates[found]
