@@ -149,11 +149,11 @@ class Completion:
 
         Representations z, (n_samples, n_members * k_j), are arbitrary where a modality is missing.
         """
-        total: Any = 0.0
+        ratios = []
         for critic, place, candidates, among_missing in self.judges:
             own = critic.encode([np.split(part, len(self.members), axis=1)[place] for part in z], self.kept)
-            total = total + critic.log_ratio_each(own, candidates) - among_missing
-        return np.asarray(total) / len(self.judges)
+            ratios.append(critic.log_ratio_each(own, candidates) - among_missing)
+        return np.mean(ratios, axis=0)
 
 
 def _order(z: np.ndarray) -> np.ndarray:
