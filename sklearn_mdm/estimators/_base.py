@@ -179,7 +179,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             check_scoring_callbacks(self.callbacks)
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
-            samples = self._read(X, y, sample_weight, groups, reset=reset)
+            samples = self._with_copies(self._read(X, y, sample_weight, groups, reset=reset))
             with self._keeping_folds():
                 parts = self._split(samples, X_val, y_val)
                 parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 
+from ..dependency._copies import copies_of
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..net._data import Batch
@@ -25,6 +26,8 @@ from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._samples import Samples
 
+# Samples among which copies are looked for.
+MAX_ROWS_COMPARED = 24_000
 # What is applied for each group of members, and what makes the batches that it reads.
 Groups = Sequence[tuple[Any, Callable[..., Batch]]]
 
@@ -84,6 +87,12 @@ class CommitteeMixin:
 
     # -- members -----------------------------------------------------------------------------------------------------
 
+    def _with_copies(self, samples: Samples) -> Samples:
+        """Find copies of samples, which no fold of a committee may cut: what is trained on would be held out, too."""
+        if self._n_members == 1 or len(samples.y) > MAX_ROWS_COMPARED or len(self._schema.unscaled):
+            return samples
+        return replace(samples, copies=copies_of(samples.X.arrays.values(), samples.rows, None).groups)
+
     def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
         splits = splits_of_members(
             self._n_members,
@@ -93,6 +102,7 @@ class CommitteeMixin:
             rows=samples.passed,
             cv=self.cv,
             groups=samples.groups,
+            copies=samples.copies,
             classes=self._stratify(samples.y),
         )
         held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
@@ -230,7 +240,7 @@ class CommitteeMixin:
             views = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
             for name, kind in wanted.items():
                 model = kind(loss, self._n_net_outputs() if is_classifier(self) else 0)
-                models[name] = model.fit(views, y, samples.weight, splits, samples.groups)
+                models[name] = model.fit(views, y, samples.weight, splits, samples.units)
         n_groups = len(self._scalings) + len(models)
         if n_groups == 1:
             return
@@ -285,7 +295,7 @@ class CommitteeMixin:
     def _half_of(self, member: int, samples: Samples | None) -> np.ndarray:
         """Halve a fold at random, or its groups: bool (n_rows,)."""
         assert samples is not None
-        units = np.arange(len(samples.y)) if samples.groups is None else samples.groups
+        units = np.arange(len(samples.y)) if samples.units is None else samples.units
         unit = np.unique(units, return_inverse=True)[1]
         # Folds of a single group are in one half or the other.
         return ((np.random.default_rng(self._seed).permutation(unit.max() + 1) + member) % 2 == 1)[unit]

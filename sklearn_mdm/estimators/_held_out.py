@@ -15,11 +15,11 @@ INTERNAL_FOLDS = 8
 MIN_SPREAD = 0.05
 
 
-def internal_splits(classes: np.ndarray | None, weight: np.ndarray, groups: np.ndarray | None) -> list[Split]:
-    """Folds of the rows of positive weight, stratified by class."""
+def internal_splits(classes: np.ndarray | None, weight: np.ndarray, units: np.ndarray | None) -> list[Split]:
+    """Folds of the rows of positive weight, stratified by class; rows of one unit are in one of them."""
     used = np.flatnonzero(weight)
-    if groups is not None:
-        groups = groups[used] if len(np.unique(groups[used])) > 1 else None
+    if units is not None:
+        units = units[used] if len(np.unique(units[used])) > 1 else None
     if len(used) < 2:
         return []
     found = splits_of_members(
@@ -28,7 +28,7 @@ def internal_splits(classes: np.ndarray | None, weight: np.ndarray, groups: np.n
         0,
         n_folds=INTERNAL_FOLDS,
         rows=np.arange(len(used)),
-        groups=groups,
+        copies=units,
         classes=None if classes is None else classes[used],
     )
     return distinct_splits([(used[train], used[held_out]) for train, held_out in found])

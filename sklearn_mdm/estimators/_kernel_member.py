@@ -71,7 +71,7 @@ class KernelMember:
         y: np.ndarray,
         weight: np.ndarray | None = None,
         splits: Sequence[Split] = (),
-        groups: np.ndarray | None = None,
+        units: np.ndarray | None = None,
     ) -> KernelMember:
         """Fit to all rows, with the penalty that was best in rows held out.
 
@@ -85,19 +85,15 @@ class KernelMember:
             Weights of the samples.
         splits : sequence of (trained on, held out)
             Rows; without any, folds are made here.
-        groups : array of shape (n_samples,), default=None
-            Rows of one group are in one of those folds.
+        units : array of shape (n_samples,), default=None
+            Rows of one unit, a group or copies of a sample, are in one of those folds.
         """
         weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
         classes = y if self.loss == "log_loss" else None
-        splits = distinct_splits(splits) or internal_splits(classes, weight, groups)
+        splits = distinct_splits(splits) or internal_splits(classes, weight, units)
         used = np.flatnonzero(weight)
         self.spreads = [spread_of(view.columns, weight) for view in views]
-        # Kept in single precision, and compared as they are kept.
-        scaled = [
-            View((view.columns / spread).astype(np.float32), view.seen)
-            for view, spread in zip(views, self.spreads, strict=True)
-        ]
+        scaled = [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
         kernel = _kernel(scaled, scaled)
         targets = y if classes is None else np.eye(self.n_classes)[classes]
         self.mean = weight @ targets / weight.sum()

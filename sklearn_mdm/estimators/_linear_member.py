@@ -78,7 +78,7 @@ class LinearMember:
         y: np.ndarray,
         weight: np.ndarray | None = None,
         splits: Sequence[Split] = (),
-        groups: np.ndarray | None = None,
+        units: np.ndarray | None = None,
     ) -> LinearMember:
         """Fit to all rows, with the penalty that was best in rows held out.
 
@@ -93,13 +93,13 @@ class LinearMember:
             Weights of the samples.
         splits : sequence of (trained on, held out)
             Rows; without any, folds are made here.
-        groups : array of shape (n_samples,), default=None
-            Rows of one group are in one of those folds.
+        units : array of shape (n_samples,), default=None
+            Rows of one unit, a group or copies of a sample, are in one of those folds.
         """
         design = _side_by_side(views)
         weight = np.ones(len(design)) if weight is None else np.asarray(weight, dtype=float)
         weight = weight / weight.max()
-        splits = distinct_splits(splits) or internal_splits(y if self.loss == "log_loss" else None, weight, groups)
+        splits = distinct_splits(splits) or internal_splits(y if self.loss == "log_loss" else None, weight, units)
         spread = spread_of(design, weight)
         design = design / spread
         # As many columns as rows say all that more columns do, to a model whose penalty is the norm.

@@ -34,6 +34,8 @@ class Samples:
         Their positions in what was passed: X lacks samples of zero weight.
     n_passed : int
         Number of samples that were passed.
+    copies : array of shape (n_rows,) or None
+        What each row is a copy of, if any is one of another.
     """
 
     X: Observed
@@ -43,6 +45,7 @@ class Samples:
     rows: np.ndarray
     passed: np.ndarray
     n_passed: int
+    copies: np.ndarray | None = None
 
     def take(self, part: np.ndarray) -> Samples:
         """Return some of the rows."""
@@ -54,7 +57,13 @@ class Samples:
             self.rows[part],
             self.passed[part],
             self.n_passed,
+            None if self.copies is None else self.copies[part],
         )
+
+    @property
+    def units(self) -> np.ndarray | None:
+        """Rows that are never separated: groups, or else copies of one another."""
+        return self.copies if self.groups is None else self.groups
 
     @property
     def complete(self) -> np.ndarray:

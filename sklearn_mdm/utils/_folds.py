@@ -22,6 +22,7 @@ def splits_of_members(
     rows: np.ndarray,
     cv: Any = None,
     groups: np.ndarray | None = None,
+    copies: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> list[Split]:
     """Return the rows that each member is trained on, and those that it holds out.
@@ -42,6 +43,9 @@ def splits_of_members(
         Number of the folds, or what makes them.
     groups : array of shape (n_rows,), default=None
         Rows of one group are in one fold.
+    copies : array of shape (n_rows,), default=None
+        Without groups and splitter, rows that are copies of one another, which are in one fold, too: the one in which a
+        single row of their weight would be.
     classes : array of shape (n_rows,), default=None
         Class of each row, which folds have in equal parts as far as that goes.
 
@@ -51,7 +55,7 @@ def splits_of_members(
         If there is a single group, or a splitter does not hold out samples that it does not train on, or cuts groups.
     """
     if cv is None or isinstance(cv, Integral):
-        splits = _folds(max(2, n_folds) if cv is None else int(cv), len(rows), seed, groups, classes)
+        splits = _folds(max(2, n_folds) if cv is None else int(cv), len(rows), seed, groups, copies, classes)
     else:
         place = np.full(n_samples, -1)
         place[rows] = np.arange(len(rows))
@@ -62,28 +66,45 @@ def splits_of_members(
     return [splits[k % len(splits)] for k in range(n_members)]
 
 
-def _folds(n: int, n_samples: int, seed: int, groups: np.ndarray | None, classes: np.ndarray | None) -> list[Split]:
-    units = n_samples if groups is None else len(np.unique(groups))
-    if groups is not None and units < 2:
+def _folds(
+    n: int,
+    n_samples: int,
+    seed: int,
+    groups: np.ndarray | None,
+    copies: np.ndarray | None,
+    classes: np.ndarray | None,
+) -> list[Split]:
+    if groups is None:
+        return _dealt_out(n, np.arange(n_samples) if copies is None else copies, seed, classes)
+    units = len(np.unique(groups))
+    if units < 2:
         raise ValueError(
             "every member holds out whole groups, but all samples are in one group. Pass X_val and y_val, or set "
             "early_stopping=False."
         )
     n = min(n, units)
-    if groups is None:
-        # Dealt out class by class, in random order within each: in equal parts also of classes with fewer samples than
-        # there are folds, for which StratifiedKFold has none.
-        random = np.random.RandomState(seed).permutation(n_samples)
-        order = random if classes is None else random[np.argsort(classes[random], kind="stable")]
-        fold = np.empty(n_samples, dtype=int)
-        fold[order] = np.arange(n_samples) % n
-        return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n)]
     stratified = classes is not None and np.unique(classes, return_counts=True)[1].max() >= n
     splitter: Any = StratifiedGroupKFold if stratified else GroupKFold
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         found = splitter(n_splits=n, shuffle=True, random_state=seed).split(np.zeros((n_samples, 1)), classes, groups)
         return [split for split in found if len(split[1])]  # a fold of groups may stay empty
+
+
+def _dealt_out(n: int, units: np.ndarray, seed: int, classes: np.ndarray | None) -> list[Split]:
+    """Deal units out class by class, in random order within each.
+
+    In equal parts also of classes with fewer samples than there are folds, for which StratifiedKFold has none.
+    """
+    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))  # of units in the order in which they come
+    first, n = np.sort(first), min(n, len(first))
+    random = np.random.RandomState(seed).permutation(len(first))
+    order = random if classes is None else random[np.argsort(classes[first][random], kind="stable")]
+    of_unit = np.empty(len(first), dtype=int)
+    of_unit[order] = np.arange(len(first)) % n
+    fold = of_unit[place][unit]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n)]
 
 
 def _check(splits: list[Split], groups: np.ndarray | None) -> None:

@@ -51,7 +51,14 @@ OF_CLASSES = {
 
 
 def check(estimator, X, y, weight, parameters):
-    parameters = {"n_estimators": K, "early_stopping": True, "lam": 0.3, "max_epochs": 2, **parameters}
+    parameters = {
+        "n_estimators": K,
+        "early_stopping": True,
+        "lam": 0.3,
+        "max_epochs": 2,
+        "missing": "mean",
+        **parameters,
+    }
     fitted = estimator(**parameters).fit(X, y, sample_weight=weight)
     observed = fitted._read_later(X)
     outputs = np.stack([evaluate(net, observed, fitted._to_batch, "prediction") for net in fitted.net_.members_])

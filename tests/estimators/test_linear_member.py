@@ -263,16 +263,16 @@ def test_members_that_share_folds_count_once(kind):
 def test_folds_are_made_where_there_are_none(kind):
     member, X, y, weight = make(kind)
     groups = np.arange(len(X)) // 4
-    member.fit(view(X), y, weight, groups=groups)
+    member.fit(view(X), y, weight, units=groups)
     assert np.isfinite(member.oof).all()
     # Rows of one group say nothing of each other: what is predicted for them hangs on other groups alone.
     changed = y.copy()
     changed[:4] = changed[[1, 2, 3, 0]]
-    other = make(kind)[0].fit(view(X), changed, weight, groups=groups)
+    other = make(kind)[0].fit(view(X), changed, weight, units=groups)
     one_factor = isinstance(member, KernelMember) and kind[1] == "classes"  # which all rows together decide
     if np.array_equal(other.penalty, member.penalty) and not one_factor:
         assert_array_equal(other.oof[:4], member.oof[:4])
-    one = make(kind)[0].fit(view(X), y, weight, groups=np.zeros(len(X)))
+    one = make(kind)[0].fit(view(X), y, weight, units=np.zeros(len(X)))
     assert np.isfinite(one.oof).all()
 
 

@@ -176,7 +176,7 @@ def test_a_term_without_gradient__leaves_the_fit_of_lam_0_bit_for_bit(
     estimator, X, y, unroll, parameters, members, same_parameters
 ):
     X["text"][::9] = np.nan
-    parameters = {**parameters, "n_estimators": members}
+    parameters = {**parameters, "n_estimators": members, "missing": "mean"}
     without = estimator(lam=0, **parameters).fit(X, y)
     with_term = estimator(lam=1.0, measure=NoGradient(), unroll=unroll, **parameters).fit(X, y)
     assert "train_dependency" in with_term.history_[-1]
