@@ -303,8 +303,8 @@ class CommitteeMixin:
                 X = part.valid.X.take(part.valid.rows[lacking])
                 own = [(self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k)))]
                 # Its own critic says so: others have seen these samples.
-                for rows, _, groups in self._over_draws(X, [k], own, "prediction", self._average_outputs):
-                    outputs[lacking[rows]] = groups[0]
+                for at, _, averages in self._over_draws(X, [k], own, "prediction", self._average_outputs):
+                    outputs[lacking[at]] = averages[0]
         rows = [part.valid.rows for part in parts if part.valid is not None]
         groups = self._averages_of_groups(kept, rows, len(samples.y))
         self._fit_blend(samples, parts, groups)
