@@ -149,7 +149,7 @@ class Completion:
 
         Representations z, (n_samples, n_members * k_j), are arbitrary where a modality is missing.
         """
-        total = 0.0
+        total: np.ndarray | float = 0.0
         for critic, place, candidates, among_missing in self.judges:
             own = critic.encode([np.split(part, len(self.members), axis=1)[place] for part in z], self.kept)
             total = total + critic.log_ratio_each(own, candidates) - among_missing
