@@ -311,7 +311,7 @@ class CommitteeMixin:
             lacking = np.flatnonzero(~part.valid.complete)
             if len(lacking) and hasattr(self, "imputer_"):  # which stopping did not know of
                 X = part.valid.X.take(part.valid.rows[lacking])
-                own = [(self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k)))]
+                own: Groups = [(self._member_nets()[k], functools.partial(self._to_batch, group=self._group_of(k)))]
                 # Its own critic says so: others have seen these samples.
                 for at, _, averages in self._over_draws(X, [k], own, "prediction", self._average_outputs):
                     outputs[lacking[at]] = averages[0]

@@ -30,12 +30,12 @@ MAX_CANDIDATES = 256
 # Of these, as many are drawn by their weights for each sample: by all members together, and at least and most by each.
 DRAWS, FEWEST, MOST = 24, 3, 16
 # Members whose critics are asked: they judge alike, and what they are asked takes as long as a prediction.
-JUDGES = 2
+JUDGES = 3
 # Where the draws begin in the cumulative weights. Even weights have their steps at multiples of 1 / MAX_CANDIDATES,
 # where rounding would decide; this is none.
 OFFSET = 0.381966
 # Samples that are completed at a time.
-SAMPLES_AT_ONCE = 512
+SAMPLES_AT_ONCE = 1024
 
 
 class CriticImputer:
