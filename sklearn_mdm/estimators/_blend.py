@@ -38,6 +38,14 @@ class Blend:
     models: dict[str, Model]
     weights: np.ndarray
 
+    @property
+    def weights_of_completed(self) -> np.ndarray:
+        """Weights where networks read what a critic completed, as models beside them do not: half is the networks'."""
+        n_groups = len(self.weights) - len(self.models)
+        own = np.zeros(len(self.weights))
+        own[:n_groups] = self.weights[:n_groups] if self.weights[:n_groups].any() else 1.0
+        return (self.weights + own / own.sum()) / 2
+
     def outputs(self, batch: Batch) -> list[np.ndarray]:
         """What each model predicts."""
         views = views_of(batch)

@@ -161,7 +161,9 @@ class CommitteeMixin:
         values = [self._applied(X.take(rows[0]), output)] if len(rows[0]) else []
         for lacking, part, groups in self._over_draws(X, range(self._n_members), self._groups(), output, average):
             rows.append(lacking)
-            values.append(np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, part))
+            values.append(
+                np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, part, completed=True)
+            )
         return np.concatenate(values)[np.concatenate(rows).argsort()]
 
     def _over_draws(
@@ -192,13 +194,14 @@ class CommitteeMixin:
                     outputs = [evaluate(net, whole, to_batch, output) for net, to_batch in groups]
                 yield rows, part, [average(values, weights, starts) for values in outputs]
 
-    def _blended(self, groups: list[np.ndarray], X: Observed) -> np.ndarray:
+    def _blended(self, groups: list[np.ndarray], X: Observed, *, completed: bool = False) -> np.ndarray:
         """Outputs for X of everything that predicts, averaged, given those of the groups of networks."""
         if not hasattr(self, "_blend"):
             if len(groups) == 1:
                 return groups[0]
             return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
-        return weighted([*groups, *self._model_outputs(X)], self._blend.weights, self._average_outputs)
+        weights = self._blend.weights_of_completed if completed else self._blend.weights
+        return weighted([*groups, *self._model_outputs(X)], weights, self._average_outputs)
 
     def _averages_of_groups(
         self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int

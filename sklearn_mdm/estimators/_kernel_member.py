@@ -23,6 +23,8 @@ DECAY = 0.2
 PENALTIES = np.r_[np.logspace(-1, -5, 9), 1e-6, 1e-7]
 # Logarithms between which the factor of a classifier's outputs is sought.
 LOG_FACTORS = (-3.0, 5.0)
+# Squared distances below this share of the squared norms are rounding errors.
+ROUNDING = 1e-13
 # Share of a class that no row of positive weight has.
 MIN_SHARE = 1e-12
 
@@ -181,7 +183,10 @@ def _kernel(views: Sequence[View], others: Sequence[View]) -> np.ndarray:
     total = np.zeros((len(views[0].columns), len(others[0].columns)))
     for view, other in zip(views, others, strict=True):
         a, b = view.columns.astype(float, copy=False), other.columns.astype(float, copy=False)
-        kernel = euclidean_distances(a, b)
+        a_square, b_square = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
+        kernel = euclidean_distances(a, b, X_norm_squared=a_square, Y_norm_squared=b_square, squared=True)
+        kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
+        np.sqrt(kernel, out=kernel)
         kernel *= -DECAY / np.sqrt(a.shape[1])
         np.exp(kernel, out=kernel)
         for seen, axis in ((view.seen, 1), (other.seen, 0)):

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
-from sklearn_mdm.estimators._blend import views_of, weighted
+from sklearn_mdm.estimators._blend import Blend, views_of, weighted
 from sklearn_mdm.estimators._critic_imputer import weighted_means
 from sklearn_mdm.net._inference import evaluate
 
@@ -170,3 +170,10 @@ def test_dropout__is_over_after_a_chunk(regressor, X, y):
     fitted.partial_fit(X, y)
     for method in (fitted.predict, fitted.transform):
         assert_array_equal(method(X), method(X))
+
+
+def test_completed_samples__give_half_of_the_weight_to_the_networks():
+    models = {"linear": None, "kernel": None}
+    assert_allclose(Blend(models, np.array([0.1, 0.3, 0.0, 0.6])).weights_of_completed, [0.175, 0.525, 0.0, 0.3])
+    assert_allclose(Blend(models, np.array([0.0, 0.0, 0.2, 0.8])).weights_of_completed, [0.25, 0.25, 0.1, 0.4])
+    assert_allclose(Blend({}, np.array([0.2, 0.8])).weights_of_completed, [0.2, 0.8])
