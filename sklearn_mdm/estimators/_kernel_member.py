@@ -200,8 +200,8 @@ def _kernel(views: Sequence[View], others: Sequence[View], squares: Sequence[np.
         kernel = (-2 * a) @ b.T
         kernel += a_square
         kernel += b_square
-        # Copies, which have no distance.
-        kernel[kernel < np.maximum(ROUNDING * a_square, ROUNDING * b_square)] = 0
+        if not kernel.min(initial=np.inf) >= ROUNDING * max(a_square.max(initial=0), b_square.max(initial=0)):
+            kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
         np.sqrt(kernel, out=kernel)
         kernel *= -DECAY / np.sqrt(a.shape[1])
         np.exp(kernel, out=kernel)

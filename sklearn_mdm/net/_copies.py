@@ -13,7 +13,7 @@ from torch import Tensor, nn
 _copies: WeakKeyDictionary[nn.Module, _Copy] = WeakKeyDictionary()
 
 
-def copy_of(module: nn.Module, *, single: bool) -> Any:
+def copy_of(module: Any, *, single: bool) -> Any:
     """Return a copy in double precision and evaluation mode, with the values of the module as they are now.
 
     None where the module does as well: not in single precision, and no committee that is computed as one.
@@ -45,7 +45,8 @@ class _Copy:
             own, twins = [list(member.modules()) for member in members], list(stacked.members.modules())
             self.tensors = [joined[k] for k in range(len(own)) for joined in _values(twins)]
         parts = [part for of_member in own for part in of_member]
-        self.children = [(part._modules, list(part._modules.values())) for part in {module, *module.children(), *parts}]
+        whole = [module, *module.children(), *parts]
+        self.children = [(part._modules, list(part._modules.values())) for part in whole if part._modules]
         self.owned = _owned(parts)
         # Attributes that a user may set after the fit.
         self.settings = [
@@ -70,7 +71,7 @@ class _Copy:
 
 
 def _owned(parts: list[nn.Module]) -> list[dict[str, Any]]:
-    return [owned for part in parts for owned in (part._parameters, part._buffers)]
+    return [owned for part in parts for owned in (part._parameters, part._buffers) if owned]
 
 
 def _values(parts: list[nn.Module]) -> list[Tensor]:

@@ -22,6 +22,8 @@ STEPS_PER_BATCH = 16_384
 
 # From X, as it was observed, to what the net reads, in a floating type.
 ToBatch = Callable[[Observed, torch.dtype], Batch]
+# Arrays (n, n_columns) made of a batch that is not on a GPU.
+Beside = Callable[[Batch], Sequence[np.ndarray]]
 
 
 @isolated()
@@ -31,9 +33,14 @@ def evaluate(
     to_batch: ToBatch,
     output: Literal["prediction", "fused"],
     rows: np.ndarray | None = None,
+    *,
+    beside: Beside | None = None,
 ) -> np.ndarray:
-    """Outputs of the module for X, or some rows of it, (n, n_outputs), or its fused representations, (n, k)."""
-    return _apply(net, X, rows, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
+    """Outputs of the module for X, or some rows of it, (n, n_outputs), or its fused representations, (n, k).
+
+    ``beside`` may make more columns of the batches that the module reads.
+    """
+    return _apply(net, X, rows, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output), beside)
 
 
 @isolated()
@@ -62,7 +69,12 @@ def fuse(net: Any, z: Sequence[np.ndarray], output: Literal["prediction", "fused
 
 
 def _apply(
-    net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch, function: Callable[[Any, Batch], Tensor]
+    net: Any,
+    X: Observed,
+    rows: np.ndarray | None,
+    to_batch: ToBatch,
+    function: Callable[[Any, Batch], Tensor],
+    beside: Beside | None = None,
 ) -> np.ndarray:
     """Results of a function of the module, in evaluation mode, and of each batch, under each other."""
     module, dtype = _applicable(net)
@@ -72,10 +84,12 @@ def _apply(
     with torch.no_grad(), threads_for([module], min(n, size) * X.n_steps):
         for part in X.batches(size, rows):
             batch = to_batch(part, dtype)
-            values = function(module, batch if on_cpu else batch.to(net.device))
+            values = function(module, batch if on_cpu else batch.to(net.device)).cpu().numpy()
+            if beside is not None:
+                values = np.concatenate([values, *beside(batch)], axis=1)
             if not start:
                 results = np.empty((n, values.shape[1]))
-            results[start : start + len(values)] = values.cpu().numpy()
+            results[start : start + len(values)] = values
             start += len(values)
     return results
 
@@ -85,7 +99,7 @@ def _applicable(net: Any) -> tuple[Any, torch.dtype]:
 
     In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
     is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
-    precision are large, and their weights are no finer. Of a committee, what computes all members as one is a copy, too.
+    precision are large, and their weights are no finer. What computes all members of a committee as one is a copy, too.
     """
     module, dtype, on_cpu = net.fusion_module_, net.dtype, str(net.device) == "cpu"
     if on_cpu and not getattr(module, "single_precision", False):
