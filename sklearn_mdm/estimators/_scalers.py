@@ -58,6 +58,8 @@ class NormalScores:
         Values, ascending, their scores, and the slopes from there to the next; columns with fewer knots end in inf.
     ends_ : array of shape (2, n_features)
         First and last knot.
+    single_ : array of bool of shape (n_features,)
+        Columns with one knot, whose score stands for whatever comes, also for NaN.
     """
 
     def __init__(self, values: np.ndarray, weight: np.ndarray | None) -> None:
@@ -71,11 +73,12 @@ class NormalScores:
                 slopes = np.diff(scores) / np.diff(known)
             self.slopes_[j, : len(slopes)] = np.where(np.isfinite(slopes), slopes, 0)
         self.ends_ = np.array([(known[0], known[-1]) for known, _ in found]).reshape(-1, 2).T
+        self.single_ = np.array([len(known) == 1 for known, _ in found], dtype=bool)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Return scaled rows (n, n_features)."""
         columns = np.ascontiguousarray(np.clip(values, *self.ends_).T, dtype=np.float64)
-        # torch searches all columns in one call. NaN is found at the end, and stays NaN.
+        # torch searches all columns in one call; NaN is found at the end, and stays what it is.
         at = torch.searchsorted(torch.from_numpy(self.knots_), torch.from_numpy(columns), right=True).numpy()
         at -= 1
         np.minimum(at, self.knots_.shape[1] - 1, out=at)
@@ -84,6 +87,7 @@ class NormalScores:
             columns -= self.knots_.ravel().take(at)
             columns *= self.slopes_.ravel().take(at)
             columns += self.scores_.ravel().take(at)
+        columns[self.single_] = self.scores_[self.single_, :1]
         return columns.T.astype(values.dtype)
 
 

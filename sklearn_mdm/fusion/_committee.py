@@ -17,7 +17,7 @@ from ._base import FusionModule, FusionOutput
 Average = Callable[[Tensor], Tensor]
 
 # Parameters of a member up to which it pays to stack: the call of a layer takes longer than to copy and apply it.
-MAX_STACKED = 2**16
+MAX_STACKED = 2**15
 
 
 class Committee(FusionModule):
