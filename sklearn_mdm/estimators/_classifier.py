@@ -82,8 +82,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``. Predictions
-        are then the mean of the networks: the models beside them and the weights of all of these come from ``fit`` alone.
+        The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``.
+        Predictions are then the mean of the networks, as the models beside them and all weights come from ``fit`` alone.
 
         Parameters
         ----------
