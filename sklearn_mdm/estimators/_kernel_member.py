@@ -9,7 +9,6 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics.pairwise import euclidean_distances
 
 from ..utils._folds import Split
 from ._held_out import distinct_splits, internal_splits, merged_folds, out_of_fold, pointwise_loss, spread_of
@@ -183,8 +182,12 @@ def _kernel(views: Sequence[View], others: Sequence[View]) -> np.ndarray:
     total = np.zeros((len(views[0].columns), len(others[0].columns)))
     for view, other in zip(views, others, strict=True):
         a, b = view.columns.astype(float, copy=False), other.columns.astype(float, copy=False)
-        a_square, b_square = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
-        kernel = euclidean_distances(a, b, X_norm_squared=a_square, Y_norm_squared=b_square, squared=True)
+        with np.errstate(over="ignore", invalid="ignore"):  # of values far from all others: a distance that is infinite
+            a_square, b_square = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
+            kernel = a @ b.T
+            kernel *= -2
+            kernel += a_square
+            kernel += b_square
         kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
         np.sqrt(kernel, out=kernel)
         kernel *= -DECAY / np.sqrt(a.shape[1])

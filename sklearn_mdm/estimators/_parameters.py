@@ -123,8 +123,8 @@ modalities : dict of name to column selector, default=None
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
 missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
     Replacement for a modality that was not observed. ``"auto"``: what ``"critic"`` does where there is a critic, else
-    the mean. ``"mean"``: the centre of its features in training, to which
-    ``scaling`` takes zero (zeros, with ``scaling=None``). ``"token"``: a learned representation, which takes missing
+    the mean. ``"mean"``: the centre of its features in training, which ``scaling`` takes to zero (zeros, with
+    ``scaling=None``). ``"token"``: a learned representation, which takes missing
     modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
     averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
@@ -230,7 +230,7 @@ imputer_ : object
     and "critic", and wherever there is no ``reporting_critic_``.
 blend_weights_ : dict of str to float
     Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
-    linear models. Even where nothing was held out.
+    "linear" and "kernel", the models beside them. Even where nothing was held out.
 oof_score_ : float
     Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
     committee held out folds.
