@@ -196,10 +196,11 @@ def _kernel(views: Sequence[View], others: Sequence[View], squares: Sequence[np.
     total = np.zeros((len(views[0].columns), len(others[0].columns)))
     for view, other, b_square in zip(views, others, squares, strict=True):
         a, b = view.columns.astype(float, copy=False), other.columns.astype(float, copy=False)
-        a_square = _squares(a)[:, None]
-        kernel = (-2 * a) @ b.T
-        kernel += a_square
-        kernel += b_square
+        with np.errstate(over="ignore", invalid="ignore"):  # of values far from all others: a distance that is infinite
+            a_square = _squares(a)[:, None]
+            kernel = (-2 * a) @ b.T
+            kernel += a_square
+            kernel += b_square
         if not kernel.min(initial=np.inf) >= ROUNDING * max(a_square.max(initial=0), b_square.max(initial=0)):
             kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
         np.sqrt(kernel, out=kernel)
