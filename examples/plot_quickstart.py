@@ -195,7 +195,7 @@ plt.show()
 #   scikit-learn's models are as good a start, and a fit takes them a fraction of a second; those above took seconds.
 # * **A model that can be read.** Take ridge or logistic regression where it is as good, as on the diabetes data.
 # * **The kernel model has all the weight.** A support vector machine or kernel ridge regression is the simpler model.
-# * **Dependency is of no interest.** ``lam=0`` trains without the term, in about a third of the time. With all rows
+# * **Dependency is of no interest.** ``lam=0`` trains without the term, in less than half of the time. With all rows
 #   labelled and all modalities there, predictions are as a rule as good. (Missing modalities are then replaced by the
 #   mean, unless ``fit_dependency`` is called.)
 # * **Only the dependency is of interest.** :class:`~sklearn_mdm.DependencyEstimator` measures it without a target.
