@@ -233,6 +233,8 @@ class _Logistic:
         model.intercept_ = self.intercept[1:] - self.intercept[:1] if two else self.intercept
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Classes that most samples have to themselves are told apart all the same.
+            warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
             model.fit(self.X, self.y, sample_weight=self.weight)
         coef, intercept = model.coef_.T, model.intercept_
         self.coef = np.hstack([-coef / 2, coef / 2]) if two else coef

@@ -42,13 +42,13 @@ class Parameters:
     kernel_member: bool | Literal["auto"] = "auto"
     scaling: Literal["auto", "standard", "robust", "rank"] | None = "auto"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 1e-2
     batch_size: int = 64
     max_epochs: int = 100
     early_stopping: bool | Literal["auto"] = "auto"
     validation_fraction: float = 0.15
-    n_iter_no_change: int = 10
+    n_iter_no_change: int = 6
     tol: float = 1e-4
     callbacks: list | None = None
     device: str | torch.device = "auto"
@@ -123,8 +123,8 @@ modalities : dict of name to column selector, default=None
     :class:`sklearn.compose.ColumnTransformer`: names, positions, slices, masks or a callable.
 missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
     Replacement for a modality that was not observed. ``"auto"``: what ``"critic"`` does where there is a critic, else
-    the mean. ``"mean"``: the centre of its features in training, to which
-    ``scaling`` takes zero (zeros, with ``scaling=None``). ``"token"``: a learned representation, which takes missing
+    the mean. ``"mean"``: the centre of its features in training, which ``scaling`` takes to zero (zeros, with
+    ``scaling=None``). ``"token"``: a learned representation, which takes missing
     modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
     averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
@@ -157,7 +157,7 @@ scaling : {"auto", "standard", "robust", "rank"} or None, default="auto"
     of the data.
 optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
     Optimizer of the model. The critic has an Adam of its own.
-lr : float, default=1e-3
+lr : float, default=2e-3
     Learning rate of the model.
 weight_decay : float, default=1e-2
     Weight decay of the model, decoupled from the gradient for ``"adamw"``.
@@ -173,7 +173,7 @@ early_stopping : bool or "auto", default="auto"
 validation_fraction : float, default=0.15
     Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
     members of a committee hold out folds instead.
-n_iter_no_change : int, default=10
+n_iter_no_change : int, default=6
     Epochs without an improvement by ``tol`` before training stops.
 tol : float, default=1e-4
     Smallest improvement of the loss, on standardised targets in regression, that counts.
@@ -230,7 +230,7 @@ imputer_ : object
     and "critic", and wherever there is no ``reporting_critic_``.
 blend_weights_ : dict of str to float
     Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
-    linear models. Even where nothing was held out.
+    "linear" and "kernel", the models beside them. Even where nothing was held out.
 oof_score_ : float
     Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
     committee held out folds.

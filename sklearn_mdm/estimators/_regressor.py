@@ -95,7 +95,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities and scaling. Call ``fit_dependency`` before ``dependency_score``.
+        The first call fixes modalities and scaling. Call ``fit_dependency`` before ``dependency_score``. Predictions
+        are then the mean of the networks, as the models beside them and all weights come from ``fit`` alone.
 
         Parameters
         ----------

@@ -191,6 +191,15 @@ def test_class_that_no_row_has_is_never_predicted():
     assert (np.exp(member.oof)[:, [0, 4]] < 0.03).all()
 
 
+def test_more_classes_than_half_of_the_rows():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(30), 2)
+    X = rng.normal(size=(30, 6))[y] + 0.1 * rng.normal(size=(60, 6))
+    splits = [(np.arange(k, 60, 2), np.arange(1 - k, 60, 2)) for k in (0, 1)]
+    member = LinearMember("log_loss", 30).fit(view(X), y, None, splits)
+    assert (member.oof.argmax(axis=1) == y).mean() > 0.8
+
+
 def test_single_class_is_certain():
     X, y, _ = classification()
     member = LinearMember("log_loss", 2).fit(view(X), np.ones_like(y), None, folds(len(X)))
@@ -296,6 +305,14 @@ def test_few_rows(kind, n):
     _, X, y, _ = make(kind)
     member = make(kind)[0].fit(view(X[:n]), y[:n])
     assert np.isfinite(member.outputs(view(X))).all()
+
+
+@KINDS
+@pytest.mark.parametrize("size", [1e10, 1e100, 1e200])
+def test_values_far_from_all_others_are_predicted(kind, size):
+    member, X, y, weight = make(kind)
+    member.fit(view(X), y, weight, folds(len(X)))
+    assert np.isfinite(member.outputs(view(size * X))).all()
 
 
 @KINDS

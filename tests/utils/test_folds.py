@@ -1,3 +1,11 @@
+"""Folds of copies; those of groups, classes and splitters are in tests/estimators/test_committee.py."""
+
+import numpy as np
+from numpy.testing import assert_array_equal
+
+from sklearn_mdm.utils._folds import splits_of_members
+
+
 def test_copies__are_in_the_fold_of_a_single_row_of_their_weight():
     classes = np.array([0, 1, 2, 1, 0, 2, 1, 0, 2, 1])
     times = np.array([1, 3, 1, 2, 1, 1, 4, 1, 2, 1])
