@@ -1,7 +1,7 @@
-"""What the estimators cost beside training: looks at NaN, memory beyond X, the latency of one row, partial_fit.
+"""What the estimators cost beside training: looks at NaN, memory beyond X, the latency of predictions, partial_fit.
 
-Each figure is a ratio inside one run, so that it means the same on every machine. A network is a single one, as
-without a committee.
+Each figure is a ratio inside one run, so that it means the same on every machine. It is of a single network, or of a
+committee with default parameters where that is said.
 
     python benchmarks/overhead.py [--out results/overhead.json] [--megabytes 150]
 """
@@ -9,10 +9,12 @@ without a committee.
 from __future__ import annotations
 
 import argparse
+import copy
 import functools
 import multiprocessing
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -89,18 +91,31 @@ def memory_of(method, widths, megabytes):
 
 
 def latency():
-    """Seconds of a prediction of one row, in units of scikit-learn's MLP."""
+    """Seconds of a prediction of one row, and of 500, in units of scikit-learn's MLP.
+
+    A committee computes only what has weight: it is timed as it was fitted, and with equal weights.
+    """
     found = {}
     for dtype in (np.float64, np.float32):
         X, y = views(500, dtype)
         joined = np.hstack(list(X.values()))
         mlp = MLPRegressor(hidden_layer_sizes=(64,), max_iter=2, random_state=0).fit(joined, y)
-        one = {name: x[:1] for name, x in X.items()}
-        theirs = median_seconds(functools.partial(mlp.predict, joined[:1]), 500)
-        for label, parameters in {"one network": ONE_NETWORK, "defaults": {}}.items():
-            model = MDMFusionRegressor(**parameters, max_epochs=2, lam=0, random_state=0, device="cpu").fit(X, y)
-            ours = median_seconds(functools.partial(model.predict, one), 500)
-            found[f"one row / MLP, {np.dtype(dtype)}, {label}"] = ours / theirs
+        parameters = {"max_epochs": 2, "lam": 0, "random_state": 0, "device": "cpu"}
+        defaults = MDMFusionRegressor(**parameters).fit(X, y)
+        even = copy.deepcopy(defaults)
+        even._blend = replace(even._blend, weights=np.full(len(even.blend_weights_), 1 / len(even.blend_weights_)))
+        models = {
+            "one network": MDMFusionRegressor(**{**parameters, **ONE_NETWORK}).fit(X, y),
+            "defaults": defaults,
+            "defaults, equal weights": even,
+        }
+        for n, repeats in ((1, 500), (500, 100)):
+            some = {name: x[:n] for name, x in X.items()}
+            for label, model in models.items():
+                calls = functools.partial(model.predict, some), functools.partial(mlp.predict, joined[:n])
+                # In turns: what else the machine does slows down both.
+                ours, theirs = np.median([[median_seconds(call, 1) for call in calls] for _ in range(repeats)], axis=0)
+                found[f"{n} row{'s' * (n > 1)} / MLP, {np.dtype(dtype)}, {label}"] = ours / theirs
     return found
 
 

@@ -96,8 +96,8 @@ plt.show()
 # Are the probabilities right?
 # ----------------------------
 # ``oof_decision_function_`` has, for every training sample, the probabilities given by members that held it out. A
-# sample is held out once per round through the folds: with as many folds as members (the default) by a single member.
-# But new samples are predicted by all of them, and an average of networks is less sure of itself than each is. A
+# sample is held out once per round through the folds: with as many folds as members, as here, by a single member. But
+# new samples are predicted by all of them, and an average of networks is less sure of itself than each is. A
 # temperature that is fitted on single members then corrects a fault that the committee does not have. With 16 members
 # on four folds (``cv=4``) four members speak for every sample, and it is nearer to what the committee needs.
 

@@ -27,8 +27,10 @@ def tiny_parameters():
         "encoder": MLPEncoder(hidden_dims=(8,), out_dim=4, dropout=0.0),
         "fusion": ConcatFusion(hidden_dims=(8,), dropout=0.0),
         "critic_hidden_dims": (8,),
+        "lr": 1e-3,
         "batch_size": 16,
         "max_epochs": 3,
+        "n_iter_no_change": 10,
         "device": "cpu",
         "random_state": 0,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,10 +56,10 @@ class Blend:
         own[:n_groups] = self.weights[:n_groups] if self.weights[:n_groups].any() else 1.0
         return (self.weights + own / own.sum()) / 2
 
-    def outputs(self, batch: Batch) -> list[np.ndarray]:
-        """What each model predicts."""
+    def outputs(self, batch: Batch, wanted: Collection[str]) -> list[np.ndarray]:
+        """What models of these names predict."""
         views = views_of(batch)
-        return [model.outputs(views) for model in self.models.values()]
+        return [model.outputs(views) for name, model in self.models.items() if name in wanted]
 
 
 def views_of(batch: Batch) -> list[View]:
@@ -82,14 +82,18 @@ def width_of(batch: Batch) -> int:
 
 def weighted(outputs: Sequence[np.ndarray], weights: np.ndarray, average: AverageOutputs) -> np.ndarray:
     """Average outputs (n, n_outputs) of groups by their weights, in each row over those that are not NaN there."""
-    stacked = np.stack(outputs, axis=1)  # (n, n_groups, n_outputs)
+    stacked = np.stack(outputs, axis=1)
+    n, n_groups, n_outputs = stacked.shape
+    if n and np.all(weights > 0) and np.isfinite(stacked).all():
+        share = np.tile(weights / weights.sum(), n)
+        return average(stacked.reshape(-1, n_outputs), share[:, None], np.arange(0, n * n_groups, n_groups))
     known = np.isfinite(stacked).all(axis=2)
     share = np.where(known, weights, 0.0)
     # Where only groups without weight speak, they do so evenly.
     share = np.where(share.sum(1, keepdims=True) > 0, share, known)
     there = share > 0
     rows = np.flatnonzero(there.any(axis=1))
-    result = np.full((len(stacked), stacked.shape[2]), np.nan)
+    result = np.full((n, n_outputs), np.nan)
     if len(rows):
         share = (share / np.maximum(share.sum(1, keepdims=True), np.finfo(float).tiny))[there]
         starts = np.r_[0, np.cumsum(there[rows].sum(1))[:-1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from ..net._data import Batch
 from ..net._inference import evaluate, fuse, represent
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
+from ..utils._isolation import isolated
 from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
 from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
@@ -135,10 +136,35 @@ class CommitteeMixin:
             for group, own in enumerate(members)
         ]
 
+    @isolated()
     def _applied(self, X: Observed, output: Literal["prediction", "fused"]) -> np.ndarray:
         """Outputs of the committee for X."""
+        if output == "prediction" and hasattr(self, "_blend"):
+            weights = self._blend.weights
+            used = weights > 0
+            outputs = self._outputs_of(X, used)
+            if not all(np.isfinite(part).all() for part in outputs):  # others speak in their place
+                used = np.ones_like(used)
+                outputs = self._outputs_of(X, used)
+            return weighted(outputs, weights[used], self._average_outputs)
         groups = [evaluate(net, X, to_batch, output) for net, to_batch in self._groups()]
         return np.concatenate(groups, axis=1) if output == "fused" else self._blended(groups, X)
+
+    def _outputs_of(self, X: Observed, used: np.ndarray) -> list[np.ndarray]:
+        """Outputs for X of groups of networks, then of models beside them, of all of these that are used."""
+        groups = self._groups()
+        models = [name for name, use in zip(self._blend.models, used[len(groups) :], strict=True) if use]
+        # The models read what the first group reads.
+        beside = functools.partial(self._blend.outputs, wanted=models) if models and used[0] else None
+        outputs = [
+            evaluate(net, X, to_batch, "prediction", beside=None if group else beside)
+            for group, (net, to_batch) in enumerate(groups)
+            if used[group]
+        ]
+        if beside is None:
+            return [*outputs, *self._model_outputs(X, models)] if models else outputs
+        first, *rest = np.split(outputs[0], 1 + len(models), axis=1)
+        return [first, *outputs[1:], *rest]
 
     def _represented(
         self, X: Observed, rows: np.ndarray | None = None, groups: Groups | None = None
@@ -222,9 +248,10 @@ class CommitteeMixin:
             averages.append(average)
         return averages
 
-    def _model_outputs(self, X: Observed) -> list[np.ndarray]:
-        """What the models beside the networks predict."""
-        parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype)) for part in X.batches(BATCH_ROWS)]
+    def _model_outputs(self, X: Observed, wanted: Collection[str] | None = None) -> list[np.ndarray]:
+        """What the models beside the networks predict, or those of these names."""
+        wanted = self._blend.models if wanted is None else wanted
+        parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype), wanted) for part in X.batches(BATCH_ROWS)]
         return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
 
     def _fit_blend(

@@ -24,6 +24,8 @@ PENALTIES = np.r_[np.logspace(-1, -5, 9), 1e-6, 1e-7]
 LOG_FACTORS = (-3.0, 5.0)
 # Squared distances below this share of the squared norms are rounding errors.
 ROUNDING = 1e-13
+# Kernels that are computed at a time: a processor's cache holds them.
+NUMBERS_AT_ONCE = 2**16
 # Share of a class that no row of positive weight has.
 MIN_SHARE = 1e-12
 
@@ -65,6 +67,7 @@ class KernelMember:
     oof: np.ndarray = field(init=False)
     spreads: list[np.ndarray] = field(init=False)
     views: list[View] = field(init=False)
+    squares: list[np.ndarray] = field(init=False)
 
     def fit(
         self,
@@ -95,7 +98,8 @@ class KernelMember:
         used = np.flatnonzero(weight)
         self.spreads = [spread_of(view.columns, weight) for view in views]
         scaled = [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
-        kernel = _kernel(scaled, scaled)
+        self.squares = [_squares(view.columns) for view in scaled]
+        kernel = _kernel(scaled, scaled, self.squares)
         targets = y if classes is None else np.eye(self.n_classes)[classes]
         self.mean = weight @ targets / weight.sum()
         ridge = weight.sum() / np.where(weight > 0, weight, 1)
@@ -112,12 +116,19 @@ class KernelMember:
             self.oof = self._log_p(self.oof, self.factor)
         self.coef, _ = problem.solve(used, self.penalty)
         self.views = [View(v.columns[used], None if v.seen is None else v.seen[used]) for v in scaled]
+        self.squares = [squares[used] for squares in self.squares]
         return self
 
     def outputs(self, views: Sequence[View]) -> np.ndarray:
         """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
         scaled = [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
-        values = _kernel(scaled, self.views) @ self.coef + self.mean
+        n, size = len(views[0].columns), max(1, NUMBERS_AT_ONCE // len(self.coef))
+        values = np.empty((n, self.coef.shape[1]))
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            part = [View(view.columns[rows], None if view.seen is None else view.seen[rows]) for view in scaled]
+            np.matmul(_kernel(part, self.views, self.squares), self.coef, out=values[rows])
+        values += self.mean
         if self.loss == "log_loss":
             values = self._log_p(values, self.factor)
         return values.astype(views[0].columns.dtype, copy=False)
@@ -177,18 +188,21 @@ class _Problem:
         return out_of_fold(splits, predictions, self.targets.shape)
 
 
-def _kernel(views: Sequence[View], others: Sequence[View]) -> np.ndarray:
-    """Mean over the modalities of exponential kernels, (n, n_others), zero where one of the two was not observed."""
+def _kernel(views: Sequence[View], others: Sequence[View], squares: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over the modalities of exponential kernels, (n, n_others), zero where one of the two was not observed.
+
+    ``squares`` are squared norms (n_others,) of the others.
+    """
     total = np.zeros((len(views[0].columns), len(others[0].columns)))
-    for view, other in zip(views, others, strict=True):
+    for view, other, b_square in zip(views, others, squares, strict=True):
         a, b = view.columns.astype(float, copy=False), other.columns.astype(float, copy=False)
         with np.errstate(over="ignore", invalid="ignore"):  # of values far from all others: a distance that is infinite
-            a_square, b_square = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
-            kernel = a @ b.T
-            kernel *= -2
+            a_square = _squares(a)[:, None]
+            kernel = (-2 * a) @ b.T
             kernel += a_square
             kernel += b_square
-        kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
+        if not kernel.min(initial=np.inf) >= ROUNDING * max(a_square.max(initial=0), b_square.max(initial=0)):
+            kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
         np.sqrt(kernel, out=kernel)
         kernel *= -DECAY / np.sqrt(a.shape[1])
         np.exp(kernel, out=kernel)
@@ -196,4 +210,10 @@ def _kernel(views: Sequence[View], others: Sequence[View]) -> np.ndarray:
             if seen is not None:
                 kernel *= np.expand_dims(seen, axis)
         total += kernel
-    return total / len(views)
+    total /= len(views)
+    return total
+
+
+def _squares(columns: np.ndarray) -> np.ndarray:
+    """Squared norms (n,) of rows."""
+    return (columns.astype(float, copy=False) ** 2).sum(axis=1)

@@ -42,13 +42,13 @@ class Parameters:
     kernel_member: bool | Literal["auto"] = "auto"
     scaling: Literal["auto", "standard", "robust", "rank"] | None = "auto"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 1e-2
     batch_size: int = 64
     max_epochs: int = 100
     early_stopping: bool | Literal["auto"] = "auto"
     validation_fraction: float = 0.15
-    n_iter_no_change: int = 10
+    n_iter_no_change: int = 6
     tol: float = 1e-4
     callbacks: list | None = None
     device: str | torch.device = "auto"
@@ -157,7 +157,7 @@ scaling : {"auto", "standard", "robust", "rank"} or None, default="auto"
     of the data.
 optimizer : {"adamw", "adam", "sgd"} or torch optimizer class, default="adamw"
     Optimizer of the model. The critic has an Adam of its own.
-lr : float, default=1e-3
+lr : float, default=2e-3
     Learning rate of the model.
 weight_decay : float, default=1e-2
     Weight decay of the model, decoupled from the gradient for ``"adamw"``.
@@ -173,7 +173,7 @@ early_stopping : bool or "auto", default="auto"
 validation_fraction : float, default=0.15
     Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
     members of a committee hold out folds instead.
-n_iter_no_change : int, default=10
+n_iter_no_change : int, default=6
     Epochs without an improvement by ``tol`` before training stops.
 tol : float, default=1e-4
     Smallest improvement of the loss, on standardised targets in regression, that counts.

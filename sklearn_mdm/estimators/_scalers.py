@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy.special import ndtr, ndtri
 
 # Values of a column between which normal scores are interpolated.
@@ -36,38 +37,74 @@ class RobustScaler:
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Return scaled rows (n, n_features)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            z = (values - self.center_.astype(values.dtype)) / self.scale_.astype(values.dtype)
-            # Not the square of a value that would leave the range of numbers.
+            z = values - self.center_.astype(values.dtype)
+            z /= self.scale_.astype(values.dtype)
             far = np.abs(z) > FAR
-            z = np.where(far & np.isfinite(z), np.copysign(FAR, z), z)
-            return z / np.sqrt(1 + (z / SOFT_LIMIT) ** 2)
+            if far.any():  # the square of such a value could leave the range of numbers
+                z = np.where(far & np.isfinite(z), np.copysign(FAR, z), z)
+            root = z / SOFT_LIMIT
+            root *= root
+            root += 1
+            z /= np.sqrt(root, out=root)
+            return z
 
 
 class NormalScores:
-    """Replaces each value by the normal quantile of its rank among the training values, linearly between them."""
+    """Replaces each value by the normal quantile of its rank among the training values, linearly between them.
+
+    Attributes
+    ----------
+    knots_, scores_, slopes_ : arrays of shape (n_features, n_knots)
+        Values, ascending, their scores, and the slopes from there to the next; columns with fewer knots end in inf.
+    ends_ : array of shape (2, n_features)
+        First and last knot.
+    single_ : array of bool of shape (n_features,)
+        Columns with one knot, whose score stands for whatever comes, also for NaN.
+    """
 
     def __init__(self, values: np.ndarray, weight: np.ndarray | None) -> None:
-        self.knots_: list[tuple[np.ndarray, np.ndarray]] = []
         weight = np.ones(len(values)) if weight is None else weight
-        for column in values.T:
-            seen = ~np.isnan(column)
-            known, place = np.unique(column[seen], return_inverse=True)
-            mass = np.bincount(place, weights=weight[seen], minlength=len(known))
-            middle = (np.cumsum(mass) - mass / 2) / max(mass.sum(), np.finfo(float).tiny)
-            if len(known) > MAX_KNOTS:
-                # Half of them evenly by rank, half by score, for the tails.
-                shares = [np.linspace(0, 1, MAX_KNOTS // 2), ndtr(np.linspace(-MAX_SCORE, MAX_SCORE, MAX_KNOTS // 2))]
-                some = np.unique(np.minimum(np.searchsorted(middle, np.concatenate(shares)), len(known) - 1))
-                known, middle = known[some], middle[some]
-            scores = np.clip(ndtri(middle), -MAX_SCORE, MAX_SCORE)
-            self.knots_.append((known.astype(np.float64), scores) if len(known) else (np.zeros(1), np.zeros(1)))
+        found = [_knots(column, weight) for column in values.T]
+        shape = len(found), max((len(known) for known, _ in found), default=1)
+        self.knots_, self.scores_, self.slopes_ = np.full(shape, np.inf), np.zeros(shape), np.zeros(shape)
+        for j, (known, scores) in enumerate(found):
+            self.knots_[j, : len(known)], self.scores_[j, : len(known)] = known, scores
+            with np.errstate(over="ignore"):
+                slopes = np.diff(scores) / np.diff(known)
+            self.slopes_[j, : len(slopes)] = np.where(np.isfinite(slopes), slopes, 0)
+        self.ends_ = np.array([(known[0], known[-1]) for known, _ in found]).reshape(-1, 2).T
+        self.single_ = np.array([len(known) == 1 for known, _ in found], dtype=bool)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Return scaled rows (n, n_features)."""
-        scaled = np.empty(values.shape, dtype=values.dtype)
-        for j, (known, scores) in enumerate(self.knots_):
-            scaled[:, j] = np.interp(values[:, j], known, scores)
-        return scaled
+        columns = np.ascontiguousarray(np.clip(values, *self.ends_).T, dtype=np.float64)
+        # torch searches all columns in one call; NaN is found at the end, and stays what it is.
+        at = torch.searchsorted(torch.from_numpy(self.knots_), torch.from_numpy(columns), right=True).numpy()
+        at -= 1
+        np.minimum(at, self.knots_.shape[1] - 1, out=at)
+        at += np.arange(len(at))[:, None] * self.knots_.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            columns -= self.knots_.ravel().take(at)
+            columns *= self.slopes_.ravel().take(at)
+            columns += self.scores_.ravel().take(at)
+        columns[self.single_] = self.scores_[self.single_, :1]
+        return columns.T.astype(values.dtype)
+
+
+def _knots(column: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values of a column (n,) in which NaN counts for nothing, not all of many, and their normal scores."""
+    seen = ~np.isnan(column)
+    known, place = np.unique(column[seen], return_inverse=True)
+    if not len(known):
+        return np.zeros(1), np.zeros(1)
+    mass = np.bincount(place, weights=weight[seen], minlength=len(known))
+    middle = (np.cumsum(mass) - mass / 2) / max(mass.sum(), np.finfo(float).tiny)
+    if len(known) > MAX_KNOTS:
+        # Half of them evenly by rank, half by score, for the tails.
+        shares = [np.linspace(0, 1, MAX_KNOTS // 2), ndtr(np.linspace(-MAX_SCORE, MAX_SCORE, MAX_KNOTS // 2))]
+        some = np.unique(np.minimum(np.searchsorted(middle, np.concatenate(shares)), len(known) - 1))
+        known, middle = known[some], middle[some]
+    return known.astype(np.float64), np.clip(ndtri(middle), -MAX_SCORE, MAX_SCORE)
 
 
 def weighted_quantiles(values: np.ndarray, weight: np.ndarray | None, shares: Sequence[float]) -> np.ndarray:

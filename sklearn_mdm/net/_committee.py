@@ -162,7 +162,7 @@ class CommitteeNet(MDMNet):
         if members not in parts:  # kept, as copies in double precision are
             parts[members] = self.combine([self.module_.members[k] for k in members])
         # Training since then has set the mode of the members, which they have in common, and not that of the part.
-        parts[members].training = any(self.module_.members[k].training for k in members)
+        parts[members].training = any(member.training for member in parts[members].members)
         return SimpleNamespace(fusion_module_=parts[members], dtype=self.dtype, device=self.device)
 
     def get_dataset(self, X: Any, y: Any = None) -> Any:

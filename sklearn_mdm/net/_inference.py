@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..inputs._observed import Observed
 from ..utils._isolation import isolated
 from ..utils._threads import threads_for
+from ._copies import copy_of
 from ._data import Batch
 
 # Large enough to keep matrix products busy, small enough for the activations of wide systems.
@@ -23,9 +22,8 @@ STEPS_PER_BATCH = 16_384
 
 # From X, as it was observed, to what the net reads, in a floating type.
 ToBatch = Callable[[Observed, torch.dtype], Batch]
-
-# What is kept of modules that are in use: making a copy in double precision takes longer than a pass of a few rows.
-_copies: WeakKeyDictionary[nn.Module, _Double] = WeakKeyDictionary()
+# Arrays (n, n_columns) made of a batch that is not on a GPU.
+Beside = Callable[[Batch], Sequence[np.ndarray]]
 
 
 @isolated()
@@ -35,9 +33,14 @@ def evaluate(
     to_batch: ToBatch,
     output: Literal["prediction", "fused"],
     rows: np.ndarray | None = None,
+    *,
+    beside: Beside | None = None,
 ) -> np.ndarray:
-    """Outputs of the module for X, or some rows of it, (n, n_outputs), or its fused representations, (n, k)."""
-    return _apply(net, X, rows, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output))
+    """Outputs of the module for X, or some rows of it, (n, n_outputs), or its fused representations, (n, k).
+
+    ``beside`` may make more columns of the batches that the module reads.
+    """
+    return _apply(net, X, rows, to_batch, lambda module, batch: getattr(module(batch.X, batch.mask), output), beside)
 
 
 @isolated()
@@ -66,7 +69,12 @@ def fuse(net: Any, z: Sequence[np.ndarray], output: Literal["prediction", "fused
 
 
 def _apply(
-    net: Any, X: Observed, rows: np.ndarray | None, to_batch: ToBatch, function: Callable[[Any, Batch], Tensor]
+    net: Any,
+    X: Observed,
+    rows: np.ndarray | None,
+    to_batch: ToBatch,
+    function: Callable[[Any, Batch], Tensor],
+    beside: Beside | None = None,
 ) -> np.ndarray:
     """Results of a function of the module, in evaluation mode, and of each batch, under each other."""
     module, dtype = _applicable(net)
@@ -76,10 +84,12 @@ def _apply(
     with torch.no_grad(), threads_for([module], min(n, size) * X.n_steps):
         for part in X.batches(size, rows):
             batch = to_batch(part, dtype)
-            values = function(module, batch if on_cpu else batch.to(net.device))
+            values = function(module, batch if on_cpu else batch.to(net.device)).cpu().numpy()
+            if beside is not None:
+                values = np.concatenate([values, *beside(batch)], axis=1)
             if not start:
                 results = np.empty((n, values.shape[1]))
-            results[start : start + len(values)] = values.cpu().numpy()
+            results[start : start + len(values)] = values
             start += len(values)
     return results
 
@@ -89,58 +99,13 @@ def _applicable(net: Any) -> tuple[Any, torch.dtype]:
 
     In single precision the last digits of a row depend on how many rows are multiplied with it. On the CPU the module
     is therefore applied in double precision, on a copy, since other threads may be using it. Those that ask for single
-    precision are large, and their weights are no finer.
+    precision are large, and their weights are no finer. What computes all members of a committee as one is a copy, too.
     """
     module, dtype, on_cpu = net.fusion_module_, net.dtype, str(net.device) == "cpu"
-    if on_cpu and dtype != torch.float64 and not getattr(module, "single_precision", False):
-        module, dtype = _double(module), torch.float64
+    if on_cpu and not getattr(module, "single_precision", False):
+        copied = copy_of(module, single=dtype != torch.float64)
+        if copied is not None:
+            return copied, torch.float64
     if module.training:
         module.eval()
     return module, dtype
-
-
-class _Double:
-    """A copy of a module in double precision, in evaluation mode.
-
-    It keeps the dicts in which torch holds what a module is made of: to walk through the module takes longer than to
-    apply it to a row.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = copy.deepcopy(module).double().eval().requires_grad_(False)
-        own, other = list(module.modules()), list(self.module.modules())
-        self.children = [(part._modules, list(part._modules.values())) for part in own]
-        self.owned, copied = ([d for p in parts for d in (p._parameters, p._buffers)] for parts in (own, other))
-        self.tensors = _values(copied)
-        # Attributes that a user may set after the fit.
-        self.settings = [
-            (vars(part), vars(twin), key)
-            for part, twin in zip(own, other, strict=True)
-            for key, value in vars(part).items()
-            if isinstance(value, (bool, int, float, str, tuple)) and key != "training"
-        ]
-
-    def follow(self) -> bool:
-        """Take over the values of the module as they are now; False if it is made of something else by now."""
-        values = _values(self.owned)
-        if any(list(now.values()) != then for now, then in self.children):
-            return False
-        if [copied.shape for copied in self.tensors] != [value.shape for value in values]:
-            return False
-        with torch.no_grad():
-            torch._foreach_copy_(self.tensors, values)
-        for own, other, key in self.settings:
-            other[key] = own[key]
-        return True
-
-
-def _values(owned: list[dict[str, Any]]) -> list[Tensor]:
-    return [value for part in owned for value in part.values() if value is not None]
-
-
-def _double(module: nn.Module) -> nn.Module:
-    """Return a copy in double precision, with the values of the module as they are now."""
-    double = _copies.get(module)
-    if double is None or not double.follow():
-        double = _copies[module] = _Double(module)
-    return double.module

@@ -1,5 +1,6 @@
 """The linear member and the weights of what a committee averages."""
 
+import itertools
 import pickle
 from functools import partial
 
@@ -153,6 +154,38 @@ def test_weighted__leaves_out_what_is_not_there():
     assert_allclose(found, [[2.5], [3.0], [nan], [6.5]])
     # A group without weight speaks where no other does.
     assert_allclose(weighted(outputs, np.array([1.0, 0.0]), weighted_means), [[1.0], [3.0], [nan], [5.0]])
+
+
+def test_what_has_no_weight__is_not_computed(blended, X, y):
+    fitted = blended().fit(X, y)
+    parts = [*range(2), *fitted._blend.models]
+    rows = {name: x[:5] for name, x in X.items()}
+    predict = getattr(fitted, "predict_proba", fitted.predict)
+    for used in itertools.product([0.0, 1.0], repeat=4):
+        if any(used):
+            weights = np.array(used) / sum(used)
+            fitted._blend = Blend(fitted._blend.models, weights)
+            observed = fitted._read_later(rows)
+            found = fitted._outputs_of(observed, weights > 0)
+            every = fitted._outputs_of(observed, np.ones(4, dtype=bool))
+            assert len(found) == sum(used) and len(every) == len(parts)
+            expected = weighted(every, weights, fitted._average_outputs)
+            assert_allclose(fitted._applied(observed, "prediction"), expected, rtol=1e-12)
+            assert np.isfinite(predict(rows)).all()
+
+
+def test_what_has_no_weight__speaks_where_the_others_overflow(regressor, X, y, monkeypatch):
+    fitted = regressor(n_estimators=4, scaling="auto", linear_member=True, kernel_member=False).fit(X, y)
+    fitted._blend = Blend(fitted._blend.models, np.array([0.0, 0.0, 1.0]))
+    networks = Blend(fitted._blend.models, np.array([0.5, 0.5, 0.0]))
+    linear = fitted._blend.models["linear"]
+    outputs = linear.outputs
+    monkeypatch.setattr(
+        linear, "outputs", lambda views: np.where(np.arange(len(X["audio"]))[:, None] == 3, np.nan, outputs(views))
+    )
+    found = fitted.predict(X)
+    fitted._blend = networks
+    assert_allclose(found[3], fitted.predict(X)[3], rtol=1e-12)
 
 
 def test_a_default_with_these__beats_its_parts_on_diabetes():

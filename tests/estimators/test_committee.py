@@ -114,11 +114,15 @@ def test_several_outputs__have_a_column_each(regressor, X, y):
 
 
 def test_noise__is_not_predicted_out_of_fold():
+    scores = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
         X = {name: rng.normal(size=(200, 10)) for name in ("audio", "text")}
         fitted = MDMFusionRegressor(**NETWORKS, n_estimators=5, lam=0, random_state=seed).fit(X, rng.normal(size=200))
-        assert fitted.oof_score_ <= 0
+        scores.append(fitted.oof_score_)
+    # A single one is above zero by chance: its standard deviation is .016. An epoch chosen by the predicted samples
+    # themselves would lift the mean by .02.
+    assert np.mean(scores) <= 0 and max(scores) < 0.02
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3])

@@ -48,6 +48,26 @@ def test_rank__of_many_values_interpolates_between_some():
     assert_allclose(NormalScores(values, None).transform(values).ravel(), expected, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rank__is_what_numpy_interpolates(dtype):
+    rng = np.random.default_rng(3)
+    columns = np.column_stack([rng.normal(size=999), rng.integers(0, 3, 999), np.ones(999), rng.lognormal(size=999)])
+    scaler = NormalScores(columns.astype(dtype), None)
+    values = np.r_[columns, rng.normal(scale=3, size=(50, 4)), np.full((1, 4), np.nan)].astype(dtype)
+    found = scaler.transform(values)
+    for j, n_knots in enumerate(np.isfinite(scaler.knots_).sum(axis=1)):
+        expected = np.interp(values[:, j], scaler.knots_[j, :n_knots], scaler.scores_[j, :n_knots])
+        assert_array_equal(found[:, j], expected.astype(dtype))
+
+
+def test_rank__of_values_as_far_or_as_close_as_can_be_is_finite():
+    far, close = [-1.7e308, 0.0, 1.7e308], [0.0, 5e-324, 1e-323]
+    values = np.column_stack([far, close])
+    found = NormalScores(values, None).transform(np.r_[values, values / 2])
+    assert np.isfinite(found).all()
+    assert_allclose(found[:3, 0], ndtri([1 / 6, 1 / 2, 5 / 6]), atol=1e-12)
+
+
 @pytest.mark.parametrize("scaler", [RobustScaler, NormalScores])
 def test_a_weight__is_that_many_rows(scaler):
     weight = np.random.default_rng(2).integers(0, 4, size=len(VALUES))
