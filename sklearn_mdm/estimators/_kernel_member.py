@@ -25,7 +25,7 @@ LOG_FACTORS = (-3.0, 5.0)
 # Squared distances below this share of the squared norms are rounding errors.
 ROUNDING = 1e-13
 # Kernels that are computed at a time: a processor's cache holds them.
-NUMBERS_AT_ONCE = 2**16
+KERNELS_AT_ONCE = 2**16
 # Share of a class that no row of positive weight has.
 MIN_SHARE = 1e-12
 
@@ -122,7 +122,7 @@ class KernelMember:
     def outputs(self, views: Sequence[View]) -> np.ndarray:
         """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
         scaled = [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
-        n, size = len(views[0].columns), max(1, NUMBERS_AT_ONCE // len(self.coef))
+        n, size = len(views[0].columns), max(1, KERNELS_AT_ONCE // len(self.coef))
         values = np.empty((n, self.coef.shape[1]))
         for start in range(0, n, size):
             rows = slice(start, start + size)

@@ -67,6 +67,7 @@ def trained():
         modality_dropout=0.3,
         max_epochs=30,
         lr=5e-3,
+        n_iter_no_change=10,
         device="cpu",
         random_state=0,
     ).fit(X, y)
