@@ -18,6 +18,9 @@ MAX_INPUTS, MAX_NUMBERS = 5_000, 2 * 10**7
 # Samples up to which a kernel member pays, which compares all with all.
 MAX_KERNEL_ROWS = 4_000
 
+# Samples held out that a critic completed, from which on these have weights of their own; those of fewer follow chance.
+MIN_COMPLETED = 100
+
 # Averages runs of outputs, which begin at ``starts``, by weights (n, 1) that add up to one in each run.
 AverageOutputs = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -33,14 +36,21 @@ class Model(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Models beside the networks, by name, and the weights of all groups of networks, then of these models."""
+    """Models beside the networks, by name, and the weights of all groups of networks, then of these models.
+
+    ``learned_of_completed`` are those where networks read what a critic completed, as models beside them do not, if
+    enough samples held out were such.
+    """
 
     models: dict[str, Model]
     weights: np.ndarray
+    learned_of_completed: np.ndarray | None = None
 
     @property
     def weights_of_completed(self) -> np.ndarray:
-        """Weights where networks read what a critic completed, as models beside them do not: half is the networks'."""
+        """Weights where networks read what a critic completed: those learned, or else half is the networks'."""
+        if self.learned_of_completed is not None:
+            return self.learned_of_completed
         n_groups = len(self.weights) - len(self.models)
         own = np.zeros(len(self.weights))
         own[:n_groups] = self.weights[:n_groups] if self.weights[:n_groups].any() else 1.0

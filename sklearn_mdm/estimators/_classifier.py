@@ -83,8 +83,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         """Train for one epoch on a batch of samples.
 
         The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``.
-        Predictions are then the mean of the networks, as the models beside them and all weights come from ``fit``
-        alone.
+        Predictions are then the mean of the networks: the models beside them and all weights come from ``fit`` alone.
 
         Parameters
         ----------

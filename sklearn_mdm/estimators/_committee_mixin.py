@@ -19,7 +19,7 @@ from ..net._inference import evaluate, fuse, represent
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
-from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, Blend, Model, views_of, weighted, width_of
+from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
 from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
 from ._kernel_member import KernelMember
@@ -254,8 +254,13 @@ class CommitteeMixin:
         parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype), wanted) for part in X.batches(BATCH_ROWS)]
         return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
 
-    def _fit_blend(self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None) -> None:
-        """Fit models beside the networks, and weigh these and the groups of networks by predictions held out."""
+    def _fit_blend(
+        self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None, completed: np.ndarray
+    ) -> None:
+        """Fit models beside the networks, and weigh these and the groups of networks by predictions held out.
+
+        ``completed`` (n_samples,) says for which samples these are of what a critic completed.
+        """
         for name in ("_blend", "blend_weights_"):
             self.__dict__.pop(name, None)
         if self._n_members == 1:
@@ -279,7 +284,12 @@ class CommitteeMixin:
         if out_of_fold is not None:
             held_out = [model.oof for model in models.values()]
             weights = self._weights_of(out_of_fold, held_out, y, samples.weight, loss)
-            self._blend = Blend(models, weights)
+            of_completed = None
+            if completed.sum() >= MIN_COMPLETED:
+                networks, outputs = ([values[completed] for values in each] for each in (out_of_fold, held_out))
+                weight = None if samples.weight is None else samples.weight[completed]
+                of_completed = self._weights_of(networks, outputs, y[completed], weight, loss)
+            self._blend = Blend(models, weights, of_completed)
         elif valid is not None and valid.X is not samples.X:  # X_val
             networks = [evaluate(net, valid.X, to_batch, "prediction") for net, to_batch in self._groups()]
             y, outputs = self._encode_target(valid.y, np.float64), self._model_outputs(valid.X)
@@ -334,7 +344,7 @@ class CommitteeMixin:
         """Predict each sample by the members that held it out; weigh them, and the models beside them, by how well."""
         kept = self.__dict__.pop("_held_out_outputs", [None])
         if not self._has_folds() or self._seen_by_all or any(outputs is None for outputs in kept):
-            self._fit_blend(samples, parts, None)
+            self._fit_blend(samples, parts, None, np.zeros(len(samples.y), dtype=bool))
             return
         for k, (part, outputs) in enumerate(zip(parts, kept, strict=True)):
             assert part.valid is not None
@@ -347,10 +357,14 @@ class CommitteeMixin:
                     outputs[lacking[at]] = averages[0]
         rows = [part.valid.rows for part in parts if part.valid is not None]
         groups = self._averages_of_groups(kept, rows, len(samples.y))
-        self._fit_blend(samples, parts, groups)
-        if hasattr(self, "_blend"):
-            models = [model.oof for model in self._blend.models.values()]
-            groups = [weighted([*groups, *models], self._blend.weights, self._average_outputs)]
+        completed = ~samples.complete & hasattr(self, "imputer_")
+        self._fit_blend(samples, parts, groups, completed)
         values = groups[0]
+        if hasattr(self, "_blend"):
+            every = [*groups, *(model.oof for model in self._blend.models.values())]
+            values = weighted(every, self._blend.weights, self._average_outputs)
+            if completed.any():
+                some = [each[completed] for each in every]
+                values[completed] = weighted(some, self._blend.weights_of_completed, self._average_outputs)
         known = np.flatnonzero(np.isfinite(values).all(axis=1))
         self._keep_out_of_fold(values[known], samples.passed[known], samples.y[known], samples.n_passed)

@@ -210,3 +210,18 @@ def test_completed_samples__give_half_of_the_weight_to_the_networks():
     assert_allclose(Blend(models, np.array([0.1, 0.3, 0.0, 0.6])).weights_of_completed, [0.175, 0.525, 0.0, 0.3])
     assert_allclose(Blend(models, np.array([0.0, 0.0, 0.2, 0.8])).weights_of_completed, [0.25, 0.25, 0.1, 0.4])
     assert_allclose(Blend({}, np.array([0.2, 0.8])).weights_of_completed, [0.2, 0.8])
+    assert_allclose(Blend(models, np.full(4, 0.25), np.eye(4)[0]).weights_of_completed, [1, 0, 0, 0])
+
+
+@pytest.mark.parametrize(("n_lacking", "learned"), [(150, True), (50, False)])
+def test_completed_samples__have_weights_of_their_own_where_training_has_enough_of_them(n_lacking, learned):
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(250, 4)), "b": rng.normal(size=(250, 3))}
+    y = X["a"].sum(axis=1)
+    X["b"][:n_lacking] = np.nan
+    fitted = MDMFusionRegressor(n_estimators=4, scaling="standard", max_epochs=3, random_state=0).fit(X, y)
+    assert fitted.score({"a": X["a"]}, y) > 0.99 if learned else fitted.score({"a": X["a"]}, y) < 0.9
+    # What is held out is predicted with the weights that predict has.
+    residuals = y - fitted.oof_prediction_
+    assert (np.abs(residuals[:n_lacking]).mean() < 0.1) == learned
+    assert np.abs(residuals[n_lacking:]).mean() < 0.1
