@@ -386,13 +386,14 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         updates = round(sum(share * n for share, n in zip(trained, batches, strict=True)))
         try:
             # A fifth as many updates as the model had cost an eighth of a fit without encoders; halving them lowers
-            # values of nonlinear dependency by up to a tenth.
+            # values of nonlinear dependency by up to a tenth. Members stop early and share some of the work: a third
+            # costs a fifth of their fit, where a fifth halved the value of a few hundred images.
             self._train_reporting_critics(
                 z,
                 groups=groups,
                 copies=copies,
                 held_out=held_out,
-                n_updates=min(max(1, updates // 5), DEPENDENCY_UPDATES),
+                n_updates=min(max(1, updates // (5 if self._n_members == 1 else 3)), DEPENDENCY_UPDATES),
                 thrifty=True,
             )
         except TooFewSamplesError:
