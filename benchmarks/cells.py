@@ -37,17 +37,6 @@ from _quality_summary import EPS, geometric, mean_figure
 
 TASKS = ("digits", "mfeat", "rosmap", "scene15", "diabetes")
 FOUR = ("boosting", "linear", "forest", "SVM")
-# The committee.
-DEFAULT = {
-    "n_estimators": 8,
-    "scaling": "auto",
-    "linear_member": "auto",
-    "encoder": "mlp",
-    "encoder__dropout": 0.3,
-    "fusion__dropout": 0.3,
-}
-
-
 def choose_models(args):
     """The models by label: settings that are tried, then those that have a name."""
     settings = {" ".join(assignments) or "default": parse_setting(assignments) for assignments in args.set}

@@ -58,6 +58,7 @@ def fitted(cls, X, y, n_estimators, seed, **parameters):
         lam=0,
         lr=3e-3,
         max_epochs=60,
+        n_iter_no_change=10,
         random_state=seed,
         **parameters,
     )
