@@ -37,12 +37,14 @@ from _quality_summary import EPS, geometric, mean_figure
 
 TASKS = ("digits", "mfeat", "rosmap", "scene15", "diabetes")
 FOUR = ("boosting", "linear", "forest", "SVM")
+
+
 def choose_models(args):
     """The models by label: settings that are tried, then those that have a name."""
     settings = {" ".join(assignments) or "default": parse_setting(assignments) for assignments in args.set}
-    known = {"default": Ours(DEFAULT), **BASELINES}
+    known = {"default": Ours({}), **BASELINES}
     named = args.models or (FOUR if settings else ("default", *FOUR))
-    ours = {label: Ours({**DEFAULT, **params}) for label, params in settings.items()}
+    ours = {label: Ours(params) for label, params in settings.items()}
     return {**ours, **{label: known[label] for label in named}}
 
 
