@@ -173,7 +173,8 @@ class _Problem:
             matrix = self.kernel[np.ix_(rows, rows)]
             matrix[np.diag_indices_from(matrix)] += penalty * self.ridge[rows]
             try:
-                factor = cho_factor(matrix, overwrite_a=True, check_finite=False)
+                # In the order of LAPACK, which would make a copy otherwise.
+                factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)
             except LinAlgError:  # kernels of rows that are copies of each other but for rounding
                 penalty *= 10
                 continue

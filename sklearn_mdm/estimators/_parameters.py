@@ -230,7 +230,8 @@ imputer_ : object
     and "critic", and wherever there is no ``reporting_critic_``.
 blend_weights_ : dict of str to float
     Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
-    "linear" and "kernel", the models beside them. Even where nothing was held out.
+    "linear" and "kernel", the models beside them. Even where nothing was held out. Samples that a critic completes have
+    others; see :doc:`/user_guide/committee`.
 oof_score_ : float
     Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
     committee held out folds.
