@@ -112,8 +112,8 @@ class EncodedCritic(PairedCritic):
     def combine_each(self, features: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
         """Return T of each row of some modalities (n, width) with each of the others (n_others, width): (n, n_others).
 
-        As h is the sum of two rows a and b, its squares are a matrix product, and ReLU(h), half of ``h + |h|``, a distance
-        of a and -b: nothing of size n * n_others * width is ever made.
+        As h is the sum of two rows a and b, its squares are a matrix product, and ReLU(h), half of ``h + |h|``, a
+        distance of a and -b: nothing of size n * n_others * width is ever made.
         """
         a, b = sum(features[1:], features[0]), sum(others[1:], others[0])
         v, w = self.output.weight[0], self.second_order.weight[0]
