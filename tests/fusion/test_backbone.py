@@ -55,7 +55,8 @@ def data(n=24, seed=0):
 
 def regressor(directory, lam=0.0, **fusion):
     fusion = MAGFusion(**{"backbone": directory, "dropout": 0.0, **fusion})
-    return MDMFusionRegressor(fusion=fusion, lam=lam, max_epochs=2, batch_size=8, random_state=0, device="cpu")
+    settings = {"max_epochs": 2, "batch_size": 8, "lr": 1e-3, "missing": "mean", "random_state": 0, "device": "cpu"}
+    return MDMFusionRegressor(fusion=fusion, lam=lam, **settings)
 
 
 def built(model, X):
