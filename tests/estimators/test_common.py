@@ -43,8 +43,12 @@ COMMITTEE = {**PLAIN, "n_estimators": 3, "early_stopping": True, "max_epochs": 2
 FEW += [MDMFusionRegressor(**COMMITTEE), MDMFusionClassifier(**COMMITTEE)]
 # Weights of samples act on the task loss, so repeated samples are the same only without dropout and MISA's own losses.
 MISA = MISAFusion(dropout=0.0, sim_weight=0.0, diff_weight=0.0, recon_weight=0.0)
+STEPWISE = {"encoder": "auto"}  # systems that read modalities themselves take no other
 OTHERS = [
-    cls(**ONE | {"fusion": fusion}, max_epochs=20)
+    cls(
+        **ONE | {"fusion": fusion} | (STEPWISE if fusion in ("ef_lstm", "memory", "multi_attention") else {}),
+        max_epochs=20,
+    )
     for fusion in (LateFusion(dropout=0.0), "tensor", "low_rank", "ef_lstm", "memory", "multi_attention", MISA)
     for cls in (MDMFusionRegressor, MDMFusionClassifier)
     if (str(fusion), cls) not in {("LateFusion(dropout=0.0)", MDMFusionClassifier), ("ef_lstm", MDMFusionRegressor)}
