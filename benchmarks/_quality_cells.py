@@ -24,7 +24,7 @@ from pathlib import Path
 import _quality_baselines
 import numpy as np
 import torch
-from _common import commit, environment, processor
+from _common import append_line, commit, environment, now, processor
 from _quality_baselines import OPTIONAL
 from _quality_models import MODELS, Ours, evaluate
 from _quality_tasks import fingerprint, load_task
@@ -155,3 +155,29 @@ def run(cells, jobs, *, data, validate, seconds, done):
 def _last_line(cell, process):
     path = cell.path.with_suffix(".error")
     return path.read_text().strip().splitlines()[-1] if path.exists() else f"exit code {process.exitcode}"
+
+
+def results_of(cells, args, benchmark):
+    """Compute what is missing of the cells, log each new look, and return the whole rows: {(task, label): loaded}.
+
+    ``args`` are those of the command line: jobs, minutes, data, validate, and out, beside which the looks are logged.
+    """
+    every = {cell.path: cell for row in cells.values() for cell in row}.values()
+    missing = [cell for cell in every if not cell.path.with_suffix(".json").exists()]
+    # The slowest first, so that none is left over at the end.
+    missing.sort(key=lambda cell: (cell.label not in ("boosting", *OPTIONAL), not isinstance(cell.model, Ours)))
+    print(f"{len(every)} cells, {len(missing)} of them to be computed", flush=True)
+    log = args.out.parent / ("validation_looks.jsonl" if args.validate else "test_evaluations.jsonl")
+
+    def done(cell):
+        record, _ = cell.load()
+        append_line(log, {"time": now(), "benchmark": benchmark, "commit": record["environment"]["commit"], **record})
+        figures = record["figures"]
+        return f"{cell.task}: {cell.label}, seed {cell.seed}: error {figures['error']:.4f} ({figures['seconds']:.1f} s)"
+
+    seconds = 60 * args.minutes
+    left, failed = run(missing, args.jobs, seconds=seconds, done=done, data=args.data, validate=args.validate)
+    results = {key: [cell.load() for cell in row] for key, row in cells.items()}
+    if left or failed:
+        print(f"{len(left)} cells are left to be computed and {len(failed)} failed; only whole rows are reported")
+    return {key: runs for key, runs in results.items() if None not in runs}

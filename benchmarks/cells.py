@@ -29,9 +29,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import append_line, environment, now, processor, table, write_json
+from _common import environment, processor, table, write_json
 from _quality_baselines import BASELINES
-from _quality_cells import plan, run
+from _quality_cells import plan, results_of
 from _quality_models import Ours, parse_setting
 from _quality_summary import EPS, geometric, mean_figure
 
@@ -124,26 +124,9 @@ def main():
     args = parse_args()
     start = time.perf_counter()
     models = choose_models(args)
-    where = {"data": args.data, "validate": args.validate}
     names = [f"{name}:{share}%" for share in args.share for name in args.only]
-    cells, _ = plan(names, models, args.seeds, folder=args.cache, **where)
-    missing = [cell for row in cells.values() for cell in row if not cell.path.with_suffix(".json").exists()]
-    # The slowest first, so that none is left over at the end.
-    missing.sort(key=lambda cell: (cell.label != "boosting", not isinstance(cell.model, Ours)))
-    print(f"{sum(map(len, cells.values()))} cells, {len(missing)} of them to be computed", flush=True)
-    log = args.out.parent / ("validation_looks.jsonl" if args.validate else "test_evaluations.jsonl")
-
-    def done(cell):
-        record, _ = cell.load()
-        append_line(log, {"time": now(), "benchmark": "cells", "commit": record["environment"]["commit"], **record})
-        figures = record["figures"]
-        return f"{cell.task}: {cell.label}, seed {cell.seed}: error {figures['error']:.4f} ({figures['seconds']:.1f} s)"
-
-    left, failed = run(missing, args.jobs, seconds=60 * args.minutes, done=done, **where)
-    results = {key: [cell.load() for cell in row] for key, row in cells.items()}
-    results = {key: runs for key, runs in results.items() if None not in runs}
-    if left or failed:
-        print(f"{len(left)} cells are left to be computed and {len(failed)} failed; only whole rows are reported")
+    cells, _ = plan(names, models, args.seeds, folder=args.cache, data=args.data, validate=args.validate)
+    results = results_of(cells, args, "cells")
     print_errors(results, names, list(models))
     found = ratios(results, names, list(models))
     if any(found.values()):

@@ -35,9 +35,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import append_line, environment, now, processor, table, write_json
+from _common import environment, processor, table, write_json
 from _quality_baselines import BASELINES, FIVE, OPTIONAL
-from _quality_cells import plan, run
+from _quality_cells import plan, results_of
 from _quality_models import METRICS, MODELS, OURS, Ours, our_estimator, parse_setting
 from _quality_page import write_page
 from _quality_summary import overview, summarize
@@ -149,32 +149,14 @@ def main():
     args, parser = parse_args()
     start = time.perf_counter()
     models = choose_models(args)
-    where = {"data": args.data, "validate": args.validate}
-    cells, tasks = plan(args.names, models, args.seeds, folder=args.cache, **where)
+    cells, tasks = plan(args.names, models, args.seeds, folder=args.cache, data=args.data, validate=args.validate)
     if not tasks:
         parser.error("nothing to run")
     for kind in {task.kind for task in tasks.values()}:
         for model in models.values():
             if isinstance(model, Ours):
                 our_estimator(kind, model.params, 0)  # a wrong name is an error now, not in every process
-    every = {cell.path: cell for row in cells.values() for cell in row}.values()
-    missing = [cell for cell in every if not cell.path.with_suffix(".json").exists()]
-    # The slowest first, so that none is left over at the end.
-    missing.sort(key=lambda cell: (cell.label not in ("boosting", *OPTIONAL), not isinstance(cell.model, Ours)))
-    print(f"{len(every)} cells, {len(missing)} of them to be computed", flush=True)
-    log = args.out.parent / ("validation_looks.jsonl" if args.validate else "test_evaluations.jsonl")
-
-    def done(cell):
-        record, _ = cell.load()
-        append_line(log, {"time": now(), "benchmark": "quality", "commit": record["environment"]["commit"], **record})
-        figures = record["figures"]
-        return f"{cell.task}: {cell.label}, seed {cell.seed}: error {figures['error']:.4f} ({figures['seconds']:.1f} s)"
-
-    left, failed = run(missing, args.jobs, seconds=60 * args.minutes, done=done, **where)
-    results = {key: [cell.load() for cell in row] for key, row in cells.items()}
-    results = {key: runs for key, runs in results.items() if None not in runs}
-    if left or failed:
-        print(f"{len(left)} cells are left to be computed and {len(failed)} failed; only whole rows are reported")
+    results = results_of(cells, args, "quality")
 
     for name, task in tasks.items():
         print_task(name, task.kind, {label: results[name, label] for label in models if (name, label) in results})
