@@ -118,6 +118,8 @@ class MaskedDataset(torch.utils.data.Dataset):
         Floating type of the tensors.
     rows : array of int of shape (n_samples,), default=None
         Positions in X of the samples of this dataset, to which y and sample_weight belong; None takes all.
+    unlabelled : MaskedDataset, default=None
+        Samples of the same modalities without a target: they enter what needs none, such as the dependency term.
 
     Examples
     --------
@@ -137,11 +139,13 @@ class MaskedDataset(torch.utils.data.Dataset):
         dtype: torch.dtype = torch.float32,
         *,
         rows: np.ndarray | None = None,
+        unlabelled: MaskedDataset | None = None,
     ) -> None:
         if not isinstance(X, (Mapping, Batch)):
             raise TypeError(f"X must map modality names to arrays, got {type(X).__name__}.")
         data = X if isinstance(X, Batch) else as_batch(_read(X), dtype)
         self.X = data.X
+        self.unlabelled = unlabelled
         self.rows = None if rows is None else torch.tensor(np.ascontiguousarray(rows))
         self.mask, self.complete = data.mask, None
         if data.mask is not None:
