@@ -12,11 +12,16 @@ __all__ = [
     "SingleModalityWarning",
     "StillRisingWarning",
     "TooFewSamplesError",
+    "UnusedSamplesWarning",
 ]
 
 
 class SingleModalityWarning(UserWarning):
     """The dependency term is off because X holds a single modality."""
+
+
+class UnusedSamplesWarning(UserWarning):
+    """Samples without a label train nothing, as there is no dependency term to learn from them."""
 
 
 class DependencyWarning(UserWarning):

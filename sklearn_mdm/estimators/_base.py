@@ -32,7 +32,8 @@ from ..inputs._cells import find_columns, fit_fillings
 from ..inputs._containers import as_samples
 from ..inputs._keys import modality_keys
 from ..inputs._labels import check_beside, row_labels
-from ..inputs._observed import Observed
+from ..inputs._observed import Observed, one_below
+from ..inputs._padding import on_one_axis
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
 from ..net._committee import MEMBER_RECORDS
@@ -45,7 +46,7 @@ from ..utils._splits import read_groups, validation_split
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
-from ._members import Part
+from ._members import Part, row_hashes
 from ._net_builder import build_net
 from ._parameters import Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
@@ -81,8 +82,11 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
-    ) -> np.ndarray:
-        """Validate y and keep the given rows of it; learn its layout on reset."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Validate y and learn its layout on reset.
+
+        Returns the labels of the given rows that have some, and which of the given rows these are, bool (n_rows,).
+        """
         raise NotImplementedError
 
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
@@ -139,7 +143,15 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     # -- fitting: read, split, train, report -------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None, X_val: Any = None, y_val: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        X_unlabeled: Any = None,
     ) -> Self:
         """Fit the encoders, the fusion and the critic.
 
@@ -148,16 +160,23 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         X : dict, ModalityDict, data frame or array
             Training samples; see Notes of the class for what is accepted.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets of a regressor; class labels, (n_samples,), of a classifier: numbers or strings.
+            Targets of a regressor; class labels, (n_samples,), of a classifier: numbers or strings. NaN, None,
+            pandas.NA and masked entries say that a sample, or an output of it, has no label; see Notes of the class.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights in the task loss and the scaling. Samples of weight zero are left out altogether.
+            Weights in the task loss and the scaling, without a label in the scaling alone. Samples of weight zero are
+            left out altogether.
         groups : array-like of shape (n_samples,), default=None
-            Samples of one group (speaker, patient) are never split between training and validation.
+            Samples of one group (speaker, patient) are never split between training and validation. Those without a
+            label are always trained on.
         X_val : dict, ModalityDict, data frame or array, default=None
             Samples that decide when to stop, instead of held-out ones. In a Pipeline they do not pass the earlier
             steps unless ``Pipeline(transform_input=["X_val"])`` says so.
         y_val : array-like, default=None
             Their targets.
+        X_unlabeled : dict, ModalityDict, data frame or array, default=None
+            Further samples, which have no label, with any number of rows; modalities may be absent. In a search pass a
+            plain dict: ``GridSearchCV`` cuts what has as many rows as X. In a Pipeline they do not pass the earlier
+            steps unless ``Pipeline(transform_input=["X_unlabeled"])`` says so.
 
         Returns
         -------
@@ -170,16 +189,16 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val)
+        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, X_unlabeled=X_unlabeled)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any, X_unlabeled: Any) -> Any:
         self._validate_params()
-        check_not_cut_like(X, X_val)
+        check_not_cut_like(X, X_val=X_val, X_unlabeled=X_unlabeled)
         if is_classifier(self):
             check_scoring_callbacks(self.callbacks)
         reset = not (self.warm_start and hasattr(self, "net_"))
         with isolated():
-            samples = self._with_copies(self._read(X, y, sample_weight, groups, reset=reset))
+            samples = self._with_copies(self._read(X, y, sample_weight, groups, X_unlabeled, reset=reset))
             with self._keeping_folds():
                 parts = self._split(samples, X_val, y_val)
                 parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)
@@ -200,12 +219,12 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             )
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, classes: Any = None) -> Any:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, *, X_unlabeled: Any, classes: Any = None) -> Any:
         reset = not hasattr(self, "net_")
         if reset:
             self._validate_params()
         with isolated():
-            samples = self._read(X, y, sample_weight, None, reset=reset, classes=classes)
+            samples = self._read(X, y, sample_weight, None, X_unlabeled, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
             with self._keeping_folds():
                 self.__dict__.pop("_folds", None)
@@ -231,7 +250,17 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             return self.n_estimators
         return 1 if getattr(self.fusion, "single_member", False) else MEMBERS
 
-    def _read(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, classes: Any = None) -> Samples:
+    def _read(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        X_unlabeled: Any,
+        *,
+        reset: bool,
+        classes: Any = None,
+    ) -> Samples:
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
@@ -257,17 +286,29 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
             raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
-        y = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
-        if weight is not None and used is not None:
-            observed, weight, groups = observed.take(used), weight[used], None if groups is None else groups[used]
-        weight = self._target_weight(y, weight, reset=True)
+        y, labelled = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
+        passed = np.arange(n_passed) if used is None else used
+        n = len(y)
+        if n < n_passed:
+            passed = np.r_[passed[labelled], passed[~labelled]]
+            observed = observed.take(passed)
+            weight = None if weight is None else weight[passed]
+            groups = None if groups is None else groups[passed]
+        if X_unlabeled is not None:
+            observed = on_one_axis(observed.followed_by(self._schema.read(self, X_unlabeled)))
+        given = weight
+        weight = self._target_weight(y, None if given is None else given[:n], reset=True)
+        samples = Samples(
+            observed, y, weight, None if groups is None else groups[:n], np.arange(n), passed[:n], n_passed
+        )
+        if n < len(observed):
+            samples = samples.with_rest(given, groups)
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
             self.modalities_ = list(self._schema.names)
             self._warn_single_modality()
-        rows = np.arange(len(observed))
-        return Samples(observed, y, weight, groups, rows, rows if used is None else used, n_passed)
+        return samples
 
     def _split(self, samples: Samples, X_val: Any, y_val: Any) -> list[Part]:
         """What each member is trained on, and what decides when it stops: passed, held out, or nothing."""
@@ -283,7 +324,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             observed = self._schema.read(self, X_val)
             check_validation_size(len(observed), y_val)
             check_beside(observed.index, "X_val", y_val=y_val)
-            y_val = self._read_target(y_val, len(observed), reset=False)
+            y_val, labelled = self._read_target(y_val, len(observed), reset=False)
+            observed = observed if labelled.all() else observed.take(np.flatnonzero(labelled))
             weight = self._target_weight(y_val, None, reset=False)
             rows = np.arange(len(observed))
             return [Part(samples, Samples(observed, y_val, weight, None, rows, rows, len(rows)))] * self._n_members
@@ -345,6 +387,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             self._seen_by_all = True  # folds of a later fit hold out nothing that no update saw
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(trained_on)
+        if finished and samples.unlabelled is not None:
+            self._warn_idle_unlabelled(len(samples.unlabelled))
         return parts, finished
 
     def _report(self, samples: Samples, parts: list[Part]) -> None:
@@ -354,27 +398,26 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         train, valid = parts[0].train, parts[0].valid
         held_out: list[np.ndarray | None]
         if self._has_folds():
-            part = self._some_complete(replace(samples, X=train.X), MAX_REPORT_TRAINING + MAX_REPORT_CALIBRATION)
-            z, groups, rows = self._represent(train.X, part.rows), part.groups, part.rows
-            arrays, n_candidates = list(train.X.arrays.values()), len(rows)
-            held_out = []
+            most = MAX_REPORT_TRAINING + MAX_REPORT_CALIBRATION
+            rows, groups = self._reported_rows(replace(samples, X=train.X), most, samples.groups)
+            z, arrays, candidates, held_out = self._represent(train.X, rows), list(train.X.arrays.values()), rows, []
             for member in parts:
-                not_seen = ~np.isin(rows, member.train.rows)
+                not_seen = np.isin(rows, samples.rows) & ~np.isin(rows, member.train.rows)
                 held_out.append(not_seen if MIN_UNSEEN_ROWS <= not_seen.sum() < len(rows) else None)
         else:
-            part = self._some_complete(train, MAX_REPORT_TRAINING)
-            z, groups, held_out = self._represent(train.X, part.rows), part.groups, [None] * self._n_members
-            arrays, rows, n_candidates = list(train.X.arrays.values()), part.rows, len(part.rows)
+            rows, groups = self._reported_rows(train, MAX_REPORT_TRAINING, samples.groups)
+            z, held_out = self._represent(train.X, rows), [None] * self._n_members
+            arrays, candidates = list(train.X.arrays.values()), rows
             if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
                 # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
                 unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
-                held_out = [np.repeat([False, True], [len(part.rows), len(unseen.rows)])] * self._n_members
+                held_out = [np.repeat([False, True], [len(candidates), len(unseen.rows)])] * self._n_members
                 z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
                 if valid.X is train.X:
                     rows = np.r_[rows, unseen.rows]
                 else:
                     others = valid.X.arrays.values()
-                    arrays = [_one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
+                    arrays = [one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
                     rows = np.arange(len(rows) + len(unseen.rows))
                 if groups is not None:
                     groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
@@ -398,10 +441,33 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             )
         except TooFewSamplesError:
             return  # dependency_score asks for fit_dependency with more samples
-        own = valid is None or valid.X is train.X or copies_of(train.X.arrays.values(), part.rows, None).found
+        own = valid is None or valid.X is train.X or copies_of(train.X.arrays.values(), candidates, None).found
         if own:  # not only of training samples that were passed as X_val
             warn_all(copies.warnings, stacklevel=4)
-        self._keep_candidates(train.X, part.rows, [values[:n_candidates] for values in z])
+        self._keep_candidates(train.X, candidates, [values[: len(candidates)] for values in z])
+
+    def _reported_rows(
+        self, samples: Samples, most: int, groups: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Positions in X of samples with every modality, at most so many, labelled ones first; and their groups.
+
+        Of those without a label none is of a group that others have, or the same as one of them: it would be trained
+        on where these are calibrated on.
+        """
+        part = self._some_complete(samples, most)
+        unlabelled, of_unlabelled = samples.unlabelled, samples.unlabelled_groups
+        if unlabelled is None:
+            return part.rows, part.groups
+        apart = samples.X.complete[unlabelled]
+        if groups is not None and of_unlabelled is not None:
+            apart = apart & ~np.isin(of_unlabelled, groups)
+        more = np.random.default_rng(self._seed).permutation(np.flatnonzero(apart))[: most - len(part.rows)]
+        arrays = list(samples.X.arrays.values())
+        labelled, others = (row_hashes(array[at] for array in arrays) for at in (part.rows, unlabelled[more]))
+        more = np.sort(more[~np.isin(others, labelled)])
+        if part.groups is None or of_unlabelled is None:
+            return np.r_[part.rows, unlabelled[more]], None
+        return np.r_[part.rows, unlabelled[more]], np.r_[part.groups, of_unlabelled[more]]
 
     def _some_complete(self, samples: Samples, most: int) -> Samples:
         """Samples with every modality, at most so many of them."""
@@ -419,20 +485,18 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
                     "X_val and y_val or early_stopping=False."
                 )
         unscaled = self._schema.unscaled if self.scaling is not None else train.X.names
-        scalers = [
-            fit_scalers(train.X, train.rows, train.weight, unscaled=unscaled, scaling=scaling)
-            for scaling in self._scalings
-        ]
+        rows, weight = train.with_unlabelled()
+        scalers = [fit_scalers(train.X, rows, weight, unscaled=unscaled, scaling=scaling) for scaling in self._scalings]
         self.scalers_ = scalers[0] if len(scalers) == 1 else scalers
         self._fit_target(train.y, train.weight)
         # The first of many chunks says too little of the target for a choice that stays.
         y = None if streamed else self._encode_target(train.y, np.float64)
-        columns = find_columns(train.X, train.rows, y, classes=is_classifier(self))
+        columns = find_columns(train.X, rows, y, classes=is_classifier(self))
         self._fillings = [
             fit_fillings(
                 train.X,
-                train.rows,
-                moderate(train.weight),
+                rows,
+                moderate(weight),
                 columns,
                 scale={name: functools.partial(scale, each, name) for name in each},
             )
@@ -470,21 +534,28 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     def _datasets(self, parts: list[Part]) -> tuple[Any, Any]:
         """What the net is trained and validated on; parts of one X share its memory."""
         batches: dict[tuple[int, int], Batch] = {}
+        others: dict[int, MaskedDataset] = {}
 
-        def dataset(samples: Samples, group: int) -> MaskedDataset:
+        def dataset(samples: Samples, group: int, *, training: bool) -> MaskedDataset:
             key = id(samples.X), group
             if key not in batches:
                 batches[key] = self._to_batch(samples.X, self.net_.dtype, group)
-            return self._dataset(batches[key], samples)
+            if training and samples.unlabelled is not None and group not in others:
+                others[group] = MaskedDataset(batches[key], dtype=self.net_.dtype, rows=samples.unlabelled)
+            return self._dataset(batches[key], samples, others.get(group) if training else None)
 
         groups = [self._group_of(k) for k in range(len(parts))]
-        train = [dataset(part.train, group) for part, group in zip(parts, groups, strict=True)]
-        valid = [dataset(p.valid, group) for p, group in zip(parts, groups, strict=True) if p.valid is not None]
+        train = [dataset(part.train, group, training=True) for part, group in zip(parts, groups, strict=True)]
+        valid = [
+            dataset(part.valid, group, training=False)
+            for part, group in zip(parts, groups, strict=True)
+            if part.valid is not None
+        ]
         if self._n_members == 1:
             return train[0], valid[0] if valid else None
         return MemberDatasets(train), MemberDatasets(valid) if valid else None
 
-    def _dataset(self, batch: Batch, samples: Samples) -> MaskedDataset:
+    def _dataset(self, batch: Batch, samples: Samples, unlabelled: MaskedDataset | None) -> MaskedDataset:
         dtype = self.net_.dtype
         y = self._encode_target(samples.y, np.float64 if dtype == torch.float64 else np.float32)
         weight = samples.weight
@@ -497,7 +568,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
                     "out other folds, by cv or groups, or leave out the samples of these classes."
                 )
             weight = weight / scale
-        return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows)
+        return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows, unlabelled=unlabelled)
 
     def _run_net(self, train: Any, valid: Any, max_epochs: int | None, out_of_fold: OutOfFold | None) -> bool:
         """Run the epochs of the net; False if Ctrl-C cut them short."""
@@ -662,13 +733,3 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if labels is not None and _get_output_config("transform", estimator=self)["dense"] == "pandas":
             return pd.DataFrame(fused, index=labels)
         return fused
-
-
-def _one_below(*arrays: np.ndarray) -> np.ndarray:
-    """Concatenate arrays (n_j, ...), where sequences end in NaN up to the most steps."""
-    n_steps = max(array.shape[1] for array in arrays)
-    padded = [
-        np.pad(array, [(0, 0), (0, n_steps - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=np.nan)
-        for array in arrays
-    ]
-    return np.concatenate(padded)

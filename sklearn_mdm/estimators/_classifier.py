@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ..fusion._committee import Average, mean_probability
 from ._base import BaseMDMFusion
@@ -79,7 +80,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MDMFusionClassifier:
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, *, X_unlabeled: Any = None
+    ) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
         The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``.
@@ -90,11 +93,13 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         X : dict, ModalityDict, data frame or array
             Samples.
         y : array-like of shape (n_samples,)
-            Class labels.
+            Class labels, as in ``fit``; one at least in every call, two in the first.
         classes : array-like of shape (n_classes,), default=None
             All classes there are; required in the first call.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights in the task loss, relative to their mean in the first call.
+        X_unlabeled : dict, ModalityDict, data frame or array, default=None
+            Further samples, without a label.
 
         Returns
         -------
@@ -114,7 +119,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
-        return self._partial_fit(X, y, sample_weight, classes=classes)
+        return self._partial_fit(X, y, sample_weight, X_unlabeled=X_unlabeled, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.
@@ -171,7 +176,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         X : dict, ModalityDict, data frame or array
             Samples.
         y : array-like of shape (n_samples,)
-            True labels. If X and y have row labels, these must agree.
+            True labels. If X and y have row labels, these must agree. Samples without a label are left out.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
@@ -179,13 +184,17 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         -------
         score : float
         """
-        y, sample_weight = scored_target(self, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
+        if labelled.all():
+            return super().score(X, y, sample_weight)
+        prediction = self.predict(X)
+        check_consistent_length(prediction, labelled)
+        return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
-    ) -> np.ndarray:
-        y = check_target(self, y, n_samples, rows)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        y, labelled = check_target(self, y, n_samples, rows, fewest=2 if reset else 1)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         if reset:
@@ -202,7 +211,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
                 f"y contains classes that {type(self).__name__} was not fitted with: {unknown.tolist()}; known: "
                 f"{self.classes_.tolist()}."
             )
-        return np.searchsorted(self.classes_, y)
+        return np.searchsorted(self.classes_, y), labelled
 
     def _target_weight(self, y: np.ndarray, sample_weight: np.ndarray | None, *, reset: bool) -> np.ndarray | None:
         if self.class_weight is None:

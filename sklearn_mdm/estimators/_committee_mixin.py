@@ -25,6 +25,7 @@ from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
 from ._kernel_member import KernelMember
 from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
+from ._partly_labelled import PartlyLabelledModel
 from ._samples import Samples
 
 # Samples among which copies are looked for.
@@ -106,7 +107,9 @@ class CommitteeMixin:
             copies=samples.copies,
             classes=self._stratify(samples.y),
         )
-        held_out, arrays = never_trained_on(splits, len(samples.y)), samples.X.arrays.values()
+        held_out = never_trained_on(splits, len(samples.y))
+        # Samples without a label have trained all members: as for a new one, there is none to prefer for them.
+        arrays = [array[: len(samples.y)] for array in samples.X.arrays.values()]
         if earlier is not None and self.cv is None:
             # In a warm start, no member may be trained on what its stopping was decided by.
             held_out = earlier.kept(arrays, held_out, samples.groups)
@@ -274,7 +277,8 @@ class CommitteeMixin:
         if wanted:
             views = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
             for name, kind in wanted.items():
-                model = kind(loss, self._n_net_outputs() if is_classifier(self) else 0)
+                build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
+                model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
                 models[name] = model.fit(views, y, samples.weight, splits, samples.units)
         n_groups = len(self._scalings) + len(models)
         if n_groups == 1:

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from ._partly_labelled import label_factors
+
 # A probability below this counts as this, so that one sure error does not decide everything.
 MIN_PROBABILITY = 1e-12
 # Width of the rounded tip of the absolute error, in units of the standardised target.
@@ -30,11 +32,11 @@ def convex_weights(oof: np.ndarray, y: np.ndarray, weight: np.ndarray | None, lo
         Out-of-fold predictions; with ``loss="log_loss"`` log-probabilities or logits, of which the probabilities are
         averaged. Samples that have NaN in any group are left out.
     y : array of shape (n_samples, n_outputs), or (n_samples,) of int
-        Targets, or indices of the classes.
+        Targets, NaN where there is none, or indices of the classes.
     weight : array of shape (n_samples,) or None
         Weights of the samples.
     loss : {"squared_error", "absolute_error", "huber", "log_loss"}
-        What is averaged over samples and outputs.
+        What is averaged over samples, those with a label of an output, and over outputs.
 
     Returns
     -------
@@ -81,13 +83,15 @@ def _objective(oof: np.ndarray, y: np.ndarray, of_sample: np.ndarray, loss: str)
 
         return log_loss
 
-    residual = oof - y.reshape(oof.shape[1:])
+    y = y.reshape(oof.shape[1:])
+    residual = np.where(np.isnan(y), 0, oof - y)
+    factors = label_factors(y, of_sample)
     if loss == "squared_error":
-        gram = np.einsum("gno,hno,n->gh", residual, residual, of_sample, optimize=True) / oof.shape[2]
+        gram = np.einsum("gno,hno,n->gh", residual * factors, residual, of_sample, optimize=True) / oof.shape[2]
         return lambda w: (float(w @ gram @ w) / 2, gram @ w)
     delta = {"absolute_error": TIP, "huber": 1.0}[loss]
     flat = residual.reshape(len(oof), -1)
-    of_value = np.repeat(of_sample, oof.shape[2]) / oof.shape[2]
+    of_value = np.outer(of_sample, factors).ravel() / oof.shape[2]
 
     def huber(w: np.ndarray) -> tuple[float, np.ndarray]:
         error = w @ flat

@@ -14,7 +14,7 @@ from ..dependency._copies import Copies, copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
-from ..exceptions import SingleModalityWarning
+from ..exceptions import SingleModalityWarning, UnusedSamplesWarning
 from ..inputs._cells import warn_of_filled
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
@@ -22,6 +22,7 @@ from ..inputs._observed import Observed
 from ..net._net import MDMNet
 from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, read_groups
+from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._members import Folds
 from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic, train_reporting_critics
@@ -304,13 +305,27 @@ class DependencyMixin:
             or np.isfinite(self.dependency_curve_[len(self.dependency_curve_) - self._epochs_run :]).any()
         ):
             return
-        complete, fewest = int(train.complete.sum()), fewest_rows(len(self.modalities_))
+        complete = int(train.X.complete[train.with_unlabelled()[0]].sum())
+        fewest = fewest_rows(len(self.modalities_))
         warnings.warn(
             f"lam={self.lam} had no effect: no batch had the {fewest} samples with every modality observed that the "
             f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
             "Raise batch_size, or set lam=0.",
             UserWarning,
             stacklevel=5,
+        )
+
+    def _warn_idle_unlabelled(self, n_unlabelled: int) -> None:
+        """Say so if samples without a label train nothing."""
+        if self.lam > 0 and len(self.modalities_) > 1 and not self.net_.measure_.needs_y:
+            return
+        why = f"lam={self.lam}" if self.lam == 0 else "X holds a single modality"
+        if self.lam > 0 and len(self.modalities_) > 1:
+            why = f"{type(self.net_.measure_).__name__} reads labels"
+        warn_caller(
+            f"{n_unlabelled} samples without a label train no network, as {why}: only the dependency term learns from "
+            "them. They enter the scaling of X alone. Set lam > 0, with two or more modalities, or leave them out.",
+            UnusedSamplesWarning,
         )
 
     def _warn_single_modality(self) -> None:

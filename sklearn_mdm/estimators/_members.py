@@ -33,18 +33,18 @@ class Folds:
     """
 
     def __init__(self, arrays: Iterable[np.ndarray], held_out: np.ndarray) -> None:
-        hashes = _hashes(arrays)
+        hashes = row_hashes(arrays)
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.held_out = hashes[order], held_out[order]
 
     def among(self, arrays: Iterable[np.ndarray]) -> np.ndarray:
         """Say which members held out these samples, (n, n_members): all of them if they were not in the fit."""
-        known, place = self._find(_hashes(arrays))
+        known, place = self._find(row_hashes(arrays))
         return np.where(known[:, None], self.held_out[place], True)
 
     def kept(self, arrays: Iterable[np.ndarray], held_out: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         """Give samples that were in the fit, or whose group was, the fold that they had."""
-        known, place = self._find(_hashes(arrays))
+        known, place = self._find(row_hashes(arrays))
         kept = np.where(known[:, None], self.held_out[place], held_out)
         if groups is not None:
             unit = np.unique(groups, return_inverse=True)[1]
@@ -59,7 +59,7 @@ class Folds:
         return self.hashes[place] == hashes, place
 
 
-def _hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:
+def row_hashes(arrays: Iterable[np.ndarray]) -> np.ndarray:
     """Hash each row by all of its values, of which NaN, such as padding behind a sequence, adds nothing: (n_rows,)."""
     total = np.zeros(0, dtype=np.uint64)
     for j, array in enumerate(arrays):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_consistent_length
 
 from ..fusion._committee import Average, mean_prediction
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
+from ._partly_labelled import PartlyLabelledLoss, label_factors
 from ._scaling import moderate, standardize
-from ._target import check_outputs, check_target, scored_target, target_columns
+from ._target import check_outputs, check_target, r2_of_labelled, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
     # With the power of the target's scale by which the loss grows.
@@ -92,7 +93,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         "loss": [StrOptions(set(_LOSSES))],
     }
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MDMFusionRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_unlabeled: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
 
         The first call fixes modalities and scaling. Call ``fit_dependency`` before ``dependency_score``. Predictions
@@ -103,15 +104,17 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         X : dict, ModalityDict, data frame or array
             Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
+            Targets, as in ``fit``; a label at least in every call, two of each output in the first.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights in the task loss, relative to their mean in the first call.
+        X_unlabeled : dict, ModalityDict, data frame or array, default=None
+            Further samples, without a label.
 
         Returns
         -------
         self : object
         """
-        return self._partial_fit(X, y, sample_weight)
+        return self._partial_fit(X, y, sample_weight, X_unlabeled=X_unlabeled)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict targets.
@@ -138,7 +141,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         X : dict, ModalityDict, data frame or array
             Samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            True targets. If X and y have row labels, these must agree.
+            True targets. If X and y have row labels, these must agree. Samples without a label are left out, of each
+            output those without a label of it.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
@@ -146,14 +150,19 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         -------
         score : float
         """
-        y, sample_weight = scored_target(self, X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
+        if labelled.all() and not np.asarray(pd.isna(y)).any():
+            return super().score(X, y, sample_weight)
+        prediction = self.predict(X)
+        check_consistent_length(prediction, labelled)
+        prediction, n = prediction[labelled], len(y)
+        return r2_of_labelled(y.reshape(n, -1), prediction.reshape(n, -1), sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
         columns = target_columns(y)
-        y = check_target(self, y, n_samples, rows, numeric=True)
+        y, labelled = check_target(self, y, n_samples, rows, fewest=2 if reset else 1, numeric=True)
         if reset:
             self._target_columns = columns
             self._single_target = y.ndim == 1
@@ -164,9 +173,23 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
                 f"y has {y.shape[1]} outputs, but {type(self).__name__} was fitted with {self.n_outputs_}."
             )
         check_outputs(self, columns)
-        return y
+        counts = np.isfinite(y).sum(axis=0)
+        if reset and counts.min() < min(2, len(y)):
+            output = int(counts.argmin())
+            raise ValueError(
+                f"output {output if columns is None else repr(columns[output])} of y has labels in {counts[output]} of "
+                f"{n_samples} samples, while a minimum of 2 is required. Leave it out."
+            )
+        return y, labelled
 
     def _fit_target(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        without = np.flatnonzero(np.isnan(y).all(axis=0))
+        if len(without):
+            raise ValueError(
+                f"output {without[0]} of y has no label among the {len(y)} samples that are left to train on, without "
+                "those that are held out for validation. Leave it out, or pass X_val and y_val or early_stopping=False."
+            )
+        self._label_factors = label_factors(y, sample_weight)
         self.target_scaler_ = None
         if self.scaling is not None:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -187,6 +210,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def _criterion(self) -> torch.nn.Module:
         cls, power = _LOSSES[self.loss]
         criterion: Any = cls(reduction="none")
+        if self.n_outputs_ > 1:
+            criterion = PartlyLabelledLoss(criterion, self._label_factors)
         scale = np.ones(self.n_outputs_) if self.target_scaler_ is None else self.target_scaler_.scale_
         criterion.log_scale = tuple((scale**power).tolist())
         return criterion
@@ -196,7 +221,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         prediction = np.full((n_passed, self.n_outputs_), np.nan)
         prediction[rows] = values
         self.oof_prediction_ = prediction.ravel() if self._single_target else prediction
-        self.oof_score_ = float(r2_score(y, values)) if len(y) > 1 else math.nan
+        self.oof_score_ = r2_of_labelled(y, values)
 
     def _n_net_outputs(self) -> int:
         return self.n_outputs_

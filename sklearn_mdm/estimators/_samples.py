@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from ..inputs._observed import Observed
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Some rows of X, and what belongs to them.
+    """Some rows of X that have labels, and what belongs to them; beside them all rows that have none.
 
     Parameters
     ----------
     X : Observed
-        All samples that were passed; parts of them share it.
+        All samples that were passed, labelled ones first; parts of them share it.
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Targets of the rows.
+        Targets of the rows; NaN where a row lacks some of several outputs.
     weight : array of shape (n_rows,) or None
         Their weights.
     groups : array of shape (n_rows,) or None
@@ -33,9 +33,15 @@ class Samples:
     passed : array of int of shape (n_rows,)
         Their positions in what was passed: X lacks samples of zero weight.
     n_passed : int
-        Number of samples that were passed.
+        Number of samples that were passed with a target.
     copies : array of shape (n_rows,) or None
         What each row is a copy of, if any is one of another.
+    unlabelled : array of int of shape (n_unlabelled,) or None
+        Positions in X of samples without a label, those of X_unlabeled among them; the same for all parts.
+    unlabelled_weight : array of shape (n_unlabelled,) or None
+        Weights of these in the scaling.
+    unlabelled_groups : array of shape (n_unlabelled,) or None
+        Groups of these; those of X_unlabeled are groups of their own.
     """
 
     X: Observed
@@ -46,19 +52,53 @@ class Samples:
     passed: np.ndarray
     n_passed: int
     copies: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
+    unlabelled_weight: np.ndarray | None = None
+    unlabelled_groups: np.ndarray | None = None
 
     def take(self, part: np.ndarray) -> Samples:
         """Return some of the rows."""
-        return Samples(
-            self.X,
-            self.y[part],
-            None if self.weight is None else self.weight[part],
-            None if self.groups is None else self.groups[part],
-            self.rows[part],
-            self.passed[part],
-            self.n_passed,
-            None if self.copies is None else self.copies[part],
+        return replace(
+            self,
+            y=self.y[part],
+            weight=None if self.weight is None else self.weight[part],
+            groups=None if self.groups is None else self.groups[part],
+            rows=self.rows[part],
+            passed=self.passed[part],
+            copies=None if self.copies is None else self.copies[part],
         )
+
+    def with_rest(self, weight: np.ndarray | None, groups: np.ndarray | None) -> Samples:
+        """Add what is known of the samples of X behind the rows, which have no label.
+
+        Weights and groups are those of all that were passed with a target; others have the mean weight, and are groups
+        of their own.
+        """
+        n, n_rest = len(self.y), len(self.X) - len(self.y)
+        of_rest, group_of_rest = None, None
+        if self.weight is not None:
+            of_rest = np.full(n_rest, self.weight.mean())
+            if weight is not None:
+                of_rest[: len(weight) - n] = weight[n:]
+        if groups is not None:
+            groups = np.unique(groups, return_inverse=True)[1]
+            group_of_rest = groups.max() + 1 + np.arange(n_rest)
+            group_of_rest[: len(groups) - n] = groups[n:]
+            groups = groups[:n]
+        return replace(
+            self,
+            groups=groups,
+            unlabelled=np.arange(n, n + n_rest),
+            unlabelled_weight=of_rest,
+            unlabelled_groups=group_of_rest,
+        )
+
+    def with_unlabelled(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows, then all that have no label: positions in X, and their weights in the scaling."""
+        if self.unlabelled is None:
+            return self.rows, self.weight
+        weight = None if self.weight is None else np.r_[self.weight, self.unlabelled_weight]
+        return np.r_[self.rows, self.unlabelled], weight
 
     @property
     def units(self) -> np.ndarray | None:
@@ -89,26 +129,27 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
 
 # What searches do to fit parameters, and the way around it.
 SEARCH_REMEDY = (
-    "GridSearchCV and cross_validate cut every fit parameter that has as many rows as X. Pass X_val as a plain dict, "
-    "which goes whole, and both X_val and y_val with another number of rows than X: leave a row out."
+    "GridSearchCV and cross_validate cut every fit parameter that has as many rows as X. Pass X_val and X_unlabeled as "
+    "plain dicts, which go whole, and both X_val and y_val with another number of rows than X: leave a row out."
 )
 
 
-def check_not_cut_like(X: Any, X_val: Any) -> None:
-    """Reject validation samples that were cut to the rows of X, which happens in a search without a word."""
-    if X_val is None or X_val is X:
-        return
-    rows, rows_val = getattr(X, "_rows", None), getattr(X_val, "_rows", None)
-    labels, labels_val = getattr(X, "index", None), getattr(X_val, "index", None)
-    same_rows = rows is not None and rows_val is not None and np.array_equal(rows, rows_val)
-    same_labels = (
-        isinstance(labels, pd.Index)
-        and isinstance(labels_val, pd.Index)
-        and not isinstance(labels, pd.RangeIndex)
-        and labels.equals(labels_val)
-    )
-    if same_rows or same_labels:
-        raise ValueError(f"X_val holds the very rows that X does, {len(X_val)} of them. {SEARCH_REMEDY}")
+def check_not_cut_like(X: Any, **others: Any) -> None:
+    """Reject further samples that were cut to the rows of X, which happens in a search without a word."""
+    rows, labels = getattr(X, "_rows", None), getattr(X, "index", None)
+    for name, other in others.items():
+        if other is None or other is X:
+            continue
+        other_rows, other_labels = getattr(other, "_rows", None), getattr(other, "index", None)
+        same_rows = rows is not None and other_rows is not None and np.array_equal(rows, other_rows)
+        same_labels = (
+            isinstance(labels, pd.Index)
+            and isinstance(other_labels, pd.Index)
+            and not isinstance(labels, pd.RangeIndex)
+            and labels.equals(other_labels)
+        )
+        if same_rows or same_labels:
+            raise ValueError(f"{name} holds the very rows that X does, {len(other)} of them. {SEARCH_REMEDY}")
 
 
 def check_validation_size(n_samples: int, y_val: Any) -> None:

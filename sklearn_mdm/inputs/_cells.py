@@ -86,8 +86,9 @@ def find_columns(X: Observed, rows: np.ndarray, y: np.ndarray | None, *, classes
         Samples.
     rows : array of int of shape (n_rows,)
         Those to learn from.
-    y : array of shape (n_rows,) or (n_rows, n_outputs), or None
-        Targets, by which columns are told whose missing cells say something; None takes all that miss some.
+    y : array of shape (n_labelled,) or (n_labelled, n_outputs), or None
+        Targets of the first of these rows, by which columns are told whose missing cells say something; None takes all
+        that miss some.
     classes : bool
         Whether these are indices of classes.
     """
@@ -101,7 +102,7 @@ def find_columns(X: Observed, rows: np.ndarray, y: np.ndarray | None, *, classes
         unknown = np.flatnonzero(n_missing == n_seen)
         indicated = np.flatnonzero(n_missing)
         if y is not None:
-            shares, there = _missing_shares(X, name, rows)
+            shares, there = _missing_shares(X, name, rows[: len(y)])
             indicated = telling_columns(shares[there], y[there], classes=classes)
         found[name] = indicated, unknown
         warn_of_unknown(name, unknown, X.columns.get(name))

@@ -88,6 +88,24 @@ class Observed:
             index=None if self.index is None else self.index[rows],
         )
 
+    def followed_by(self, other: Observed) -> Observed:
+        """Return samples of both, one below the other, in the floating type of the first and without row labels."""
+        arrays, masks, cells = {}, dict[Hashable, np.ndarray | None](), {}
+        for name, array in self.arrays.items():
+            arrays[name] = one_below(array, other.arrays[name].astype(array.dtype, copy=False))
+            mask = one_below(self._mask(name), other._mask(name), fill=False)
+            masks[name] = None if mask.all() else mask
+            if name in self.cells or name in other.cells:
+                cells[name] = one_below(self._missing_cells(name), other._missing_cells(name), fill=False)
+        return replace(self, arrays=arrays, masks=masks, cells=cells, index=None)
+
+    def _mask(self, name: Hashable) -> np.ndarray:
+        mask = self.masks[name]
+        return np.ones(self.arrays[name].shape[:-1], dtype=bool) if mask is None else mask
+
+    def _missing_cells(self, name: Hashable) -> np.ndarray:
+        return self.cells[name] if name in self.cells else np.zeros(self.arrays[name].shape, dtype=bool)
+
     def batches(self, size: int, rows: np.ndarray | None = None) -> Iterator[Observed]:
         """Runs of at most ``size`` samples, of all or of those at the positions ``rows``."""
         for start in range(0, len(self) if rows is None else len(rows), size):
@@ -97,6 +115,16 @@ class Observed:
     def map(self, function: Callable[[Hashable, np.ndarray], np.ndarray]) -> Observed:
         """Replace each array by what the function returns for its name and itself."""
         return replace(self, arrays={name: function(name, array) for name, array in self.arrays.items()})
+
+
+def one_below(*arrays: np.ndarray, fill: float = np.nan) -> np.ndarray:
+    """Concatenate arrays (n_j, ...); after the end of those with fewer steps, in their second axis, comes ``fill``."""
+    if arrays[0].ndim > 1:
+        n_steps = max(array.shape[1] for array in arrays)
+        ends = [[(0, 0), (0, n_steps - a.shape[1]), *[(0, 0)] * (a.ndim - 2)] for a in arrays]
+        pairs = zip(arrays, ends, strict=True)
+        arrays = tuple(np.pad(a, end, constant_values=fill) if end[1][1] else a for a, end in pairs)
+    return np.concatenate(arrays)
 
 
 def _missing_in(array: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:

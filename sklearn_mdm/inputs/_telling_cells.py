@@ -25,7 +25,7 @@ def telling_columns(missing: np.ndarray, y: np.ndarray, *, classes: bool) -> np.
     missing : array of shape (n_samples, n_features)
         Whether a cell is missing; of a sequence in which share of its steps.
     y : array of shape (n_samples,) or (n_samples, n_outputs)
-        Indices of classes, or values; samples with NaN are left out.
+        Indices of classes, or values; samples with NaN are left out, of each output its own.
     classes : bool
         Whether y holds classes.
 
@@ -33,18 +33,17 @@ def telling_columns(missing: np.ndarray, y: np.ndarray, *, classes: bool) -> np.
     -------
     columns : array of int
     """
-    if not classes:
-        known = np.isfinite(y).all(axis=1)
-        missing, y = missing[known], y[known]
-    targets = [y] if classes else [rankdata(column) for column in y.T]
-    candidates = np.flatnonzero(np.minimum((missing > 0).sum(axis=0), (missing < 1).sum(axis=0)) >= MIN_ROWS)
-    found = np.zeros(len(candidates), dtype=bool)
+    targets = [y] if classes else list(y.T)
+    found = np.zeros(missing.shape[1], dtype=bool)
     for target in targets:
+        known = np.isfinite(target)
+        target, shares = target[known], missing[known]
+        candidates = np.flatnonzero(np.minimum((shares > 0).sum(axis=0), (shares < 1).sum(axis=0)) >= MIN_ROWS)
         n_values = len(np.unique(target))
         if not len(candidates) or n_values < 2 or (classes and n_values >= len(target)):
             continue
         test = SelectFdr(f_classif if classes else f_regression, alpha=FALSE_DISCOVERIES / len(targets))
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
             warnings.simplefilter("ignore")
-            found |= test.fit(missing[:, candidates], target).get_support()
-    return candidates[found]
+            found[candidates] |= test.fit(shares[:, candidates], target if classes else rankdata(target)).get_support()
+    return np.flatnonzero(found)

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ..estimators import MDMFusionClassifier, MDMFusionRegressor
-from ..estimators._target import scored_target
+from ..estimators._target import complete_target
 from ..utils._typing import RandomState
 from ..utils._unwrap import final_estimator
 from ._views import ModalityColumns, ModalityViews, complete_views, partners
@@ -48,7 +48,7 @@ class SubsetScores:
         views = ModalityViews(X, modalities, estimator)
         if y is not None:
             check_consistent_length(np.empty(views.n_samples), y)
-            y, _ = scored_target(predictor, X, y)
+            y = complete_target(predictor, X, y)
         self.views, self.y = complete_views(views, y, modalities, estimator)
         if isinstance(scoring, (list, tuple, set, Mapping)):
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")
