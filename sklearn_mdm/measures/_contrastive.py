@@ -12,8 +12,9 @@ from ..critic import LipschitzCritic, MultilinearCritic
 from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure
 
-# Most combinations of rows whose T is held at a time.
-MAX_TUPLES = 2**18
+# Most combinations that a row is told from, and most of all rows of a batch together.
+MAX_TUPLES_OF_A_ROW = 2**12
+MAX_TUPLES = 2**21
 
 
 class InfoNCE(Measure):
@@ -97,12 +98,10 @@ class InfoNCE(Measure):
             return self.objective(t_joint, t_product.gather(-1, index[..., 0, :].argsort(stable=True)))
         n, m = representations[0].shape[-2], len(representations)
         b = _rows_combined(n, m)
-        parts = []
-        for start in range(0, n - b + 1, b):
-            t = critic.all_tuples([z[..., start : start + b, :] for z in representations])
-            together: tuple[Any, ...] = (..., *[torch.arange(b, device=t.device)] * m)
-            parts.append(_contrast(t[together], t.flatten(1 - m)))
-        return parts[0] if len(parts) == 1 else torch.stack(parts, -1).mean(-1)
+        parts = [z[..., : n // b * b, :].unflatten(-2, (-1, b)) for z in representations]
+        t = critic.all_tuples(parts)
+        together: tuple[Any, ...] = (..., *[torch.arange(b, device=t.device)] * m)
+        return _contrast(t[together], t.flatten(1 - m)).mean(-1)
 
 
 class WassersteinPredictiveCoding(InfoNCE):
@@ -143,8 +142,8 @@ class WassersteinPredictiveCoding(InfoNCE):
 
 def _rows_combined(n: int, m: int) -> int:
     """Rows of which all combinations are contrasted: all n, or an even part of them where these are too many."""
-    most = round(MAX_TUPLES ** (1 / m))
-    most = max(2, most if most**m <= MAX_TUPLES else most - 1)
+    most_others = min(MAX_TUPLES_OF_A_ROW, MAX_TUPLES / n)
+    most = max(2, math.floor(most_others ** (1 / (m - 1)) + 1e-9))
     return n // -(-n // most)
 
 
