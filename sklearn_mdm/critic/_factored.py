@@ -133,8 +133,9 @@ class MultilinearCritic(_FactoredCritic):
         features = self.encode(representations)
         n, m = features[0].shape[-2], len(features)
         # Products of either half of the modalities, which then meet in a product of matrices.
+        features[-1] = features[-1] / math.sqrt(self.k)
         halves = [_products(features[: (m + 1) // 2]), _products(features[(m + 1) // 2 :])]
-        t = halves[0] @ halves[1].mT / math.sqrt(self.k)
+        t = halves[0] @ halves[1].mT
         t = t + self.bias[(..., *[None] * (t.dim() - self.bias.dim()))]
         return self._bounded(t.view(*t.shape[:-2], *(n,) * m))
 

@@ -25,9 +25,9 @@ class InfoNCE(Measure):
 
     where the set :math:`S_i` holds the sample itself and others that share its first modality. With a
     :class:`~sklearn_mdm.critic.MultilinearCritic` (``kind="multilinear"``, the default) these are all
-    :math:`b^{m-1}` combinations of the b rows of a batch, and ``n_negatives`` is not used; with other critics, the row
-    and its ``n_negatives`` negatives, of which there should be many. In nats, with little variance, and never
-    above the logarithm of the size of :math:`S_i`: see :meth:`limit`.
+    :math:`b^{m-1}` combinations of the b rows of a batch, or of a part of it where these are too many, and
+    ``n_negatives`` is not used; with other critics, the row and its ``n_negatives`` negatives, of which there should be
+    many. In nats, with little variance, and never above the logarithm of the size of :math:`S_i`: see :meth:`limit`.
 
     Parameters
     ----------
@@ -74,8 +74,9 @@ class InfoNCE(Measure):
             Number of modalities m.
         n_negatives : int, default=None
             Negatives per row. None: all combinations of b rows are contrasted, as with a
-            :class:`~sklearn_mdm.critic.MultilinearCritic`, where b is ``n_samples``, or a part of them: a larger batch
-            is split evenly so that :math:`b^m \le 2^{21}`.
+            :class:`~sklearn_mdm.critic.MultilinearCritic`. b is ``n_samples``, or a part of them: a larger batch is
+            split evenly so that :math:`b^{m-1} \le 2^{12}` and, in all, :math:`n b^{m-1} \le 2^{21}`. Of batches of 64
+            rows, all are combined for three modalities, 16 for four, 8 for five and 4 for six.
 
         Returns
         -------
