@@ -126,17 +126,29 @@ class MultilinearCritic(_FactoredCritic):
         return product.sum(-1) / math.sqrt(self.k) + self.bias.unsqueeze(-1)
 
     def all_tuples(self, representations: Representations) -> Tensor:
-        """Return T of every combination of the rows' modalities, of shape (n_samples,) * n_modalities."""
+        """Return T of every combination of the rows' modalities, of shape (n_samples,) * n_modalities.
+
+        Of representations (n_parts, n_samples, code_dims[j]), those of each part.
+        """
         features = self.encode(representations)
-        n = features[0].shape[-2]
-        product = features[0]  # (n ** j, k) after j modalities
-        for f in features[1:-1]:
-            product = (product.unsqueeze(-2) * f.unsqueeze(-3)).flatten(-3, -2)
-        t = product @ features[-1].mT / math.sqrt(self.k) + self.bias[..., None, None]
-        return self._bounded(t.view(*t.shape[:-2], *(n,) * len(features)))
+        n, m = features[0].shape[-2], len(features)
+        # Products of either half of the modalities, which then meet in a product of matrices.
+        features[-1] = features[-1] / math.sqrt(self.k)
+        halves = [_products(features[: (m + 1) // 2]), _products(features[(m + 1) // 2 :])]
+        t = halves[0] @ halves[1].mT
+        t = t + self.bias[(..., *[None] * (t.dim() - self.bias.dim()))]
+        return self._bounded(t.view(*t.shape[:-2], *(n,) * m))
 
     def silence(self) -> None:
         """Set the output to zero, from where T can still learn: one modality's features become zero."""
         zero_(self.encoders[0][-1])
         with torch.no_grad():
             self.bias.zero_()
+
+
+def _products(features: Sequence[Tensor]) -> Tensor:
+    """Products of all combinations of rows of each, (n ** len(features), k)."""
+    product = features[0]
+    for f in features[1:]:
+        product = (product.unsqueeze(-2) * f.unsqueeze(-3)).flatten(-3, -2)
+    return product

@@ -299,9 +299,12 @@ class DependencyEstimator(BaseEstimator):
         """Return the measure, if the other parameters go with it."""
         measure: Measure = resolve_component("measure", self.measure, MEASURES, "value")
         if measure.needs_y or not measure.stands_alone:
+            reads, where = "compares representations that a network learns", "a fusion estimator"
+            if measure.needs_y:
+                reads, where = "reads the predictions of a classifier", "MDMFusionClassifier"
             raise ValueError(
-                f"measure={self.measure!r} reads the predictions of a classifier and cannot stand alone. Use it in "
-                "MDMFusionClassifier, or take another measure here."
+                f"measure={self.measure!r} cannot stand alone: it {reads}. Use it in {where}, or take another measure "
+                "here."
             )
         if self.decomposition is not None and not measure.total_correlation:
             raise ValueError(

@@ -103,8 +103,9 @@ encoder : str, encoder object, or dict of modality name to either, default="auto
     What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
     :mod:`sklearn_mdm.encoders`.
 measure : str or Measure, default="kl"
-    Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "wasserstein", "wpc", "knife",
-    for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
+    Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "pairwise_infonce",
+    "wasserstein", "wpc", "knife", for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as
+    ``KL(bound=5.0)``.
 lam : float, default=0.03
     Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained.
 unroll : int, default=1

@@ -8,6 +8,7 @@ from ._base import Measure
 from ._contrastive import InfoNCE, WassersteinPredictiveCoding
 from ._divergences import KL, SMILE, FDivergence, JensenShannon
 from ._knife import KNIFE, MixtureCritic
+from ._pairwise import PairwiseInfoNCE
 from ._tcmax import TCMax
 from ._wasserstein import Wasserstein
 
@@ -20,6 +21,7 @@ __all__ = [
     "JensenShannon",
     "Measure",
     "MixtureCritic",
+    "PairwiseInfoNCE",
     "TCMax",
     "Wasserstein",
     "WassersteinPredictiveCoding",
@@ -33,6 +35,7 @@ MEASURES: dict[str, type[Measure]] = {
     "smile": SMILE,
     "infonce": InfoNCE,
     "cpc": InfoNCE,
+    "pairwise_infonce": PairwiseInfoNCE,
     "wasserstein": Wasserstein,
     "wpc": WassersteinPredictiveCoding,
     "knife": KNIFE,

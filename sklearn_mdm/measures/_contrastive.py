@@ -12,8 +12,9 @@ from ..critic import LipschitzCritic, MultilinearCritic
 from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure
 
-# Most combinations of rows whose T is held at a time.
-MAX_TUPLES = 2**18
+# Most combinations that a row is told from, and most of all rows of a batch together.
+MAX_TUPLES_OF_A_ROW = 2**12
+MAX_TUPLES = 2**21
 
 
 class InfoNCE(Measure):
@@ -24,9 +25,9 @@ class InfoNCE(Measure):
 
     where the set :math:`S_i` holds the sample itself and others that share its first modality. With a
     :class:`~sklearn_mdm.critic.MultilinearCritic` (``kind="multilinear"``, the default) these are all
-    :math:`b^{m-1}` combinations of the b rows of a batch, and ``n_negatives`` is not used; with other critics, the row
-    and its ``n_negatives`` negatives, of which there should be many. In nats, with little variance, and never
-    above the logarithm of the size of :math:`S_i`: see :meth:`limit`.
+    :math:`b^{m-1}` combinations of the b rows of a batch, or of a part of it where these are too many, and
+    ``n_negatives`` is not used; with other critics, the row and its ``n_negatives`` negatives, of which there should be
+    many. In nats, with little variance, and never above the logarithm of the size of :math:`S_i`: see :meth:`limit`.
 
     Parameters
     ----------
@@ -73,8 +74,9 @@ class InfoNCE(Measure):
             Number of modalities m.
         n_negatives : int, default=None
             Negatives per row. None: all combinations of b rows are contrasted, as with a
-            :class:`~sklearn_mdm.critic.MultilinearCritic`, where b is ``n_samples``, or a part of them: a larger batch
-            is split evenly so that :math:`b^m \le 2^{21}`.
+            :class:`~sklearn_mdm.critic.MultilinearCritic`. b is ``n_samples``, or a part of them: a larger batch is
+            split evenly so that :math:`b^{m-1} \le 2^{12}` and, in all, :math:`n b^{m-1} \le 2^{21}`. Of batches of 64
+            rows, all are combined for three modalities, 16 for four, 8 for five and 4 for six.
 
         Returns
         -------
@@ -97,12 +99,10 @@ class InfoNCE(Measure):
             return self.objective(t_joint, t_product.gather(-1, index[..., 0, :].argsort(stable=True)))
         n, m = representations[0].shape[-2], len(representations)
         b = _rows_combined(n, m)
-        parts = []
-        for start in range(0, n - b + 1, b):
-            t = critic.all_tuples([z[..., start : start + b, :] for z in representations])
-            together: tuple[Any, ...] = (..., *[torch.arange(b, device=t.device)] * m)
-            parts.append(_contrast(t[together], t.flatten(1 - m)))
-        return parts[0] if len(parts) == 1 else torch.stack(parts, -1).mean(-1)
+        parts = [z[..., : n // b * b, :].unflatten(-2, (-1, b)) for z in representations]
+        t = critic.all_tuples(parts)
+        together: tuple[Any, ...] = (..., *[torch.arange(b, device=t.device)] * m)
+        return _contrast(t[together], t.flatten(1 - m)).mean(-1)
 
 
 class WassersteinPredictiveCoding(InfoNCE):
@@ -143,8 +143,8 @@ class WassersteinPredictiveCoding(InfoNCE):
 
 def _rows_combined(n: int, m: int) -> int:
     """Rows of which all combinations are contrasted: all n, or an even part of them where these are too many."""
-    most = round(MAX_TUPLES ** (1 / m))
-    most = max(2, most if most**m <= MAX_TUPLES else most - 1)
+    most_others = min(MAX_TUPLES_OF_A_ROW, MAX_TUPLES / n)
+    most = max(2, math.floor(most_others ** (1 / (m - 1)) + 1e-9))
     return n // -(-n // most)
 
 

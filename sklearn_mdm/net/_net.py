@@ -48,14 +48,14 @@ class MDMNet(NeuralNet):
     criterion : torch criterion (class), default=torch.nn.MSELoss
         Task loss. With ``criterion__reduction="none"`` sample weights are honoured.
     measure : str or Measure, default="kl"
-        Dependency measure: "kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "wasserstein", "wpc", "knife", "tcmax"
-        (for classifiers), or an object of :mod:`sklearn_mdm.measures`.
+        Dependency measure: "kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "pairwise_infonce", "wasserstein",
+        "wpc", "knife", "tcmax" (for classifiers), or an object of :mod:`sklearn_mdm.measures`.
     lam : float, default=0.03
         Weight of the dependency term. At 0 no critic step is made.
     unroll : int, default=1
         Critic updates before each model update.
     n_negatives : int, default=1
-        Negatives per row of a batch; "knife", and "infonce" with its own critic, do without.
+        Negatives per row of a batch; "knife", "pairwise_infonce", and "infonce" with its own critic, do without.
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.

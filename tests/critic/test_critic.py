@@ -217,6 +217,14 @@ def test_a_silenced_critic__is_zero_and_learns_from_there(kind):
 # --- single forms ----------------------------------------------------------------------------------------------------
 
 
+def test_multilinear_critic__all_tuples_of_parts_are_those_of_each():
+    critic = seeded(BUILDERS["multilinear"], bound=1.0)
+    z = draw(15)
+    together = critic.all_tuples([z_j.unflatten(0, (3, 5)) for z_j in z])
+    for start, scores in zip((0, 5, 10), together, strict=True):
+        torch.testing.assert_close(scores, critic.all_tuples([z_j[start : start + 5] for z_j in z]), rtol=0, atol=1e-12)
+
+
 def test_multilinear_critic__all_tuples_is_t_of_each_combination():
     critic = seeded(BUILDERS["multilinear"], bound=1.0)
     z = draw(5)

@@ -368,7 +368,8 @@ def test_diagnostics__name_what_is_wrong():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"measure": "tcmax"}, "cannot stand alone"),
+        ({"measure": "tcmax"}, "cannot stand alone: it reads the predictions of a classifier"),
+        ({"measure": "pairwise_infonce"}, "cannot stand alone: it compares representations that a network learns"),
         ({"measure": "magic"}, "is not known"),
         ({"measure": Wasserstein(), "critic": "encoded"}, "a critic of its own"),
         ({"measure": KL(bound=-1)}, "bound"),

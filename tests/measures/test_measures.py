@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sklearn_mdm.critic import CRITICS, Critic, LipschitzCritic, MultilinearCritic
+from sklearn_mdm.critic import CRITICS, CosineCritic, Critic, LipschitzCritic, MultilinearCritic
 from sklearn_mdm.critic._base import gather
 from sklearn_mdm.critic._negatives import offset_indices
 from sklearn_mdm.datasets import make_correlated_gaussians
@@ -24,6 +24,7 @@ from sklearn_mdm.measures import (
     JensenShannon,
     Measure,
     MixtureCritic,
+    PairwiseInfoNCE,
     TCMax,
     Wasserstein,
     WassersteinPredictiveCoding,
@@ -312,9 +313,9 @@ def test_infonce__never_exceeds_its_limit_and_reaches_it(n, m):
     limit = InfoNCE().limit(n, m)
 
     def tuples(z):
-        b = len(z[0])
-        scores = torch.zeros((b,) * m)
-        scores[(torch.arange(b),) * m] = 60.0
+        n_parts, b = z[0].shape[:2]
+        scores = torch.zeros((n_parts, *(b,) * m))
+        scores[(slice(None), *(torch.arange(b),) * m)] = 60.0
         return scores
 
     critic.all_tuples = tuples
@@ -323,7 +324,7 @@ def test_infonce__never_exceeds_its_limit_and_reaches_it(n, m):
 
 
 def test_infonce__splits_batches_whose_combinations_are_too_many(monkeypatch):
-    monkeypatch.setattr(contrastive_module, "MAX_TUPLES", 6**3)
+    monkeypatch.setattr(contrastive_module, "MAX_TUPLES_OF_A_ROW", 6**2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         critic = InfoNCE().build_critic([1, 1, 1], (8, 4))
@@ -333,6 +334,18 @@ def test_infonce__splits_batches_whose_combinations_are_too_many(monkeypatch):
     torch.testing.assert_close(whole, torch.stack(halves).mean())
     assert InfoNCE().limit(11, 3) == pytest.approx(2 * math.log(5))
     assert [contrastive_module._rows_combined(n, 3) for n in (5, 6, 7, 12, 13)] == [5, 6, 3, 6, 4]
+
+
+@pytest.mark.parametrize("m", range(2, 9))
+def test_infonce__bounds_what_is_combined(m):
+    for n in (1, 2, 5, 64, 100, 1000, 5000, 20_000):
+        b = contrastive_module._rows_combined(n, m)
+        assert 1 <= b <= n
+        if b > 2:
+            assert b ** (m - 1) <= contrastive_module.MAX_TUPLES_OF_A_ROW
+            assert n * b ** (m - 1) <= contrastive_module.MAX_TUPLES
+        assert n % b < -(-n // b)  # even parts leave out fewer rows than there are parts
+    assert contrastive_module._rows_combined(64, 3) == 64
 
 
 def test_wpc__is_at_most_a_part_of_the_wasserstein_objective(values):
@@ -361,7 +374,7 @@ def test_named_measures__are_parameter_objects_with_a_unit(name):
             measure.build_critic([3, 2])
         return
     expected = {"infonce": MultilinearCritic, "wasserstein": LipschitzCritic, "wpc": LipschitzCritic}
-    expected |= {"cpc": MultilinearCritic, "knife": MixtureCritic}
+    expected |= {"cpc": MultilinearCritic, "knife": MixtureCritic, "pairwise_infonce": CosineCritic}
     assert type(measure.build_critic([3, 2], hidden_dims=(4, 4))) is expected.get(name, Critic)
     for kind in CRITICS if not measure.own_critic else ():
         assert type(measure.build_critic([3, 2], kind=kind)) is CRITICS[kind]
@@ -379,6 +392,7 @@ def test_named_measures__are_parameter_objects_with_a_unit(name):
         (FDivergence(divergence="chi2"), None, "divergence='chi2' is not known.*squared_hellinger"),
         (SMILE(clip=0.0), None, "clip must be positive, got 0"),
         (KNIFE(n_kernels=0), None, "n_kernels must be at least 1, got 0"),
+        *((PairwiseInfoNCE(wrong), None, f"temperature must be positive, got {wrong}") for wrong in (0.0, math.nan)),
         *((cls(bound=-1.0), None, "bound must be positive") for cls in (KL, FDivergence, InfoNCE, SMILE)),
     ],
     ids=lambda x: "" if x is None else str(x)[:40],

@@ -233,7 +233,7 @@ def test_building_a_critic__draws_nothing_from_the_global_generator():
     assert len({next_number(measure) for measure in MEASURE_OBJECTS.values()}) == 1
 
 
-@pytest.mark.parametrize("measure", ["kl", "infonce", "wasserstein", "knife"])
+@pytest.mark.parametrize("measure", ["kl", "infonce", "pairwise_infonce", "wasserstein", "knife"])
 def test_updates_of_the_critic__raise_the_value(X, y, measure):
     # With a network that all but stands still.
     net = make(measure=measure, lr=1e-30, optimizer_critic__lr=0.01, max_epochs=60, batch_size=60)

@@ -110,6 +110,7 @@ CASES = {
     "smile": dict(lam=0.3, measure="smile"),
     "infonce": dict(lam=0.3, measure="infonce"),
     "infonce, paired": dict(lam=0.3, measure=InfoNCE(), critic__kind="separable", n_negatives=3),
+    "pairwise infonce": dict(lam=0.3, measure="pairwise_infonce"),
     "wasserstein": dict(lam=0.3, measure="wasserstein"),
     "knife": dict(lam=0.3, measure="knife"),
     "dropout": dict(lam=0.3, fusion=ConcatFusion(hidden_dims=(8,), dropout=0.3)),

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from sklearn_mdm.critic import CRITICS, Critic, EncodedCritic, LipschitzCritic, MultilinearCritic, SeparableCritic
+from sklearn_mdm.critic import (
+    CRITICS,
+    CosineCritic,
+    Critic,
+    EncodedCritic,
+    LipschitzCritic,
+    MultilinearCritic,
+    SeparableCritic,
+)
 from sklearn_mdm.critic._negatives import offset_indices, stacked_indices
 from sklearn_mdm.encoders import MLPEncoder, ModalityEncoders
 from sklearn_mdm.fusion import (
@@ -28,6 +36,7 @@ from sklearn_mdm.measures import (
     FDivergence,
     InfoNCE,
     JensenShannon,
+    PairwiseInfoNCE,
     Wasserstein,
     WassersteinPredictiveCoding,
 )
@@ -153,6 +162,7 @@ CRITIC_CLASSES = {
     "separable": SeparableCritic,
     "multilinear": MultilinearCritic,
     "lipschitz": LipschitzCritic,
+    "cosine": lambda widths, hidden_dims, raw: CosineCritic(widths, hidden_dims[-1], raw=raw),
 }
 BUILT_IN_MEASURES = {
     "kl": KL(),
@@ -164,6 +174,7 @@ BUILT_IN_MEASURES = {
     "jsd": JensenShannon(),
     "smile": SMILE(clip=0.1),
     "infonce": InfoNCE(),
+    "pairwise_infonce": PairwiseInfoNCE(),
     "wasserstein": Wasserstein(),
     "wpc": WassersteinPredictiveCoding(),
 }
@@ -177,7 +188,7 @@ def index_of_negatives(m, n_sets):
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 @pytest.mark.parametrize("kind", CRITIC_CLASSES)
 def test_critic(kind, widths, raw):
-    bound = {} if kind == "lipschitz" else {"bound": 10.0}
+    bound = {} if kind in ("lipschitz", "cosine") else {"bound": 10.0}
     single = members(lambda: CRITIC_CLASSES[kind](widths, (8, 6), raw=raw, **bound))
     z = data({f"m{j}": (width,) for j, width in enumerate(widths)}, False)
     compare(single, z, lambda critic, z: [critic(z)])
@@ -191,6 +202,12 @@ def test_all_tuples(m):
     compare(single, data({str(j): (3,) for j in range(m)}, False), lambda critic, z: [critic.all_tuples(z)])
 
 
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_all_pairs(m):
+    single = members(lambda: CosineCritic([3] * m, 5))
+    compare(single, data({str(j): (3,) for j in range(m)}, False), lambda critic, z: [critic.all_pairs(z)])
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     "name, kind",
@@ -202,7 +219,7 @@ def test_all_tuples(m):
 )
 def test_measure(name, kind, training, monkeypatch):
     measure = BUILT_IN_MEASURES[name]
-    monkeypatch.setattr("sklearn_mdm.measures._contrastive.MAX_TUPLES", 27)  # combinations of three rows at a time
+    monkeypatch.setattr("sklearn_mdm.measures._contrastive.MAX_TUPLES_OF_A_ROW", 9)  # three rows at a time
     single = members(lambda: measure.build_critic([4, 3, 2], (8, 6), kind=kind).train(training))
     z = data({"m0": (4,), "m1": (3,), "m2": (2,)}, False)
 
@@ -251,12 +268,13 @@ def test_encoders_that_stack(encoder):
 def test_critics_that_stack():
     assert {kind for kind, critic in CRITICS.items() if can_stack(critic([3, 2]))} == set(CRITICS)
     assert can_stack(LipschitzCritic([3, 2]))
+    assert can_stack(CosineCritic([3, 2]))
     assert not can_stack(KNIFE().build_critic([3, 2]))
 
 
 def test_measures_that_stack():
     found = {name for name, measure in MEASURES.items() if stacks(measure())}
-    assert found == {"kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "wasserstein", "wpc"}
+    assert found == {"kl", "f", "nwj", "jsd", "smile", "infonce", "cpc", "pairwise_infonce", "wasserstein", "wpc"}
 
 
 def test_a_subclass_does_not_stack_unless_it_says_so():
