@@ -28,7 +28,7 @@ class Parameters:
     fusion: str | Fusion = "concat"
     encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto"
     measure: str | Measure = "kl"
-    lam: float = 0.03
+    lam: float | Sequence[float] | Literal["auto"] = 0.03
     unroll: int = 1
     n_estimators: int | Literal["auto"] = "auto"
     cv: Any = None
@@ -60,7 +60,7 @@ class Parameters:
         "fusion": "no_validation",
         "encoder": "no_validation",
         "measure": "no_validation",
-        "lam": [Interval(Real, 0, None, closed="left")],
+        "lam": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"}), "array-like"],
         "unroll": [Interval(Integral, 1, None, closed="left")],
         "n_estimators": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object"],
