@@ -237,9 +237,7 @@ class CommitteeMixin:
         weights = self._blend.weights_of_completed if completed else self._blend.weights
         return weighted([*groups, *self._model_outputs(X)], weights, self._average_outputs)
 
-    def _averages_of_groups(
-        self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int
-    ) -> list[np.ndarray]:
+    def _averages_of_groups(self, outputs: list[Any], rows: list[np.ndarray], n_samples: int) -> list[np.ndarray]:
         """Averages (n_samples, n_outputs) over the members of each group, from the outputs of each for some rows.
 
         NaN in rows for which no member of the group has any.

@@ -39,7 +39,7 @@ def candidates_of(lam: Any) -> list[Candidate]:
     values = list(lam)
     if not values:
         raise ValueError('lam is an empty sequence. Pass a number, one number or more in a sequence, or "auto".')
-    bad = [value for value in values if not isinstance(value, Real) or not 0 <= value < np.inf]
+    bad = [value for value in values if not isinstance(value, Real) or not 0 <= float(value) < np.inf]
     if bad:
         raise ValueError(f"lam must hold finite numbers >= 0 where it is a sequence, got {bad} among {values}.")
     return [Candidate(value) for value in sorted({float(value) for value in values})]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
 from ._block import Block
 from ._data import Batch, RowBatches
+from ._member import Member
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets
 from ._member_history import RECORDED, history_of, known_mean
 from ._net import MDMNet
@@ -30,52 +31,6 @@ _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam
 VALIDATION_ROWS = 1024
 # What is set on the committee, and read by every member.
 _FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size", "device")
-
-
-class Member(MDMNet):
-    """A net that draws, counts and remembers as one that is trained alone would; the committee makes the updates."""
-
-    # What tells it from others in errors, and whether its critic learns without need, so that all learn as one.
-    label = ""
-    rides_along = False
-
-    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
-        """Leave that to the committee."""
-        return self
-
-    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
-        """Record losses, that which stops the training among them."""
-        self.term_active_ = self.term_active_ and bool(self.lam)
-        super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        self.rows_seen_ = {part: totals.counts.get("task", 0) for part, totals in self.totals_.items()}
-        self.history.record("train_loss", self.totals_["train"].mean("loss"))
-        if self.totals_["valid"]:
-            self.history.record("valid_loss", self.totals_["valid"].mean("task"))
-
-    def _wants_critic(self) -> bool:
-        return self.rides_along or super()._wants_critic()
-
-    def _record(self, *args: Any) -> None:
-        with self._named():
-            super()._record(*args)
-
-    def _record_validation(self, *args: Any) -> None:
-        with self._named():
-            super()._record_validation(*args)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{self.label}{error}") from error.__cause__
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Modules are pickled with the committee, which hands them out again.
-        return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
 
 class CommitteeNet(MDMNet):
@@ -108,6 +63,7 @@ class CommitteeNet(MDMNet):
 
     module_: Any
     critic_: Any
+    history_: Any
 
     def __init__(
         self,
@@ -277,7 +233,7 @@ class CommitteeNet(MDMNet):
             setattr(self, name, value)
         self.settings = None
         self.__dict__.pop("parts_", None)
-        self.history = history_of(self.history, self.members_, members)
+        self.history_ = history_of(self.history_, self.members_, members)
 
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
