@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -88,6 +89,8 @@ class OutOfFold(Callback):
     ----------
     halves : list of arrays of bool of shape (n_held_out,)
         Which half each sample is in, for every member.
+    members : sequence of int, default=None
+        Which members of the net these are, whose epochs are judged together; None for all.
 
     Attributes
     ----------
@@ -97,8 +100,9 @@ class OutOfFold(Callback):
 
     outputs_: list[np.ndarray | None]
 
-    def __init__(self, halves: list[np.ndarray]) -> None:
+    def __init__(self, halves: list[np.ndarray], members: Sequence[int] | None = None) -> None:
         self.halves = halves
+        self.members = range(len(halves)) if members is None else members
 
     def initialize(self) -> OutOfFold:
         self.outputs_ = [None] * len(self.halves)
@@ -108,8 +112,12 @@ class OutOfFold(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         outputs = {}
-        for k in net.active_:  # those that have stopped keep what they had
-            outputs[k], self.losses_[k] = (np.concatenate(part) for part in zip(*net.validated_[k], strict=True))
+        for k, member in enumerate(self.members):
+            if member in net.active_:  # those that have stopped keep what they had
+                parts = zip(*net.validated_[member], strict=True)
+                outputs[k], self.losses_[k] = (np.concatenate(part) for part in parts)
+        if not outputs:
+            return
         losses, halves = np.concatenate(self.losses_), np.concatenate(self.halves)
         for half in (False, True):
             loss = losses[halves != half].mean() if (halves != half).any() else losses.mean()

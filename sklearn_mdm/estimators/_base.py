@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -36,9 +37,10 @@ from ..inputs._observed import Observed, one_below
 from ..inputs._padding import on_one_axis
 from ..inputs._schema import ModalitySchema
 from ..measures import MEASURES
-from ..net._committee import MEMBER_RECORDS
+from ..net._committee import CommitteeNet
 from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._member_data import MemberDatasets
+from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
@@ -46,6 +48,7 @@ from ..utils._splits import read_groups, validation_split
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
+from ._lam_path import Candidate, can_choose, candidates_of, default_of
 from ._members import Part, row_hashes
 from ._net_builder import build_net
 from ._parameters import Parameters
@@ -193,6 +196,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any, X_unlabeled: Any) -> Any:
         self._validate_params()
+        candidates_of(self.lam)  # which says what is wrong
         check_not_cut_like(X, X_val=X_val, X_unlabeled=X_unlabeled)
         if is_classifier(self):
             check_scoring_callbacks(self.callbacks)
@@ -223,6 +227,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         reset = not hasattr(self, "net_")
         if reset:
             self._validate_params()
+            candidates_of(self.lam)
         with isolated():
             samples = self._read(X, y, sample_weight, None, X_unlabeled, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
@@ -264,7 +269,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", *REPORTED, *OUT_OF_FOLD):
+            for name in ("net_", "_n_features_out", "_folds", "lam_", "lam_path_", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._seen_by_all = False
             self._n_members = self._wanted_members()
@@ -361,16 +366,18 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         trained_on = parts[0].train
         if len(parts) > 1:
             trained_on = samples.take(np.unique(np.concatenate([part.train.rows for part in parts])))
+        candidates = self._candidates(samples, parts, reset=reset, streamed=max_epochs is None)
         if reset:
             self._fit_scaling(trained_on, streamed=max_epochs is None)
-            self.net_ = build_net(self, samples.X)
+            self.net_ = build_net(self, samples.X, candidates)
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)
-            out_of_fold = (
-                OutOfFold([self._half_of(k, part.valid) for k, part in enumerate(parts)]) if self._has_folds() else None
-            )
-            finished = self._run_net(*self._datasets(parts), max_epochs, out_of_fold)
+            keepers = self._keepers(parts, len(candidates))
+            finished = self._run_net(*self._datasets(parts, len(candidates)), max_epochs, keepers, candidates[0])
+            chosen = 0
+            if len(candidates) > 1:
+                chosen = self._choose(candidates, [keeper.outputs_ for keeper in keepers], samples, parts)
             self._summarize(parts[0].train.X, whole=reset or max_epochs is not None)
         except BaseException:
             if before is None:
@@ -381,8 +388,11 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         # The critic of an earlier net reads representations that are no longer made.
         for name in (*REPORTED, *OUT_OF_FOLD):
             self.__dict__.pop(name, None)
-        if out_of_fold is not None:
-            self._held_out_outputs = out_of_fold.outputs_
+        self.lam_ = candidates[chosen].lam
+        if isinstance(self.lam, Real):
+            self.__dict__.pop("lam_path_", None)  # of an earlier fit
+        if self._has_folds():
+            self._held_out_outputs = keepers[chosen].outputs_
         else:
             self._seen_by_all = True  # folds of a later fit hold out nothing that no update saw
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
@@ -393,7 +403,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
 
     def _report(self, samples: Samples, parts: list[Part]) -> None:
         """Train the critics that report dependency on what the members were trained on, if that is enough."""
-        if self.lam == 0 or len(self.modalities_) == 1:
+        if self.lam_ == 0 or len(self.modalities_) == 1:
             return
         train, valid = parts[0].train, parts[0].valid
         held_out: list[np.ndarray | None]
@@ -476,6 +486,21 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             complete = np.sort(np.random.default_rng(self._seed).permutation(complete)[:most])
         return samples.take(complete)
 
+    def _candidates(self, samples: Samples, parts: list[Part], *, reset: bool, streamed: bool) -> list[Candidate]:
+        """What is trained side by side, to choose from; one where nothing is there to choose by."""
+        if not reset and not isinstance(self.lam, Real):
+            return [Candidate(self.lam_)]  # that which was chosen
+        candidates = candidates_of(self.lam)
+        if len(candidates) == 1:
+            return candidates
+        if len(self.modalities_) == 1:
+            return candidates[:1]
+        held_out = self._compared(samples, parts)
+        n_classes = self._n_net_outputs() if is_classifier(self) else None
+        if streamed or held_out is None or not can_choose(held_out.y, n_classes):
+            return [default_of(self.lam)]
+        return candidates
+
     def _fit_scaling(self, train: Samples, *, streamed: bool) -> None:
         for name, seen in zip(train.X.names, train.X.rows[train.rows].any(axis=0), strict=True):
             if not seen:
@@ -531,8 +556,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             for part in parts
         ]
 
-    def _datasets(self, parts: list[Part]) -> tuple[Any, Any]:
-        """What the net is trained and validated on; parts of one X share its memory."""
+    def _datasets(self, parts: list[Part], n_candidates: int) -> tuple[Any, Any]:
+        """What the net is trained and validated on; parts of one X share its memory, and candidates a member's."""
         batches: dict[tuple[int, int], Batch] = {}
         others: dict[int, MaskedDataset] = {}
 
@@ -551,8 +576,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             for part, group in zip(parts, groups, strict=True)
             if part.valid is not None
         ]
-        if self._n_members == 1:
+        if not isinstance(self.net_, CommitteeNet):
             return train[0], valid[0] if valid else None
+        train, valid = ([part for part in each for _ in range(n_candidates)] for each in (train, valid))
         return MemberDatasets(train), MemberDatasets(valid) if valid else None
 
     def _dataset(self, batch: Batch, samples: Samples, unlabelled: MaskedDataset | None) -> MaskedDataset:
@@ -570,16 +596,16 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             weight = weight / scale
         return MaskedDataset(batch, y, weight, dtype=dtype, rows=samples.rows, unlabelled=unlabelled)
 
-    def _run_net(self, train: Any, valid: Any, max_epochs: int | None, out_of_fold: OutOfFold | None) -> bool:
-        """Run the epochs of the net; False if Ctrl-C cut them short."""
+    def _run_net(
+        self, train: Any, valid: Any, max_epochs: int | None, keepers: list[OutOfFold], candidate: Candidate
+    ) -> bool:
+        """Run the epochs of the net, with these settings where members have none; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
-        callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches]
-        if out_of_fold is not None:
-            callbacks.append(out_of_fold)
+        callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches, *keepers]
         if max_epochs is not None:
             stops = valid is not None and self.early_stopping is not False
-            stopping = EarlyStopping if self._n_members == 1 else MemberStopping
+            stopping = MemberStopping if isinstance(net, CommitteeNet) else EarlyStopping
             callbacks.append(
                 stopping(
                     # Of the standardised targets, so that their units do not decide when to stop.
@@ -596,8 +622,10 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         net.callbacks__print_log = PrintLog(keys_ignored=MEMBER_RECORDS) if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
-        for name in ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size"):
+        for name in ("unroll", "n_negatives", "modality_dropout", "batch_size"):
             setattr(net, name, getattr(self, name))
+        for name, value in candidate._asdict().items():
+            setattr(net, name, value)
         net.max_epochs, net.accumulate = epochs, 1  # unless a callback says otherwise
         for group in net.optimizer_.param_groups:
             group["lr"] = group.get("own_lr", self.lr)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import is_classifier
 
+from ..callbacks import OutOfFold
 from ..dependency._copies import copies_of
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..net._data import Batch
 from ..net._inference import evaluate, fuse, represent
+from ..net._member_history import known_mean
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
@@ -23,6 +27,7 @@ from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Ble
 from ._convex_weights import convex_weights
 from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
 from ._kernel_member import KernelMember
+from ._lam_path import Candidate, compare, default_of, path_frame
 from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._partly_labelled import PartlyLabelledModel
@@ -49,11 +54,14 @@ class CommitteeMixin:
     net_: Any
     imputer_: CriticImputer
     blend_weights_: dict[str, float]
+    lam_path_: pd.DataFrame
     missing: Literal["auto", "mean", "token", "skip", "critic"]
+    lam: float | Sequence[float] | Literal["auto"]
     cv: Any
     linear_member: bool | Literal["auto"]
     kernel_member: bool | Literal["auto"]
     _seed: int
+    _epochs_run: int
     _seen_by_all: bool
     loss: str
     _schema: ModalitySchema
@@ -232,9 +240,7 @@ class CommitteeMixin:
         weights = self._blend.weights_of_completed if completed else self._blend.weights
         return weighted([*groups, *self._model_outputs(X)], weights, self._average_outputs)
 
-    def _averages_of_groups(
-        self, outputs: list[np.ndarray], rows: list[np.ndarray], n_samples: int
-    ) -> list[np.ndarray]:
+    def _averages_of_groups(self, outputs: list[Any], rows: list[np.ndarray], n_samples: int) -> list[np.ndarray]:
         """Averages (n_samples, n_outputs) over the members of each group, from the outputs of each for some rows.
 
         NaN in rows for which no member of the group has any.
@@ -256,6 +262,58 @@ class CommitteeMixin:
         wanted = self._blend.models if wanted is None else wanted
         parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype), wanted) for part in X.batches(BATCH_ROWS)]
         return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
+
+    def _keepers(self, parts: list[Part], n_candidates: int) -> list[OutOfFold]:
+        """What keeps the predictions of samples held out, for each candidate: where it is asked for."""
+        valid = [part.valid for part in parts]
+        if valid[0] is None or not (self._has_folds() or n_candidates > 1):
+            return []
+        # What all members hold out has one half, so that no member's epoch is chosen by what it is to predict.
+        halves = [self._half_of(k if self._has_folds() else 0, samples) for k, samples in enumerate(valid)]
+        return [OutOfFold(halves, range(c, n_candidates * len(parts), n_candidates)) for c in range(n_candidates)]
+
+    def _compared(self, samples: Samples, parts: list[Part]) -> Samples | None:
+        """Samples that candidates are compared on: held out by some member, or passed as ``X_val``."""
+        valid = [part.valid for part in parts if part.valid is not None]
+        if not valid or not self._has_folds():
+            return valid[0] if valid else None
+        return samples.take(np.unique(np.concatenate([part.rows for part in valid])))
+
+    def _choose(
+        self,
+        candidates: list[Candidate],
+        outputs: list[list[np.ndarray | None]],
+        samples: Samples,
+        parts: list[Part],
+    ) -> int:
+        """Choose a candidate by the loss of what its networks predict for samples held out, and keep its members.
+
+        ``outputs`` are those of the members of each candidate, None if training did not get that far.
+        """
+        n, found = len(candidates), None
+        last = [member.history[-1].get("train_dependency", math.nan) for member in self._member_nets()]
+        dependency = [known_mean(last[c::n]) for c in range(n)]
+        compared = self._compared(samples, parts)
+        if compared is not None and all(part is not None for each in outputs for part in each):
+            rows = [part.valid.rows for part in parts if part.valid is not None]
+            y = torch.as_tensor(self._encode_target(compared.y, np.float64))
+            even = np.full(len(self._scalings), 1 / len(self._scalings))
+            losses = []
+            for of_members in outputs:
+                groups = self._averages_of_groups(of_members, rows, 1 + compared.rows.max())
+                values = weighted(groups, even, self._average_outputs)[compared.rows]
+                losses.append(self.net_.criterion_(torch.as_tensor(values), y).reshape(len(y), -1).mean(1).numpy())
+            found = compare(np.stack(losses), compared.weight, compared.units)
+        if found is None:
+            chosen = candidates.index(default_of(self.lam)) if default_of(self.lam) in candidates else 0
+        else:
+            chosen, self.lam_path_ = found.chosen, path_frame(candidates, found, dependency)
+        self.net_.keep(range(chosen, n * self._n_members, n))
+        # They hold what the others predicted.
+        self.net_.callbacks = [each for each in self.net_.callbacks if not isinstance(each, OutOfFold)]
+        self.net_.callbacks_ = [each for each in self.net_.callbacks_ if not isinstance(each[1], OutOfFold)]
+        self._epochs_run = len(self.net_.history)
+        return chosen
 
     def _fit_blend(
         self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None, completed: np.ndarray

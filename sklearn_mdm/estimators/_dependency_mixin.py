@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..utils._isolation import isolated
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
+from ._lam_path import candidates_of
 from ._members import Folds
 from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic, train_reporting_critics
 from ._samples import Samples
@@ -41,7 +43,8 @@ class DependencyMixin:
     reporting_critic_: TrainedCritic | MemberCritics
     imputer_: CriticImputer
     dependency_curve_: list[float]
-    lam: float
+    lam: float | Sequence[float] | Literal["auto"]
+    lam_: float
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
     _n_members: int
@@ -300,7 +303,7 @@ class DependencyMixin:
     def _warn_idle_term(self, train: Samples) -> None:
         """Say so if the dependency term was asked for and never used."""
         if (
-            self.lam == 0
+            self.lam_ == 0
             or len(self.modalities_) == 1
             or np.isfinite(self.dependency_curve_[len(self.dependency_curve_) - self._epochs_run :]).any()
         ):
@@ -308,7 +311,7 @@ class DependencyMixin:
         complete = int(train.X.complete[train.with_unlabelled()[0]].sum())
         fewest = fewest_rows(len(self.modalities_))
         warnings.warn(
-            f"lam={self.lam} had no effect: no batch had the {fewest} samples with every modality observed that the "
+            f"lam={self.lam_} had no effect: no batch had the {fewest} samples with every modality observed that the "
             f"dependency term needs ({complete} of the training samples have, batch_size={self.net_.batch_size}). "
             "Raise batch_size, or set lam=0.",
             UserWarning,
@@ -329,11 +332,12 @@ class DependencyMixin:
         )
 
     def _warn_single_modality(self) -> None:
-        if self.lam > 0 and len(self.modalities_) == 1:
+        largest = candidates_of(self.lam)[-1].lam
+        if largest > 0 and len(self.modalities_) == 1:
             warnings.warn(
                 f"X holds the single modality {self.modalities_[0]!r}, so there is no dependency to maximise and lam="
-                f"{self.lam} has no effect. Pass modalities={{name: columns}} to say which columns belong together, a "
-                "dict of arrays, or lam=0.",
+                f"{self.lam!r} has no effect. Pass modalities={{name: columns}} to say which columns belong together, "
+                "a dict of arrays, or lam=0.",
                 SingleModalityWarning,
                 stacklevel=5,
             )

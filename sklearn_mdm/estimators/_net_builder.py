@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,15 @@ from ..net._committee import CommitteeNet
 from ..net._net import MDMNet
 from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from
+from ._lam_path import Candidate
 from ._parameters import OPTIMIZERS
 
 
-def build_net(estimator: Any, X: Observed) -> MDMNet:
-    """Build the net of a fusion estimator for modalities of these shapes, with as many members as it asks for."""
+def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> MDMNet:
+    """Build the net of a fusion estimator for modalities of these shapes, with as many members as it asks for.
+
+    As many of each candidate, a member's next to one another, with one seed.
+    """
     device = _resolve_device(estimator.device)
     fusion = resolve_component("fusion", estimator.fusion, FUSIONS, "build")
     measure = resolve_component("measure", estimator.measure, MEASURES, "value")
@@ -60,10 +64,15 @@ def build_net(estimator: Any, X: Observed) -> MDMNet:
             options["optimizer__fused"] = True
     # The net builds the module: an instance passed as a parameter would stay on the GPU in a pickle.
     net: Callable[..., MDMNet] = MDMNet
-    if estimator._n_members > 1:
-        seeds = np.random.SeedSequence(estimator._seed).generate_state(estimator._n_members).tolist()
+    if estimator._n_members > 1 or len(candidates) > 1:
+        seeds = [estimator._seed]
+        if estimator._n_members > 1:
+            seeds = np.random.SeedSequence(estimator._seed).generate_state(estimator._n_members).tolist()
         net = functools.partial(
-            CommitteeNet, seeds=seeds, combine=functools.partial(Committee, average=estimator._average_of_members())
+            CommitteeNet,
+            seeds=[seed for seed in seeds for _ in candidates],
+            combine=functools.partial(Committee, average=estimator._average_of_members()),
+            settings=[candidate._asdict() for _ in seeds for candidate in candidates] if len(candidates) > 1 else None,
         )
     built = net(
         functools.partial(build_module, fusion),
@@ -76,7 +85,7 @@ def build_net(estimator: Any, X: Observed) -> MDMNet:
         module__encoder=per_modality(estimator.encoder, X.names),
         module__missing="mean" if estimator.missing in ("auto", "critic") else estimator.missing,
         measure=measure,
-        lam=estimator.lam,
+        **candidates[0]._asdict(),
         unroll=estimator.unroll,
         n_negatives=estimator.n_negatives,
         modality_dropout=estimator.modality_dropout,

@@ -1,4 +1,4 @@
-"""Picture of a search over lam."""
+"""Picture of a search over lam, or of the choice that a fit made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..utils._unwrap import final_estimator
 from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend
 
 
@@ -26,6 +27,10 @@ class LamPathDisplay(Display):
         The same of the dependency in nats; NaN where there is none, as at ``lam=0``.
     score_name : str, default="score"
         Label of the score.
+    dependency_name : str, default="dependency (nats)"
+        Label of the dependency.
+    chosen : float, default=None
+        The ``lam`` to mark; None for none.
 
     Attributes
     ----------
@@ -37,6 +42,8 @@ class LamPathDisplay(Display):
         Figure that they are in.
     score_line_, dependency_line_ : matplotlib ErrorbarContainer
         Lines with their standard deviations; the latter None without dependency.
+    chosen_line_ : matplotlib Line2D or None
+        Line at ``chosen``.
 
     See Also
     --------
@@ -55,11 +62,24 @@ class LamPathDisplay(Display):
     >>> display = LamPathDisplay.from_cv_results(cv_results, score="accuracy", dependency="dependency")
     >>> [label.get_text() for label in display.ax_.get_xticklabels()]
     ['0', '0.03', '0.1']
+
+    The choice of a single fit:
+
+    >>> import numpy as np
+    >>> from sklearn_mdm import MDMFusionRegressor
+    >>> shared = np.random.default_rng(0).normal(size=(120, 1))
+    >>> noise = np.random.default_rng(1).normal(size=(2, 120, 3))
+    >>> X = {"audio": shared + noise[0], "text": shared + noise[1]}
+    >>> model = MDMFusionRegressor(lam=[0, 0.1, 1], n_estimators=2, max_epochs=5, random_state=0)
+    >>> display = LamPathDisplay.from_estimator(model.fit(X, shared.ravel()))
+    >>> display.chosen == model.lam_
+    True
     """
 
     dependency_ax_: Axes | None
     score_line_: Artist
     dependency_line_: Artist | None
+    chosen_line_: Artist | None
 
     def __init__(
         self,
@@ -70,6 +90,8 @@ class LamPathDisplay(Display):
         dependency_std: np.ndarray | None = None,
         *,
         score_name: str = "score",
+        dependency_name: str = "dependency (nats)",
+        chosen: float | None = None,
     ) -> None:
         self.lam = lam
         self.score = score
@@ -77,6 +99,43 @@ class LamPathDisplay(Display):
         self.dependency = dependency
         self.dependency_std = dependency_std
         self.score_name = score_name
+        self.dependency_name = dependency_name
+        self.chosen = chosen
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> LamPathDisplay:
+        """Draw what a fit chose ``lam`` by: held-out loss and its paired standard error, and dependency in training.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted fusion estimator with ``lam_path_``, or a pipeline or search around one.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; new ones if None.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        display : LamPathDisplay
+        """
+        final, _ = final_estimator(estimator)
+        if not hasattr(final, "lam_path_"):
+            raise TypeError(
+                f"this {type(final).__name__} has no lam_path_: it is not fitted, or lam was not chosen. Pass several "
+                'values or "auto" as lam, and enough labelled samples.'
+            )
+        path = final.lam_path_
+        dependency = path["dependency"].to_numpy()
+        return cls(
+            path["lam"].to_numpy(),
+            path["loss"].replace(np.inf, np.nan).to_numpy(),
+            path["loss_se"].to_numpy(),
+            dependency if np.isfinite(dependency).any() else None,
+            score_name="held-out loss",
+            dependency_name="dependency term in training",
+            chosen=final.lam_,
+        ).plot(ax, **kwargs)
 
     @classmethod
     def from_cv_results(
@@ -162,12 +221,18 @@ class LamPathDisplay(Display):
         self.score_line_ = ax.errorbar(positions, self.score, self.score_std, **{**style, **kwargs})
         ax.set(xlabel="lam", ylabel=self.score_name, xticks=positions)
         ax.set_xticklabels([f"{lam:g}" for lam in self.lam])
-        self.dependency_ax_ = self.dependency_line_ = None
+        self.dependency_ax_ = self.dependency_line_ = self.chosen_line_ = None
+        if self.chosen is not None:
+            place = int(np.argmin(np.abs(np.asarray(self.lam) - self.chosen)))
+            style = {"color": DARK, "linestyle": ":", "linewidth": 1, "zorder": 0}
+            self.chosen_line_ = ax.axvline(place, label=f"chosen: {self.chosen:g}", **style)
         if self.dependency is not None:
             self.dependency_ax_ = ax.twinx()
             style = {"color": LIGHT, "marker": "s", "linestyle": "--", "capsize": 3, "label": "dependency"}
             beside = positions + 0.06  # not on the score
             self.dependency_line_ = self.dependency_ax_.errorbar(beside, self.dependency, self.dependency_std, **style)
-            self.dependency_ax_.set_ylabel("dependency (nats)")
+            self.dependency_ax_.set_ylabel(self.dependency_name)
             joint_legend(ax, self.dependency_ax_)
+        elif self.chosen is not None:
+            joint_legend(ax)
         return self

@@ -96,7 +96,7 @@ class TrainingDisplay(Display):
                 "MDMFusionClassifier or MDMFusionRegressor, or a pipeline or search around one."
             )
         curves = (final.loss_curve_, final.validation_loss_curve_, final.dependency_curve_)
-        return cls(*(np.asarray(curve) for curve in curves), lam=final.lam).plot(ax, **kwargs)
+        return cls(*(np.asarray(curve) for curve in curves), lam=final.lam_).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> TrainingDisplay:
         """Draw the curves.

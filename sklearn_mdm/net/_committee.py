@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,9 @@ from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
 from ._block import Block
 from ._data import Batch, RowBatches
+from ._member import Member
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets
+from ._member_history import RECORDED, history_of, known_mean
 from ._net import MDMNet
 
 # Optimizers that work element by element, for which parameters may lie side by side.
@@ -29,30 +31,6 @@ _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam
 VALIDATION_ROWS = 1024
 # What is set on the committee, and read by every member.
 _FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size", "device")
-_RECORDED = ("train_task_loss", "train_scaled_task_loss", "train_dependency", "valid_task_loss")
-# What the history has for every member, under these names.
-MEMBER_RECORDS = tuple(f"{name}_of_members" for name in _RECORDED)
-
-
-class Member(MDMNet):
-    """A net that draws, counts and remembers as one that is trained alone would; the committee makes the updates."""
-
-    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
-        """Leave that to the committee."""
-        return self
-
-    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
-        """Record losses, that which stops the training among them."""
-        super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        if self.totals_["valid"]:
-            self.history.record("valid_loss", self.totals_["valid"].mean("task"))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Modules are pickled with the committee, which hands them out again.
-        return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
 
 class CommitteeNet(MDMNet):
@@ -70,6 +48,8 @@ class CommitteeNet(MDMNet):
         ``random_state`` of each member, and the seed of its initial weights.
     combine : callable
         From the modules of the members to the one that predicts, with a list of them as ``members``.
+    settings : sequence of dict, default=None
+        Parameters in which each member differs from the committee, such as ``{"lam": 0.1}``; None for none.
 
     Attributes
     ----------
@@ -83,6 +63,7 @@ class CommitteeNet(MDMNet):
 
     module_: Any
     critic_: Any
+    history_: Any
 
     def __init__(
         self,
@@ -91,17 +72,19 @@ class CommitteeNet(MDMNet):
         *,
         seeds: Sequence[int],
         combine: Callable[[Sequence[nn.Module]], nn.Module],
+        settings: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion, **kwargs)
         self.seeds = seeds
         self.combine = combine
+        self.settings = settings
 
     # -- construction ------------------------------------------------------------------------------------------------
 
     def initialize_module(self) -> MDMNet:
         """Build every member as a net of its own would be."""
-        apart = ("seeds", "combine", "module", "criterion")
+        apart = ("seeds", "combine", "settings", "module", "criterion")
         params = {
             name: value
             for name, value in self.get_params(deep=False).items()
@@ -188,9 +171,11 @@ class CommitteeNet(MDMNet):
         NeuralNet.on_train_begin(self, net, X=X, y=y, **kwargs)
         self.stopped_, self.n_updates_, self.critic_parameters_ = False, 0, []
         self.active_ = list(range(len(self.members_)))
-        for member in self.members_:
+        for k, member in enumerate(self.members_):
+            own = {} if self.settings is None else self.settings[k]
             for name in _FOLLOWED:
-                setattr(member, name, getattr(self, name))
+                setattr(member, name, own.get(name, getattr(self, name)))
+            member.label = ", ".join(f"{name}={value:g}" for name, value in own.items()) + ": " if own else ""
             member.on_train_begin(member)
         if self.stacked_:
             self.blocks_ = {"module": Block(list(self.module_.members), _rows(self.optimizer_))}
@@ -201,7 +186,9 @@ class CommitteeNet(MDMNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Begin an epoch of every member that has not stopped."""
         NeuralNet.on_epoch_begin(self, net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        rides_along = self.stacked_ and any(self.members_[k].lam for k in self.active_)
         for k in self.active_:
+            self.members_[k].rides_along = rides_along
             self.members_[k].on_epoch_begin(self.members_[k], dataset_train=dataset_train.datasets[k])
         self.term_active_ = any(self.members_[k].term_active_ for k in self.active_)
         self.pending_ = 0
@@ -217,11 +204,10 @@ class CommitteeNet(MDMNet):
         for k in self.active_:
             self.members_[k].on_epoch_end(self.members_[k])
         last = {k: self.members_[k].history[-1] for k in self.active_}
-        for key in _RECORDED:
+        for key in RECORDED:
             if any(key in row for row in last.values()):
                 values = [last[k].get(key, math.nan) if k in last else math.nan for k in range(len(self.members_))]
-                known = [value for value in values if not math.isnan(value)]
-                self.history.record(key, float(np.mean(known)) if known else math.nan)
+                self.history.record(key, known_mean(values))
                 self.history.record(f"{key}_of_members", values)
         if self.term_active_:
             self.history.record("terms_skipped", sum(row.get("terms_skipped", 0) for row in last.values()))
@@ -229,6 +215,25 @@ class CommitteeNet(MDMNet):
     def retire(self, member: int) -> None:
         """Train this member no longer."""
         self.active_.remove(member)
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Go on with these members alone, whose settings are the same, as if there had never been any others."""
+        parts = {"optimizer_": self.module_.members, "optimizer_critic_": getattr(self, "critic_", None)}
+        for name, modules in parts.items():
+            if modules is not None:
+                optimizer: torch.optim.Optimizer = getattr(self, name)
+                rows = [[row] for row in _rows(optimizer)] if self.stacked_ else [list(m.parameters()) for m in modules]
+                _forget_others(optimizer, {id(parameter) for k in members for parameter in rows[k]})
+        self.members_ = [self.members_[k] for k in members]
+        self.module_ = self.combine([self.module_.members[k] for k in members])
+        if hasattr(self, "critic_"):
+            self.critic_ = nn.ModuleList([self.critic_[k] for k in members])
+        self.seeds = [self.seeds[k] for k in members]
+        for name, value in (self.settings[members[0]] if self.settings else {}).items():
+            setattr(self, name, value)
+        self.settings = None
+        self.__dict__.pop("parts_", None)
+        self.history_ = history_of(self.history_, self.members_, members)
 
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
@@ -346,10 +351,12 @@ class CommitteeNet(MDMNet):
         if self.term_active_:
             with self._drawing_of("critic", members):
                 values = self._dependencies(members, batch, rows.sizes, output, mask)
+            values = [value if member.lam else None for value, member in zip(values, members, strict=True)]
             present = [k for k, value in enumerate(values) if value is not None]
             if present:
                 used = torch.stack([value for value in values if value is not None])
-                loss = loss.index_add(0, torch.tensor(present, device=loss.device), used, alpha=-self.lam)
+                weighted = used * used.new_tensor([-members[k].lam for k in present])
+                loss = loss.index_add(0, torch.tensor(present, device=loss.device), weighted)
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
         found = [None if value is None else value.item() for value in values or [None] * len(members)]
@@ -396,7 +403,7 @@ class CommitteeNet(MDMNet):
             rows = torch.arange(n, device=parts[0].device)
             if batch.complete is not None:
                 rows = rows[batch.complete[i, :n]]
-            if not member.term_active_ or len(rows) < self._fewest_rows:
+            if not member.term_active_ or not member.lam or len(rows) < self._fewest_rows:
                 member.terms_skipped_ += member.term_active_
                 values.append(None)
             else:
@@ -454,6 +461,13 @@ def _is_elementwise(optimizer: Any) -> bool:
 
 def _rows(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [row for group in optimizer.param_groups for row in group["params"]]
+
+
+def _forget_others(optimizer: torch.optim.Optimizer, kept: set[int]) -> None:
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) in kept]
+    for parameter in [parameter for parameter in optimizer.state if id(parameter) not in kept]:
+        del optimizer.state[parameter]
 
 
 def _means(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:

@@ -285,7 +285,7 @@ class MDMNet(NeuralNet):
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""
         self.term_active_, self.critic_rows_ = False, None
-        if not self.lam or len(self.fusion_module_.code_dims) == 1:
+        if not self._wants_critic() or len(self.fusion_module_.code_dims) == 1:
             return
         data, rows = _rows_of(dataset)
         if data.complete is not None:
@@ -293,6 +293,9 @@ class MDMNet(NeuralNet):
         self.term_active_ = len(rows) >= self._fewest_rows
         if self.term_active_ and hasattr(self, "critic_"):
             self.critic_data_, self.critic_rows_ = data, self._shuffled(rows)
+
+    def _wants_critic(self) -> bool:
+        return bool(self.lam)
 
     def _shuffled(self, rows: Tensor) -> Iterator[Tensor]:
         """Batches of these rows without end, reshuffled after every pass."""
@@ -535,7 +538,7 @@ class MDMNet(NeuralNet):
                 f"{', critic_lr or lam' if dependency is not None else ''}, or look for extreme values in X and y."
             )
         terms = {} if dependency is None else {"dependency": dependency}
-        self.totals_["train"].add(n, task=task, logged=logged, **terms)
+        self.totals_["train"].add(n, loss=loss, task=task, logged=logged, **terms)
 
     # -- inference ---------------------------------------------------------------------------------------------------
 

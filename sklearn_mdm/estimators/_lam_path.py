@@ -1,0 +1,130 @@
+"""Several weights of the dependency term in one fit: the candidates, the choice among them, and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+# What lam="auto" is where nothing tells the candidates apart: too few samples, or none held out.
+DEFAULT_LAM = 0.03
+# What it tries.
+AUTO_LAMS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+# Held-out samples, of the rarest class or of a regressor, below which a choice follows chance.
+MIN_SAMPLES_PER_CLASS, MIN_SAMPLES = 5, 50
+
+
+class Candidate(NamedTuple):
+    """Settings of a net that are tried side by side with others; they are compared, and preferred, in their order."""
+
+    lam: float
+
+
+def candidates_of(lam: Any) -> list[Candidate]:
+    """Return the candidates that ``lam`` stands for, ascending.
+
+    Raises
+    ------
+    ValueError
+        If a sequence is empty, or holds anything but finite numbers that are not negative.
+    """
+    if isinstance(lam, Real):
+        return [Candidate(float(lam))]
+    if isinstance(lam, str):
+        return [Candidate(value) for value in AUTO_LAMS]
+    values = list(lam)
+    if not values:
+        raise ValueError('lam is an empty sequence. Pass a number, one number or more in a sequence, or "auto".')
+    bad = [value for value in values if not isinstance(value, Real) or not 0 <= float(value) < np.inf]
+    if bad:
+        raise ValueError(f"lam must hold finite numbers >= 0 where it is a sequence, got {bad} among {values}.")
+    return [Candidate(value) for value in sorted({float(value) for value in values})]
+
+
+def default_of(lam: Any) -> Candidate:
+    """Return what is taken without a choice: the default, or of a user's own candidates the last that is no larger."""
+    if isinstance(lam, str):
+        return Candidate(DEFAULT_LAM)
+    own = candidates_of(lam)
+    return max((candidate for candidate in own if candidate.lam <= DEFAULT_LAM), default=own[0])
+
+
+def can_choose(y: np.ndarray, n_classes: int | None) -> bool:
+    """Whether held-out samples with these targets are enough; a regressor has no classes."""
+    if n_classes is None:
+        return len(y) >= MIN_SAMPLES
+    return int(np.bincount(y, minlength=n_classes).min()) >= MIN_SAMPLES_PER_CLASS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Losses of candidates on held-out samples.
+
+    Parameters
+    ----------
+    loss : array of shape (n_candidates,)
+        Means; infinite where a candidate has samples without a finite loss.
+    error : array of shape (n_candidates,)
+        Standard errors of the differences to the best.
+    chosen : int
+        The first that is not worse than the best by more than one of them.
+    """
+
+    loss: np.ndarray
+    error: np.ndarray
+    chosen: int
+
+
+def compare(losses: np.ndarray, weight: np.ndarray | None = None, units: np.ndarray | None = None) -> Comparison | None:
+    """Compare candidates by their losses on the same samples; None where no sample has any.
+
+    Parameters
+    ----------
+    losses : array of shape (n_candidates, n_samples)
+        NaN in samples that no candidate has a loss for.
+    weight : array of shape (n_samples,), default=None
+        Weights of the samples.
+    units : array of shape (n_samples,), default=None
+        Which samples belong together, such as those of a patient: their sums are what is independent.
+    """
+    known = np.isfinite(losses).any(axis=0)
+    if weight is not None:
+        known &= weight > 0
+    if not known.any():
+        return None
+    losses = losses[:, known]
+    share = np.ones(losses.shape[1]) if weight is None else weight[known]
+    share = share / share.sum()
+    unit = np.arange(len(share)) if units is None else np.unique(units[known], return_inverse=True)[1]
+    with np.errstate(invalid="ignore"):
+        means = losses @ share
+    means[~np.isfinite(means)] = np.inf
+    best = int(np.argmin(means))
+    errors = np.full(len(losses), np.nan)
+    n_units = unit.max() + 1
+    for k in np.flatnonzero(np.isfinite(means)) if n_units > 1 else ():
+        deviation = losses[k] - losses[best] - (means[k] - means[best])
+        of_units = np.bincount(unit, share * deviation)
+        errors[k] = np.sqrt(n_units / (n_units - 1) * np.sum(of_units**2))
+    errors[best] = 0.0
+    with np.errstate(invalid="ignore"):
+        not_worse = means - means[best] <= errors
+    not_worse[best] = True
+    return Comparison(means, errors, int(np.argmax(not_worse)))
+
+
+def path_frame(candidates: Sequence[Candidate], found: Comparison, dependency: Sequence[float]) -> pd.DataFrame:
+    """Return ``lam_path_``: a row for each candidate."""
+    return pd.DataFrame(
+        {
+            **{name: [getattr(candidate, name) for candidate in candidates] for name in Candidate._fields},
+            "loss": found.loss,
+            "loss_se": found.error,
+            "dependency": np.asarray(dependency, dtype=float),
+            "chosen": np.arange(len(candidates)) == found.chosen,
+        }
+    )

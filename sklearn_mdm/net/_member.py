@@ -1,0 +1,55 @@
+"""Member: one of the nets that a committee trains side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ._net import MDMNet
+
+
+class Member(MDMNet):
+    """A net that draws, counts and remembers as one that is trained alone would; the committee makes the updates."""
+
+    # What tells it from others in errors, and whether its critic learns without need, so that all learn as one.
+    label = ""
+    rides_along = False
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
+        """Leave that to the committee."""
+        return self
+
+    def on_epoch_end(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Record losses, that which stops the training among them."""
+        self.term_active_ = self.term_active_ and bool(self.lam)
+        super().on_epoch_end(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        self.rows_seen_ = {part: totals.counts.get("task", 0) for part, totals in self.totals_.items()}
+        self.history.record("train_loss", self.totals_["train"].mean("loss"))
+        if self.totals_["valid"]:
+            self.history.record("valid_loss", self.totals_["valid"].mean("task"))
+
+    def _wants_critic(self) -> bool:
+        return self.rides_along or super()._wants_critic()
+
+    def _record(self, *args: Any) -> None:
+        with self._named():
+            super()._record(*args)
+
+    def _record_validation(self, *args: Any) -> None:
+        with self._named():
+            super()._record_validation(*args)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{self.label}{error}") from error.__cause__
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Modules are pickled with the committee, which hands them out again.
+        return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
