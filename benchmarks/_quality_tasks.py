@@ -2,12 +2,12 @@
 
 A task's name may carry variants behind colons: a number keeps so many labelled rows a class (of regression: in all) of
 what is fitted and drops the others, and with a ``+`` behind it keeps the same rows and has the others without labels; a
-number such as ``.9`` is a share of the rows of each class. ``pooled`` replaces sequences by mean and standard deviation over their observed
-steps, and ``30%`` removes that share of all cells at random, other ones for every seed. Development rows are the
-training and validation parts of a file, and what is not the test part of the scikit-learn sets, whose stratified 3:1
-split depends on the seed. Nothing is ever chosen on a test part: to validate, a quarter of the development rows is
-judged (each of the four quarters in turn where there are at most 500), classes and groups respected; of the
-scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
+number such as ``.9`` is a share of the rows of each class. ``pooled`` replaces sequences by mean and standard deviation
+over their observed steps, and ``30%`` removes that share of all cells at random, other ones for every seed. Development
+rows are the training and validation parts of a file, and what is not the test part of the scikit-learn sets, whose
+stratified 3:1 split depends on the seed. Nothing is ever chosen on a test part: to validate, a quarter of the
+development rows is judged (each of the four quarters in turn where there are at most 500), classes and groups
+respected; of the scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
 """
 
 from __future__ import annotations
