@@ -52,11 +52,11 @@ def mean_absent(results, task, label):
     return np.mean(list(found.values()), axis=0) if found else None
 
 
-def _p(test, *values):
-    """The p value of a test; 1 where there is no difference or a single seed, of which no test can say anything."""
-    if len(values[0]) < 2 or np.ptp(values[0] - (values[1] if len(values) > 1 else 0.0)) == 0:
+def _p(test, mine, other):
+    """The p value of a test over seeds; 1 with a single seed, or where all differ by the same: there is no spread."""
+    if len(mine) < 2 or np.ptp(mine - other) < 1e-12:
         return 1.0
-    return float(test(*values).pvalue)
+    return float(test(mine, other).pvalue)
 
 
 def beside(results, tasks, label, other, read=errors):
@@ -84,7 +84,7 @@ def beside(results, tasks, label, other, read=errors):
         "worse_by_5_percent": worse,
         "significantly_better": int((real & (ratios < 1)).sum()),
         "significantly_worse": int((real & (ratios > 1)).sum()),
-        "p_over_seeds": _p(lambda x: ttest_1samp(x, 0.0), by_seed),
+        "p_over_seeds": _p(ttest_1samp, by_seed, 0.0),
         "p_over_tasks": float(wilcoxon(np.log(ratios)).pvalue) if len(ratios) > 1 and np.any(ratios != 1) else 1.0,
         "by_task": by_task,
     }

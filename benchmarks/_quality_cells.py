@@ -120,7 +120,10 @@ def run(cells, jobs, *, data, validate, seconds, done):
     for name in THREADS:
         os.environ[name] = "1"
     commit()  # once, before the processes ask
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    # The package that was found here, and not one in the folder where this was started: its source is in the digest.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    package = str(Path(sklearn_mdm.__file__).parent.parent)
+    paths = [str(Path(__file__).parent), package, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Processes are copies of one that has imported everything and nothing else: a start costs little, and the memory
     # that it grows by is the model's.
