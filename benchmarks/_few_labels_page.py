@@ -15,10 +15,10 @@ SHOWN = {
     ORACLE: "label spreading, best k",
 }
 SIGNIFICANT = """\
-Ratio: geometric mean over tasks of (error + .005) / (the other's + .005). Significant: paired t test over seeds, below
-5 % after Holm's correction for the number of tasks. P over seeds: t test of the seeds' mean log ratios; over tasks:
-Wilcoxon's signed-rank test. The best k of label spreading is that of the rows that are judged, one for each set and
-number of labels: nobody knows it before."""
+The seed draws which rows keep their labels. Ratio: geometric mean over tasks of (error + .005) / (the other's + .005).
+Significant: paired t test over seeds, below 5 % after Holm's correction for the number of tasks. P over seeds: t test
+of the seeds' mean log ratios; over tasks: Wilcoxon's signed-rank test. The best k of label spreading is that of the
+rows that are judged, one for each set and number of labels: nobody knows it before."""
 
 
 def _shown(label):
