@@ -80,7 +80,7 @@ def beside(results, tasks, label, other, read=errors):
     return {
         "ratio": geometric(ratios),
         "tasks": len(ratios),
-        "at_least_as_good": int((ratios <= 1).sum()),
+        "at_least_as_good": int((ratios < 1 + 1e-9).sum()),
         "worse_by_5_percent": worse,
         "significantly_better": int((real & (ratios < 1)).sum()),
         "significantly_worse": int((real & (ratios > 1)).sum()),
