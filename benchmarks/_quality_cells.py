@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -21,12 +22,11 @@ from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import _quality_baselines
 import numpy as np
 import torch
 from _common import append_line, commit, environment, now, processor
-from _quality_baselines import OPTIONAL
-from _quality_models import MODELS, Ours, evaluate
+from _quality_baselines import OPTIONAL, Baseline
+from _quality_models import Ours, evaluate
 from _quality_tasks import fingerprint, load_task
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -42,11 +42,7 @@ class Cell:
     label: str
     seed: int
     path: Path  # without suffix
-    params: dict | None = None  # of one of ours; None stands for the model of that name
-
-    @property
-    def model(self):
-        return MODELS[self.label] if self.params is None else Ours(self.params)
+    model: Ours | Baseline
 
     def load(self):
         """(figures, rows), or None where they are not there."""
@@ -59,11 +55,11 @@ class Cell:
 
 
 @cache
-def _source(ours):
-    """A digest of the code that a model is made of."""
+def _source(file):
+    """A digest of the code that a model is made of: a file of baselines, or with None the package."""
     digest = hashlib.sha256(f"{version('scikit-learn')} {version('torch')}".encode())
     root = Path(sklearn_mdm.__file__).parent
-    for path in sorted(root.rglob("*.py")) if ours else [Path(_quality_baselines.__file__)]:
+    for path in sorted(root.rglob("*.py")) if file is None else [Path(file)]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -88,11 +84,12 @@ def plan(names, models, n_seeds, *, data, validate, folder):
             for seed in range(n_seeds):
                 used = seed if varies else 0
                 data_print = prints[used if task.splits_vary else 0]
-                settings = sorted(model.params.items(), key=str) if ours else label
-                key = hashlib.sha256(repr((data_print, settings, used, _source(ours))).encode()).hexdigest()
+                settings = [*sorted(model.params.items(), key=str), *model.traits] if ours else label
+                source = _source(None if ours else inspect.getfile(getattr(model.fit, "func", model.fit)))
+                key = hashlib.sha256(repr((data_print, settings, used, source)).encode()).hexdigest()
                 words = [name, label, str(used), key[:12]]
                 file = "-".join(re.sub(r"[^\w=]+", "_", word)[:60] for word in words)
-                row.append(Cell(name, label, used, folder / file, model.params if ours else None))
+                row.append(Cell(name, label, used, folder / file, model))
     return cells, tasks
 
 
@@ -107,7 +104,7 @@ def compute(cell, data, validate):
     except Exception:
         cell.path.with_suffix(".error").write_text(traceback.format_exc())
         raise SystemExit(1) from None
-    record = {"data": cell.task, "model": cell.label, "params": cell.params or {}, "seed": cell.seed}
+    record = {"data": cell.task, "model": cell.label, "params": cell.model.params, "seed": cell.seed}
     record |= {"environment": {**environment(), "processor": processor()}, "figures": figures}
     cell.path.with_suffix(".error").unlink(missing_ok=True)
     # The JSON file comes last and at once: a cell is there with all of its files, or not at all.
@@ -123,7 +120,10 @@ def run(cells, jobs, *, data, validate, seconds, done):
     for name in THREADS:
         os.environ[name] = "1"
     commit()  # once, before the processes ask
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    # The package that was found here, and not one in the folder where this was started: its source is in the digest.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    package = str(Path(sklearn_mdm.__file__).parent.parent)
+    paths = [str(Path(__file__).parent), package, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Processes are copies of one that has imported everything and nothing else: a start costs little, and the memory
     # that it grows by is the model's.

@@ -76,6 +76,7 @@ class Ours:
     """A fusion estimator with given parameters."""
 
     seeded = True
+    traits: tuple[str, ...] = ()  # what tells models with the same parameters apart
 
     def __init__(self, params):
         self.params = params
@@ -84,13 +85,21 @@ class Ours:
         """(what ``predict_proba`` or ``predict`` says of the judged part, its classes or values, details)."""
         estimator = our_estimator(task.kind, {**(task.params or {}), **self.params}, seed)
         start = time.perf_counter()
-        estimator.fit(fit.X, fit.y, groups=fit.groups)
+        estimator.fit(fit.X, fit.y, groups=fit.groups, **self.further(fit))
         seconds = time.perf_counter() - start
         start = time.perf_counter()
         values = estimator.predict(judge.X)
         details = {"seconds": seconds, "predict_seconds": time.perf_counter() - start, "epochs": estimator.n_iter_}
         outputs = columns_of(estimator, judge.X) if task.kind == "classes" else values
-        return outputs, values, {**details, **dependency(estimator, fit, judge)}
+        return outputs, values, {**details, **self.more(estimator, fit, judge)}
+
+    def further(self, fit):
+        """What ``fit`` gets beside X, y and groups."""
+        return {}
+
+    def more(self, estimator, fit, judge):
+        """Further details; under "rows" arrays with something for each judged row."""
+        return dependency(estimator, fit, judge)
 
 
 def dependency(estimator, fit, judge):
@@ -151,7 +160,9 @@ def evaluate(task, model, seed):
             outputs, values, detail = model.run(task, fit, judge, seed)
         losses = row_losses(task.kind, judge.y, outputs, values)
         groups = judge.rows if judge.groups is None else judge.groups
-        found.append({"row": judge.rows, "group": groups, "y": judge.y, "prediction": values, **losses})
+        found.append(
+            {"row": judge.rows, "group": groups, "y": judge.y, "prediction": values, **losses, **detail.get("rows", {})}
+        )
         details.append(detail)
     rows = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     figures = {name: float(metric(rows["y"], rows["prediction"])) for name, metric in METRICS[task.kind].items()}

@@ -65,7 +65,7 @@ ICT-MMMO (``mmmo``) and POM (``pom``), reviews on video, are distributed for res
 uses them should look up the terms at the source, and cite it."""
 
 
-def _grid(title, header, rows, note=""):
+def grid(title, header, rows, note=""):
     """A csv-table; a cell that may hold a comma or a mark is quoted."""
     quoted = [", ".join('"' + str(cell).replace('"', '""') + '"' for cell in row) for row in [header, *rows]]
     lines = [f".. csv-table:: {title}", "   :header-rows: 1", ""]
@@ -176,12 +176,12 @@ def write_page(path, content):
         title = f"``{summary['model']}`` and the five on {len(summary['tasks'])} tasks"
         header = ["model", "mean rank of six", "error over the best of the five", "seconds of a fit (median / longest)"]
         note = "Errors are compared with .005 added to both; the geometric mean over tasks.\n"
-        parts.append(_grid(title, header, _standing(content, summary), note))
-        parts.append(_grid(f"More of ``{summary['model']}``", ["figure", "value"], _verdict(summary), _behind(summary)))
+        parts.append(grid(title, header, _standing(content, summary), note))
+        parts.append(grid(f"More of ``{summary['model']}``", ["figure", "value"], _verdict(summary), _behind(summary)))
     parts += [
         _heading("What this does not say") + LIMITS,
         _heading("How it was measured") + METHOD,
-        f"{_measured(content)} To reproduce::\n\n    {command}\n",
+        f"{measured(content)} To reproduce::\n\n    {command}\n",
         _heading("Task by task"),
     ]
     if summary:
@@ -197,23 +197,23 @@ def write_page(path, content):
             "samples (over groups, where samples come in groups), below 5 % after Holm's correction for the number of\n"
             "tasks. The last column is Wilcoxon's signed-rank test over tasks, corrected for the number of models.\n"
         )
-        parts.append(_grid("Beside each model", header, _against(summary), note))
+        parts.append(grid("Beside each model", header, _against(summary), note))
     best = "The least is bold. The best of five is known with hindsight only.\n"
-    parts.append(_grid("Error", ["task", *labels], _by_task(content, tasks, labels, "error", 4, bold=True), best))
+    parts.append(grid("Error", ["task", *labels], _by_task(content, tasks, labels, "error", 4, bold=True), best))
     if summary:
         header = ["task", "best of the five", *FIVE]
         note = "Below zero: less error than the baseline. A star: significant, as above.\n"
         title = f"Difference of ``{summary['model']}`` to each baseline, in paired standard errors"
-        parts.append(_grid(title, header, _differences(summary), note))
+        parts.append(grid(title, header, _differences(summary), note))
     classes = [task for task in tasks if content["kinds"][task] == "classes"]
     if classes:
         rows = _by_task(content, classes, labels, "log_loss", 3, bold=True)
-        parts.append(_grid("Log loss", ["task", *labels], rows))
+        parts.append(grid("Log loss", ["task", *labels], rows))
     for name, title, digits in (
         ("slowest_fit", "Seconds of a fit, tuning included (the longest, where a task has several folds)", 1),
         ("memory", "Megabytes by which the process grew at its peak", 0),
     ):
-        parts.append(_grid(title, ["task", *labels], _by_task(content, tasks, labels, name, digits, bold=False)))
+        parts.append(grid(title, ["task", *labels], _by_task(content, tasks, labels, name, digits, bold=False)))
     parts.append(_scores(content, tasks, labels))
     parts.append(_heading("Data") + LICENCES + "\n")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,13 +221,13 @@ def write_page(path, content):
     print(f"written to {path}")
 
 
-def _measured(content):
+def measured(content, others=(*BASELINES, *OPTIONAL)):
     """Which commits were measured when, and on what; of our estimators, as baselines are kept from run to run."""
     cells = [
         run["environment"]
         for models in content["results"].values()
         for label, runs in models.items()
-        if label not in {**BASELINES, **OPTIONAL}
+        if label not in others
         for run in runs
     ]
 
@@ -250,4 +250,4 @@ def _scores(content, tasks, labels):
             values = [_figure(content, task, label, name) for label in labels]
             if not np.isnan(values).all():
                 rows.append([task, name, *("-" if np.isnan(v) else f"{v:.3f}" for v in values)])
-    return _grid("Further figures of regression", ["task", "figure", *labels], rows) if rows else ""
+    return grid("Further figures of regression", ["task", "figure", *labels], rows) if rows else ""

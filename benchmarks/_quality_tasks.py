@@ -1,17 +1,19 @@
 """The data sets of the benchmarks of quality: read, cut into views, and split.
 
 A task's name may carry variants behind colons: a number keeps so many labelled rows a class (of regression: in all) of
-what is fitted and drops the others, ``pooled`` replaces sequences by mean and standard deviation over their observed
-steps, and ``30%`` removes that share of all cells at random, other ones for every seed. Development rows are the
-training and validation parts of a file, and what is not the test part of the scikit-learn sets, whose stratified 3:1
-split depends on the seed. Nothing is ever chosen on a test part: to validate, a quarter of the development rows is
-judged (each of the four quarters in turn where there are at most 500), classes and groups respected; of the
-scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
+what is fitted and drops the others, and with a ``+`` behind it keeps the same rows and has the others without labels; a
+number such as ``.9`` is a share of the rows of each class. ``pooled`` replaces sequences by mean and standard deviation
+over their observed steps, and ``30%`` removes that share of all cells at random, other ones for every seed. Development
+rows are the training and validation parts of a file, and what is not the test part of the scikit-learn sets, whose
+stratified 3:1 split depends on the seed. Nothing is ever chosen on a test part: to validate, a quarter of the
+development rows is judged (each of the four quarters in turn where there are at most 500), classes and groups
+respected; of the scikit-learn sets those of seed 0, so that the test rows of that seed are never read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,16 +24,21 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 SMALL = 500  # development rows up to which all four quarters are judged in validation
+FEW = re.compile(r"(\d+|\.\d+)(\+?)")  # how many labels, and whether the other rows stay
 
 
 @dataclass
 class Part:
-    """Some samples: modalities with NaN for what was not observed; ``rows`` tell samples of one data set apart."""
+    """Some samples: modalities with NaN for what was not observed; ``rows`` tell samples of one data set apart.
+
+    ``unlabelled`` are the modalities of further rows, to be fitted without labels; None where there are none.
+    """
 
     X: dict[str, np.ndarray]
     y: np.ndarray
     groups: np.ndarray | None = None
     rows: np.ndarray | None = None
+    unlabelled: dict[str, np.ndarray] | None = None
 
     def __post_init__(self):
         if self.rows is None:
@@ -60,7 +67,7 @@ def fingerprint(task, seed):
     digest = hashlib.sha256(repr((task.kind, task.params)).encode())
     for parts in task.folds(seed):
         for part in parts:
-            for name, x in part.X.items():
+            for name, x in (*part.X.items(), *(part.unlabelled or {}).items()):
                 digest.update(name.encode() + repr(x.shape).encode() + np.ascontiguousarray(x).tobytes())
             digest.update(part.y.tobytes())
             digest.update(b"" if part.groups is None else part.groups.tobytes())
@@ -95,13 +102,18 @@ def _pooled(part):
     return Part({name: pool(x) for name, x in part.X.items()}, part.y, part.groups, part.rows)
 
 
-def _few(fit, k, *, classes, seed):
-    """K rows of each class, or of all, drawn at random."""
-    rng = np.random.default_rng([seed, k])
+def _few(fit, variant, *, classes, seed):
+    """K rows of each class, or of all, drawn at random; the others without labels, or left out."""
+    number, rest = FEW.fullmatch(variant).groups()
+    k = float(number) if number.startswith(".") else int(number)
+    rng = np.random.default_rng([seed, round(1e6 * k) if k < 1 else k])
     rows = rng.permutation(len(fit.y))
-    if not classes:
-        return fit.take(np.sort(rows[:k]))
-    return fit.take(np.sort(np.concatenate([rows[fit.y[rows] == label][:k] for label in np.unique(fit.y)])))
+    units = [rows[fit.y[rows] == label] for label in np.unique(fit.y)] if classes else [rows]
+    chosen = np.sort(np.concatenate([unit[: max(1, round(k * len(unit))) if k < 1 else k] for unit in units]))
+    few, others = fit.take(chosen), np.setdiff1d(rows, chosen)
+    if rest and len(others):
+        few.unlabelled = fit.take(others).X
+    return few
 
 
 def _with_holes(part, share, *, seed):
@@ -109,6 +121,11 @@ def _with_holes(part, share, *, seed):
     rng = np.random.default_rng([seed, round(1e6 * share)])
     X = {name: np.where(rng.random(x.shape) < share, np.float32(np.nan), x) for name, x in part.X.items()}
     return Part(X, part.y, part.groups, part.rows)
+
+
+def keep(X, views):
+    """X with all other views missing."""
+    return {name: x if name in views else np.full_like(x, np.nan) for name, x in X.items()}
 
 
 # -- splits ----------------------------------------------------------------------------------------------------------
@@ -266,8 +283,10 @@ def is_task(name):
     base, *variants = name.split(":")
     shares = [v.removesuffix("%") for v in variants if v.endswith("%")]
     numbers = [v for v in variants if v != "pooled" and not v.endswith("%")]
-    known = base in {**FILES, **BUNDLED} and all(v.isdigit() and int(v) > 0 for v in (*numbers, *shares))
-    return known and all(int(share) < 100 for share in shares)
+    known = base in {**FILES, **BUNDLED} and all(v.isdigit() and 0 < int(v) < 100 for v in shares)
+    # Cells are removed from labelled rows only.
+    known = known and not (shares and any(v.endswith("+") for v in numbers))
+    return known and all(FEW.fullmatch(v) and float(v.rstrip("+")) > 0 for v in numbers)
 
 
 def _made(base, data, validate):
@@ -301,15 +320,15 @@ def load_task(name, data, validate=False):
     task = _made(base, data, validate)
     if task is None:
         return None
-    folds, few = task.folds, [int(v) for v in variants if v.isdigit()]
+    folds, few = task.folds, [v for v in variants if FEW.fullmatch(v)]
     shares = [int(v.removesuffix("%")) / 100 for v in variants if v.endswith("%")]
 
     def varied(seed):
         for fit, judge in folds(seed):
             if "pooled" in variants:
                 fit, judge = _pooled(fit), _pooled(judge)
-            for k in few:
-                fit = _few(fit, k, classes=task.kind == "classes", seed=seed)
+            for variant in few:
+                fit = _few(fit, variant, classes=task.kind == "classes", seed=seed)
             for share in shares:
                 # Other cells of the rows that are judged than of those that are fitted.
                 fit, judge = _with_holes(fit, share, seed=2 * seed), _with_holes(judge, share, seed=2 * seed + 1)

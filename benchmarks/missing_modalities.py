@@ -38,7 +38,7 @@ import torch
 from _common import append_line, commit, environment, now, processor, table, write_json
 from _quality_baselines import BASELINES, flatten, folds_of
 from _quality_models import our_estimator, parse_setting
-from _quality_tasks import Part, Task, load_task, quarters
+from _quality_tasks import Part, Task, keep, load_task, quarters
 from joblib import Parallel, delayed
 from scipy.stats import t
 from threadpoolctl import threadpool_limits
@@ -84,11 +84,6 @@ def subsets_of(part):
     if len(there) == len(part.X):
         return found
     return {kept: subsets for kept, subsets in found.items() if kept != "all"}  # some view is never there
-
-
-def keep(X, views):
-    """X with all other views missing."""
-    return {name: x if name in views else np.full_like(x, np.nan) for name, x in X.items()}
 
 
 # -- models ----------------------------------------------------------------------------------------------------------
