@@ -79,7 +79,7 @@ class VICReg(_Term):
 
 
 class Agreement(_Term):
-    """Negative mean squared distance between unit projections (after Ding et al., "Cooperative learning", PNAS 2022)."""
+    """Negative mean squared distance between unit projections (after Ding et al., PNAS 2022)."""
 
     member_axis = True
     unit = "negative squared distance"
