@@ -136,7 +136,7 @@ class MultilinearCritic(_FactoredCritic):
         features[-1] = features[-1] / math.sqrt(self.k)
         halves = [_products(features[: (m + 1) // 2]), _products(features[(m + 1) // 2 :])]
         t = halves[0] @ halves[1].mT
-        t = t + self.bias[(..., *[None] * (t.dim() - self.bias.dim()))]
+        t = t + self.bias.view(self.bias.shape + (1,) * (t.dim() - self.bias.dim()))
         return self._bounded(t.view(*t.shape[:-2], *(n,) * m))
 
     def silence(self) -> None:
