@@ -622,7 +622,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         net.callbacks__print_log = PrintLog(keys_ignored=MEMBER_RECORDS) if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
-        for name in ("unroll", "n_negatives", "modality_dropout", "batch_size"):
+        for name in ("unroll", "n_negatives", "modality_dropout", "agreement", "batch_size"):
             setattr(net, name, getattr(self, name))
         for name, value in candidate._asdict().items():
             setattr(net, name, value)

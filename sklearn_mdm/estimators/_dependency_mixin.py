@@ -320,14 +320,15 @@ class DependencyMixin:
 
     def _warn_idle_unlabelled(self, n_unlabelled: int) -> None:
         """Say so if samples without a label train nothing."""
-        if self.lam > 0 and len(self.modalities_) > 1 and not self.net_.measure_.needs_y:
+        several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
+        if several and (self.agreement or (self.lam_ > 0 and not reads_labels)):
             return
-        why = f"lam={self.lam}" if self.lam == 0 else "X holds a single modality"
-        if self.lam > 0 and len(self.modalities_) > 1:
-            why = f"{type(self.net_.measure_).__name__} reads labels"
+        why = "X holds a single modality" if not several else f"lam={self.lam_:g} and agreement=0"
+        if several and reads_labels and self.lam_:
+            why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"
         warn_caller(
-            f"{n_unlabelled} samples without a label train no network, as {why}: only the dependency term learns from "
-            "them. They enter the scaling of X alone. Set lam > 0, with two or more modalities, or leave them out.",
+            f"{n_unlabelled} samples without a label train no network, as {why}. They enter the scaling of X alone. Set "
+            "agreement or lam > 0, with two or more modalities, or leave them out.",
             UnusedSamplesWarning,
         )
 

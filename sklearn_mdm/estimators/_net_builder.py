@@ -89,6 +89,7 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
         unroll=estimator.unroll,
         n_negatives=estimator.n_negatives,
         modality_dropout=estimator.modality_dropout,
+        agreement=estimator.agreement,
         optimizer=optimizer,
         lr=estimator.lr,
         batch_size=estimator.batch_size,

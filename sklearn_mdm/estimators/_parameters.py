@@ -35,6 +35,7 @@ class Parameters:
     modalities: Mapping[Any, Any] | None = None
     missing: Literal["auto", "mean", "token", "skip", "critic"] = "auto"
     modality_dropout: float = 0.0
+    agreement: float = 1.0
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
     n_negatives: int = 1
@@ -66,6 +67,7 @@ class Parameters:
         "cv": ["cv_object"],
         "modalities": [Mapping, None],
         "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
+        "agreement": [Interval(Real, 0, None, closed="left")],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
@@ -140,6 +142,10 @@ missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
+agreement : float, default=1.0
+    Weight of the agreement between subsets of the modalities, which networks learn from samples without a label: what
+    they predict from all modalities teaches what they predict from some, of classes where they are sure. Samples with a
+    label are then predicted from all and from some modalities, too. Without samples that lack a label it does nothing.
 critic_hidden_dims : sequence of int, default=(64, 64)
     Widths of the critic's hidden layers.
 critic_lr : float, default=1e-3

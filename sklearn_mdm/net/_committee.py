@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,19 +19,20 @@ from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
+from ._agreement import KEPT, agreement_losses
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets
 from ._member_history import RECORDED, history_of, known_mean
-from ._net import MDMNet
+from ._net import MDMNet, fewest_batches
 
 # Optimizers that work element by element, for which parameters may lie side by side.
 _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
 # What is set on the committee, and read by every member.
-_FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "batch_size", "device")
+_FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "agreement", "batch_size", "device")
 
 
 class CommitteeNet(MDMNet):
@@ -161,7 +163,8 @@ class CommitteeNet(MDMNet):
             size = self.batch_size if training else max(self.batch_size, VALIDATION_ROWS)
             size = len(own) if self.batch_size == -1 else size
             generator = member.generators_["batches"] if training else None
-            iterators.append(RowBatches(len(own), size, training, generator))
+            fewest = fewest_batches(own) if training else 1
+            iterators.append(RowBatches(len(own), size, training, generator, fewest))
         return MemberBatches(dataset, self.active_, iterators)
 
     # -- the course of training --------------------------------------------------------------------------------------
@@ -347,10 +350,19 @@ class CommitteeNet(MDMNet):
         with self._drawing_of("module", members):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
-        loss, values = task, None
+        loss, values, pool = task, None, None
+        if members[0].pool_ is not None:
+            drawn = [next(member.pool_rows_) for member in members]
+            pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
+            unlabelled = self._on_device(pool.stacked()[0])
+            if any(member.agreement for member in members):
+                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, pool.sizes)
         if self.term_active_:
             with self._drawing_of("critic", members):
-                values = self._dependencies(members, batch, rows.sizes, output, mask)
+                if pool is None:
+                    values = self._dependencies(members, batch, rows.sizes, output, mask)
+                else:
+                    values = self._dependencies(members, unlabelled, pool.sizes, None, None)
             values = [value if member.lam else None for value, member in zip(values, members, strict=True)]
             present = [k for k, value in enumerate(values) if value is not None]
             if present:
@@ -365,11 +377,46 @@ class CommitteeNet(MDMNet):
         weights = loss.new_tensor(rows.sizes) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
 
-    def _drop_modalities_of(self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int]) -> dict[Any, Tensor]:
+    def _agreed_of(
+        self,
+        members: Sequence[MDMNet],
+        task: Tensor,
+        batch: Batch,
+        y: Tensor,
+        sizes: Sequence[int],
+        pool: Batch,
+        pool_sizes: Sequence[int],
+    ) -> Tensor:
+        """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
+        twin, criterion = self.twins_["module"], self.criterion_
+        with torch.no_grad():
+            twin.eval()
+            teacher = twin(pool.X, pool.mask).prediction.flatten(0, 1)
+            twin.train()
+        with self._drawing_of("agreement", members):
+            drop = functools.partial(self._drop_modalities_of, members, rate=1 - KEPT, stream="agreement")
+            some = twin(batch.X, drop(batch, sizes)).prediction
+            taught = twin(pool.X, drop(pool, pool_sizes)).prediction
+            both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
+        classes = not y.is_floating_point()
+        losses = agreement_losses(criterion, taught.flatten(0, 1), teacher, classes=classes)
+        agreement = _means(losses.unflatten(0, taught.shape[:2]), None, pool_sizes)
+        weight = task.new_tensor([member.agreement for member in members])
+        return torch.where(weight > 0, both + weight * agreement, task)
+
+    def _drop_modalities_of(
+        self,
+        members: Sequence[MDMNet],
+        batch: Batch,
+        sizes: Sequence[int],
+        rate: float | None = None,
+        stream: str = "modality_dropout",
+    ) -> dict[Any, Tensor]:
         masks = []
         for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
             seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
-            masks.append(member._drop_modalities(Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)))
+            own = Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)
+            masks.append(member._drop_modalities(own, rate, stream))
         return {name: pad_sequence([mask[name] for mask in masks], batch_first=True) for name in batch.X}
 
     def _task_losses(
@@ -392,7 +439,7 @@ class CommitteeNet(MDMNet):
         mask: dict[Any, Tensor] | None,
     ) -> Sequence[Tensor | None]:
         """The dependency term of each member; None where it has too few complete rows."""
-        dropped = mask is not batch.mask
+        dropped = output is None or mask is not batch.mask
         z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
         parts = list(z.values())
         if batch.complete is None and len(set(sizes)) == 1 and sizes[0] >= self._fewest_rows:

@@ -164,6 +164,28 @@ class MaskedDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(next(iter(self.X.values()))) if self.rows is None else len(self.rows)
 
+    def with_unlabelled(self, rows: Tensor) -> MaskedDataset:
+        """Return some of these samples, and all without a target, as samples without a target."""
+        others = self.unlabelled
+        assert others is not None
+        stored = [d.rows if d.rows is not None else torch.arange(len(d)) for d in (self, others)]
+        stored[0] = stored[0].index_select(0, rows)
+        X, mask = self.X, self.mask if others.mask is None else others.mask
+        if others.X is not X:
+            masks = [
+                d.mask or {name: torch.ones(x.shape[:-1], dtype=torch.bool) for name, x in d.X.items()}
+                for d in (self, others)
+            ]
+            mask = (
+                None
+                if self.mask is None and others.mask is None
+                else {name: torch.cat([m[name] for m in masks]) for name in X}
+            )
+            stored[1] = stored[1] + len(next(iter(X.values())))
+            X = {name: torch.cat([x, others.X[name]]) for name, x in X.items()}
+        dtype = next(iter(X.values())).dtype
+        return MaskedDataset(Batch(X, mask), dtype=dtype, rows=torch.cat(stored).numpy())
+
     def batch(self, rows: Tensor) -> Batch:
         """Rows without their target."""
         stored = rows if self.rows is None else self.rows.index_select(0, rows)
@@ -205,23 +227,30 @@ def _read(X: Mapping[Any, Any]) -> Observed:
 
 
 class RowBatches:
-    """Rows of each batch: a sampler for torch's DataLoader, and what :class:`BatchIterator` goes through."""
+    """Rows of each batch: a sampler for torch's DataLoader, and what :class:`BatchIterator` goes through.
 
-    def __init__(self, n: int, batch_size: int, shuffle: bool, generator: torch.Generator | None) -> None:
+    Passes over the rows are repeated until there are the fewest batches.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, shuffle: bool, generator: torch.Generator | None, fewest: int = 1
+    ) -> None:
         self.n = n
         self.shuffle = shuffle
         self.generator = generator
         self.starts = list(range(0, n, batch_size))
         if len(self.starts) > 1 and n - self.starts[-1] < min(MIN_BATCH, batch_size):
             self.starts.pop()
+        self.n_passes = -(-fewest // max(1, len(self.starts)))
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return self.n_passes * len(self.starts)
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(self.n, generator=self.generator) if self.shuffle else torch.arange(self.n)
-        for start, end in zip(self.starts, [*self.starts[1:], self.n], strict=True):
-            yield order[start:end]
+        for _ in range(self.n_passes):
+            order = torch.randperm(self.n, generator=self.generator) if self.shuffle else torch.arange(self.n)
+            for start, end in zip(self.starts, [*self.starts[1:], self.n], strict=True):
+                yield order[start:end]
 
 
 class BatchIterator:
@@ -237,6 +266,8 @@ class BatchIterator:
         Whether rows come in a new random order in every pass.
     generator : torch.Generator, default=None
         Source of the order; the global one if None.
+    fewest : int, default=1
+        Batches below which the rows are gone through again.
 
     Examples
     --------
@@ -253,9 +284,10 @@ class BatchIterator:
         batch_size: int = 128,
         shuffle: bool = False,
         generator: torch.Generator | None = None,
+        fewest: int = 1,
     ) -> None:
         self.dataset = dataset
-        self.rows = RowBatches(len(dataset), batch_size, shuffle, generator)  # type: ignore[arg-type]
+        self.rows = RowBatches(len(dataset), batch_size, shuffle, generator, fewest)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.rows)

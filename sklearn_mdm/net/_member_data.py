@@ -92,7 +92,7 @@ class MemberBatch:
             else of_each([torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data]),
             None if data[0].weight is None else of_each([d.weight for d in data if d.weight is not None]),
         )
-        return batch, of_each([d.y for d in data])
+        return batch, of_each([d.y for d in data]) if len(data[0].y) else data[0].y
 
 
 class MemberBatches:

@@ -23,10 +23,16 @@ from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
+from ._agreement import KEPT, agreement_losses
 from ._data import Batch, BatchIterator, MaskedDataset
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
+# Samples in a batch of all, with a target or without, to one with; and the fewest batches of an epoch then: few samples
+# with a target would be gone through before the others have said anything.
+UNLABELLED_RATIO, FEWEST_BATCHES = 2, 16
+# Those of samples without a target, which are seeded after all others.
+UNLABELLED_STREAMS = ("unlabelled", "agreement")
 
 
 class MDMNet(NeuralNet):
@@ -59,6 +65,10 @@ class MDMNet(NeuralNet):
     modality_dropout : float, default=0.0
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
+    agreement : float, default=0.0
+        Weight of the agreement between subsets of the modalities, on samples without a target (``unlabelled`` of a
+        :class:`~sklearn_mdm.net.MaskedDataset`): what is predicted from all modalities teaches what is predicted from
+        some. Samples with a target are then predicted from all and from some, too.
     accumulate : int, default=1
         Batches whose mean gradient makes one update of the module; see
         :class:`sklearn_mdm.callbacks.GradientAccumulation`.
@@ -122,6 +132,7 @@ class MDMNet(NeuralNet):
         unroll: int = 1,
         n_negatives: int = 1,
         modality_dropout: float = 0.0,
+        agreement: float = 0.0,
         accumulate: int = 1,
         optimizer: Any = torch.optim.Adam,
         optimizer_critic: Any = torch.optim.Adam,
@@ -149,6 +160,7 @@ class MDMNet(NeuralNet):
         self.unroll = unroll
         self.n_negatives = n_negatives
         self.modality_dropout = modality_dropout
+        self.agreement = agreement
         self.accumulate = accumulate
         self.optimizer_critic = optimizer_critic
         self.random_state = random_state
@@ -201,6 +213,7 @@ class MDMNet(NeuralNet):
             len(dataset) if size == -1 else size,
             shuffle=options.pop("shuffle", training),
             generator=self.generators_["batches"] if training else None,
+            fewest=fewest_batches(dataset) if training else 1,
         )
         if cls is BatchIterator:
             return batches
@@ -218,7 +231,8 @@ class MDMNet(NeuralNet):
         """Open the random streams."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
-        self.generators_ = {stream: torch.Generator() for stream in STREAMS}
+        self.generators_ = {stream: torch.Generator() for stream in (*STREAMS, *UNLABELLED_STREAMS)}
+        self.pool_of_ = self.pool_ = None
         # What the module and the critic themselves draw, such as dropout.
         entropy = self.seed_ if self.random_state is None else self.random_state
         self.draws_ = {"module": RandomStream.of(entropy, 1 + len(self.history))}
@@ -238,11 +252,17 @@ class MDMNet(NeuralNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(STREAMS) + 1)
-        for generator, seed in zip(self.generators_.values(), seeds, strict=False):
-            generator.manual_seed(int(seed))
-        # A stream of its own, so that dropout in predictions is the same with and without the term.
-        self.draws_["critic"] = RandomStream(int(seeds[-1]))
+        streams = (*STREAMS, "critic", *UNLABELLED_STREAMS)
+        seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(streams))
+        for stream, seed in zip(streams, seeds.tolist(), strict=True):
+            if stream == "critic":
+                # A stream of its own, so that dropout in predictions is the same with and without the term.
+                self.draws_["critic"] = RandomStream(seed)
+            else:
+                if stream == "agreement":
+                    self.draws_[stream] = RandomStream(seed + 1)
+                self.generators_[stream].manual_seed(seed)
+        self._open_pool(dataset_train)
         self._open_term(dataset_train)
         self.totals_ = {"train": _Totals(), "valid": _Totals()}
         self.terms_skipped_ = 0
@@ -273,6 +293,9 @@ class MDMNet(NeuralNet):
             "term_active_",
             "critic_data_",
             "critic_rows_",
+            "pool_of_",
+            "pool_",
+            "pool_rows_",
             "draws_",
             "intercept_",
             "critic_parameters_",
@@ -288,19 +311,33 @@ class MDMNet(NeuralNet):
         if not self._wants_critic() or len(self.fusion_module_.code_dims) == 1:
             return
         data, rows = _rows_of(dataset)
+        if self.pool_ is not None:
+            data, rows = self.pool_, torch.arange(len(self.pool_))
         if data.complete is not None:
             rows = rows[data.complete[rows]]
         self.term_active_ = len(rows) >= self._fewest_rows
         if self.term_active_ and hasattr(self, "critic_"):
-            self.critic_data_, self.critic_rows_ = data, self._shuffled(rows)
+            self.critic_data_, self.critic_rows_ = data, self._shuffled(rows, "critic_batches")
+
+    def _open_pool(self, dataset: Any) -> None:
+        """Gather what needs no target, from all samples, if there are any without one."""
+        data, rows = _rows_of(dataset)
+        used = bool(self.agreement) or (self._wants_critic() and not self.measure_.needs_y)
+        if data.unlabelled is None or not used or len(self.fusion_module_.code_dims) == 1:
+            self.pool_of_ = self.pool_ = None
+            return
+        if self.pool_of_ is not dataset:
+            self.pool_of_, self.pool_ = dataset, data.with_unlabelled(rows)
+        self.pool_rows_ = self._shuffled(torch.arange(len(self.pool_)), "unlabelled")
 
     def _wants_critic(self) -> bool:
         return bool(self.lam)
 
-    def _shuffled(self, rows: Tensor) -> Iterator[Tensor]:
+    def _shuffled(self, rows: Tensor, stream: str) -> Iterator[Tensor]:
         """Batches of these rows without end, reshuffled after every pass."""
-        size = len(rows) if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), len(rows))
-        generator = self.generators_["critic_batches"]
+        wanted = self.batch_size * (1 if self.pool_ is None else UNLABELLED_RATIO)
+        size = len(rows) if self.batch_size == -1 else min(max(wanted, self._fewest_rows), len(rows))
+        generator = self.generators_[stream]
         while True:
             order = rows[torch.randperm(len(rows), generator=generator)]
             # Whole batches only: a remainder would be a noisier objective at the same step size.
@@ -383,12 +420,18 @@ class MDMNet(NeuralNet):
         with self._drawing("module"):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
+        pool = None if self.pool_ is None else self._on_device(self.pool_.batch(next(self.pool_rows_)))
+        if pool is not None and self.agreement:
+            loss = self._agreed(loss, Xi, yi, pool)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
         if self.term_active_:
             with self._drawing("critic"):
-                dependency = self._dependency(Xi, yi, output, mask)
+                if pool is None or self.measure_.needs_y:
+                    dependency = self._dependency(Xi, yi, output, mask)
+                else:
+                    dependency = self._dependency(pool, None, None, None)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
@@ -423,15 +466,29 @@ class MDMNet(NeuralNet):
     def _value(self, z: list[Tensor]) -> Tensor:
         return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
-    def _dependency(self, batch: Batch, y: Tensor, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
-        """The dependency term of a batch that was predicted with this mask; None with too few complete rows."""
+    def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch) -> Tensor:
+        """Task loss with all and with some modalities, and the agreement between them on samples without a target."""
+        with torch.no_grad():
+            self.module_.eval()
+            teacher = self.module_(pool.X, pool.mask).prediction
+            self.module_.train()
+        with self._drawing("agreement"):
+            some = self.module_(batch.X, self._drop_modalities(batch, 1 - KEPT, "agreement")).prediction
+            taught = self.module_(pool.X, self._drop_modalities(pool, 1 - KEPT, "agreement")).prediction
+            task = (task + self.get_loss(some, y, X=batch, training=True)) / 2
+        classes = not y.is_floating_point() and taught.shape[1] > 1
+        return task + self.agreement * agreement_losses(self.criterion_, taught, teacher, classes=classes).mean()
+
+    def _dependency(self, batch: Batch, y: Tensor | None, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
+        """The dependency term of a batch, if it was predicted, with this mask; None with too few complete rows."""
         n_rows = len(batch) if batch.complete is None else int(batch.complete.sum())
         if n_rows < self._fewest_rows:
             self.terms_skipped_ += 1
             return None
         # The term reads what was observed, also where the prediction has to do without.
-        dropped = mask is not batch.mask
+        dropped = output is None or mask is not batch.mask
         if self.measure_.needs_y:
+            assert y is not None
             return self._value_of_logits(batch, y, None if dropped else output.prediction)
         z = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
         if batch.complete is None:
@@ -455,7 +512,9 @@ class MDMNet(NeuralNet):
             mask = {name: mask[name].index_select(0, rows) for name, rows in zip(batch.X, index, strict=True)}
         return self.module_(X, mask).prediction
 
-    def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
+    def _drop_modalities(
+        self, batch: Batch, rate: float | None = None, stream: str = "modality_dropout"
+    ) -> dict[Any, Tensor]:
         names = list(batch.X)
         seen = torch.stack(
             [
@@ -463,8 +522,8 @@ class MDMNet(NeuralNet):
                 for n in names
             ]
         )
-        noise = torch.rand(seen.shape, dtype=torch.float32, generator=self.generators_["modality_dropout"])
-        kept = seen & (noise >= self.modality_dropout)
+        noise = torch.rand(seen.shape, dtype=torch.float32, generator=self.generators_[stream])
+        kept = seen & (noise >= (self.modality_dropout if rate is None else rate))
         # A sample that would lose everything keeps the observed modality with the largest draw.
         last = torch.where(seen, noise, -1.0).argmax(0)
         kept |= seen & ~kept.any(0) & (torch.arange(len(names))[:, None] == last)
@@ -590,6 +649,11 @@ class _Totals:
 
     def mean(self, name: str) -> float:
         return self.sums[name] / self.counts[name] if name in self.counts else math.nan
+
+
+def fewest_batches(dataset: Any) -> int:
+    """Fewest batches of an epoch."""
+    return 1 if _rows_of(dataset)[0].unlabelled is None else FEWEST_BATCHES
 
 
 def _as_it_is(batch: Any) -> Any:
