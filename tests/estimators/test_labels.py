@@ -222,7 +222,7 @@ def test_validation_samples__that_a_search_cuts__are_an_error(regressor, X, y):
 def test_samples_without_labels__that_a_search_cuts__are_an_error(regressor, X, y):
     whole = ModalityDict(X)
     search = GridSearchCV(regressor(max_epochs=1), {"lam": [0.1]}, cv=2, error_score="raise")
-    with pytest.raises(ValueError, match="X_unlabeled holds the very rows.*plain dicts"):
+    with pytest.raises(ValueError, match=r"X_unlabeled holds the very rows.*plain dicts"):
         search.fit(whole, y, X_unlabeled=ModalityDict(X))
 
 

@@ -126,7 +126,7 @@ def test_partial_fit_and_warm_start__take_samples_without_labels(estimator, X, y
     more = {"classes": [0, 1, 2]} if hasattr(estimator(), "class_weight") else {}
     fitted = estimator(lam=0.1).partial_fit(X, WAYS["NaN"](y), **more, X_unlabeled=MORE)
     fitted.partial_fit(X, WAYS["None"](y), X_unlabeled=MORE)
-    with pytest.raises(ValueError, match="labels in 0 of 60 samples.*beside some"):
+    with pytest.raises(ValueError, match=r"labels in 0 of 60 samples.*beside some"):
         fitted.partial_fit(X, np.full(60, np.nan))
     warm = estimator(lam=0.1, n_estimators=3, warm_start=True).fit(X, WAYS["NaN"](y), X_unlabeled=MORE)
     warm.fit(X, y)
