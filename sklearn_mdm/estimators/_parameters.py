@@ -267,6 +267,13 @@ holds numbers is filled with its mean given the other cells of that row, under a
 the modality [2]_ that is learned in ``fit``; columns whose missing cells tell something of y there get an indicator of
 them beside the features. See :doc:`/user_guide/missing`.
 
+NaN, None, pandas.NA and masked entries of y mean "no label". Samples without one, and those of ``X_unlabeled``, train
+the dependency term of every member and are never held out; the scaling of X, the filling of cells, the completion of
+samples and the critic that reports dependency read them too. The task loss, folds, classes and the models beside the
+networks read labelled samples only. Of several outputs of a regressor, some may lack labels here and there: each counts
+by its labelled samples. Scorers of scikit-learn refuse NaN in y: in searches pass such samples as ``X_unlabeled``. At
+``lam=0`` and with one modality they train nothing, and warn. ``-1`` is a class like any other.
+
 A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
 
 References
