@@ -190,7 +190,7 @@ def test_path__is_the_losses_of_predictions_held_out(regressor, X, y, n):
     assert fitted.lam_ == path["lam"][path["chosen"]].item()
     assert path["loss_se"][path["loss"].idxmin()] == 0
     assert np.isnan(path["dependency"][0]) and np.isfinite(path["dependency"][1:]).all()
-    alone = [regressor(**{**fitted.get_params(), "lam": lam}).fit(X, y) for lam in LAMS]
+    alone = [regressor(**{**fitted.get_params(deep=False), "lam": lam}).fit(X, y) for lam in LAMS]
     assert_allclose(path["dependency"], [one.dependency_curve_[-1] for one in alone], atol=1e-9)
     if n > 1:
         expected = [np.mean((one.oof_prediction_ - y) ** 2) / one.target_scaler_.var_[0] for one in alone]
