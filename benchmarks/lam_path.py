@@ -3,8 +3,8 @@
     python benchmarks/lam_path.py --data DIR
     python benchmarks/lam_path.py --data DIR --rows 300 --members 4
 
-The digits as three bands, training rows only; the search has five folds and two processes. Wall-clock seconds, one thread
-in each process: run it on a machine with nothing else to do. Processor time of the fits, too, which tells more elsewhere.
+The digits as three bands, training rows only; the search has five folds and two processes. Wall-clock seconds, one
+thread in each process: run it on a machine with nothing else to do. Processor time of the fits, too.
 """
 
 from __future__ import annotations
