@@ -299,7 +299,7 @@ def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(dat
     np.testing.assert_array_equal(display.dependency_line_.lines[0].get_ydata(), path["dependency"])
     assert display.chosen_line_.get_xdata()[0] == np.flatnonzero(path["chosen"])[0]
     with pytest.raises(TypeError, match="no lam_path_"):
-        LamPathDisplay.from_estimator(model.set_params(lam=0.1))
+        LamPathDisplay.from_estimator(MDMFusionRegressor())
 
 
 def test_training_display__lines__are_the_curves(data, model):
