@@ -14,8 +14,10 @@ from ._held_out import distinct_splits, internal_splits, out_of_fold, spread_of
 from ._kernel_member import KERNELS_AT_ONCE, MIN_SHARE
 from ._views import View
 
-# Neighbours that a row is joined to, and the one whose distance is the scale of the row. Ties all count.
+# Neighbours that a row is joined to, and the one whose distance is the scale of the row.
 N_NEIGHBORS, SCALE_NEIGHBOR = 5, 7
+# Rows no further than so many times the last neighbour are neighbours, too: else rounding or their order would choose.
+TIE = 1 + 1e-6
 # Share of a row's labels that comes from its neighbours.
 ALPHA = 0.9
 # Share of the classes' shares in all probabilities: labels of few neighbours are never sure.
@@ -187,7 +189,7 @@ def _neighbors(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = np.partition(distance, at, axis=1)[:, :SCALE_NEIGHBOR]
     ordered[ordered == np.inf] = -np.inf
     nearest, scale = ordered[:, :N_NEIGHBORS].max(axis=1), ordered.max(axis=1)
-    return distance <= nearest[:, None], np.maximum(scale, MIN_SCALE)
+    return distance <= TIE * nearest[:, None], np.maximum(scale, MIN_SCALE)
 
 
 def _affinity(distance: np.ndarray, joined: np.ndarray, scale: np.ndarray, others: np.ndarray) -> np.ndarray:
