@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,12 +14,16 @@ from ._held_out import distinct_splits, internal_splits, out_of_fold, spread_of
 from ._kernel_member import KERNELS_AT_ONCE, MIN_SHARE
 from ._views import View
 
-# Neighbours that a row is joined to, and the one whose distance is the scale of the row. Ties all count.
+# Neighbours that a row is joined to, and the one whose distance is the scale of the row.
 N_NEIGHBORS, SCALE_NEIGHBOR = 5, 7
+# Rows no further than so many times the last neighbour are neighbours, too: else rounding or their order would choose.
+TIE = 1 + 1e-6
 # Share of a row's labels that comes from its neighbours.
 ALPHA = 0.9
 # Share of the classes' shares in all probabilities: labels of few neighbours are never sure.
 PRIOR = 1e-3
+# Rows, evenly spaced, whose distances decide the median.
+MEDIAN_ROWS = 1_000
 # Smallest scale of a row, which copies surround, where one is the median distance.
 MIN_SCALE = 1e-3
 
@@ -102,9 +106,11 @@ class SpreadingMember:
         self.views = self._scaled(views)
         self.squares = [squared_norms(view.columns) for view in self.views]
         self.medians = [_median(view) for view in self.views]
-        distance = self._distances(self.views)
-        np.fill_diagonal(distance, np.inf)  # no row is a neighbour of its own
-        near, self.scale = _neighbors(distance)
+        n = len(everywhere)
+        distance, near, self.scale = np.empty((n, n)), np.empty((n, n), dtype=bool), np.empty(n)
+        for rows, part in self._blocks(self.views):
+            part[:, rows][np.diag_indices(len(part))] = np.inf  # no row is a neighbour of its own
+            distance[rows], (near[rows], self.scale[rows]) = part, _neighbors(part)
         affinity = _affinity(distance, near | near.T, self.scale, self.scale)
         degree = affinity.sum(axis=1)
         degree[degree == 0] = 1
@@ -114,7 +120,7 @@ class SpreadingMember:
         affinity /= root[:, None]
         affinity[np.diag_indices_from(affinity)] = 1
         factor = cho_factor(affinity.T, overwrite_a=True, check_finite=False)
-        labels = np.zeros((len(root), self.n_classes))
+        labels = np.zeros((n, self.n_classes))
         labels[np.arange(len(y)), y] = weight
 
         def solve(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,18 +140,21 @@ class SpreadingMember:
 
     def outputs(self, views: Sequence[View]) -> np.ndarray:
         """Log-probabilities (n_samples, n_classes)."""
-        scaled = self._scaled(views)
-        n, size = len(views[0].columns), max(1, KERNELS_AT_ONCE // len(self.scale))
-        values = np.empty((n, self.n_classes))
-        for start in range(0, n, size):
-            rows = slice(start, start + size)
-            distance = self._distances([view.take(rows) for view in scaled])
+        values = np.empty((len(views[0].columns), self.n_classes))
+        for rows, distance in self._blocks(self._scaled(views)):
             near, scale = _neighbors(distance)
             np.matmul(_affinity(distance, near, scale, self.scale), self.spread_labels, out=values[rows])
         return _log_p(values, self.share).astype(views[0].columns.dtype, copy=False)
 
     def _scaled(self, views: Sequence[View]) -> list[View]:
         return [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
+
+    def _blocks(self, views: Sequence[View]) -> Iterator[tuple[slice, np.ndarray]]:
+        """Distances of some rows at a time."""
+        n, size = len(views[0].columns), max(1, KERNELS_AT_ONCE // len(self.views[0].columns))
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            yield rows, self._distances([view.take(rows) for view in views])
 
     def _distances(self, views: Sequence[View]) -> np.ndarray:
         """Mean distances (n, n_samples) from all rows of fit; infinite where no modality was observed in both."""
@@ -166,10 +175,10 @@ class SpreadingMember:
 
 
 def _median(view: View) -> float:
-    """Median distance of the rows where a modality was observed, save copies; one where all are."""
-    if view.seen is not None:
-        view = view.take(view.seen)
-    distance = distances(view.columns, view.columns, squared_norms(view.columns))
+    """Median distance of rows where a modality was observed, save copies; one where all are."""
+    columns = view.columns if view.seen is None else view.columns[view.seen]
+    columns = columns[:: max(1, -(-len(columns) // MEDIAN_ROWS))]
+    distance = distances(columns, columns, squared_norms(columns))
     distance = distance[(distance > 0) & (distance < np.inf)]
     return float(np.median(distance, overwrite_input=True)) if len(distance) else 1.0
 
@@ -180,7 +189,7 @@ def _neighbors(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = np.partition(distance, at, axis=1)[:, :SCALE_NEIGHBOR]
     ordered[ordered == np.inf] = -np.inf
     nearest, scale = ordered[:, :N_NEIGHBORS].max(axis=1), ordered.max(axis=1)
-    return distance <= nearest[:, None], np.maximum(scale, MIN_SCALE)
+    return distance <= TIE * nearest[:, None], np.maximum(scale, MIN_SCALE)
 
 
 def _affinity(distance: np.ndarray, joined: np.ndarray, scale: np.ndarray, others: np.ndarray) -> np.ndarray:
