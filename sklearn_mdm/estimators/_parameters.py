@@ -109,13 +109,13 @@ measure : str or Measure, default="kl"
     "wasserstein", "wpc", "knife", for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as
     ``KL(bound=5.0)``.
 lam : float, sequence of float or "auto", default=0.03
-    Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained. Of several, and of 0, 0.03, 0.1, 0.3,
-    1 and 3 with ``"auto"``, each trains networks of its own side by side with the others, with the same seeds and folds;
-    the smallest is kept whose networks are not worse on samples held out (``X_val`` where that is passed) than those of
-    the best by more than one standard error of the paired difference. Without a choice, 0.03 (or of a sequence the
-    largest that is not above it, else its smallest) is trained alone: where nothing is held out, with fewer than five
-    held-out samples in the rarest class (of a regressor 50 in all), and in ``partial_fit``. With a single modality it is
-    the smallest. Callbacks see the networks of all. See :doc:`/user_guide/training`.
+    Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained. Of several, and of 0, 0.03, 0.1,
+    0.3, 1 and 3 with ``"auto"``, each trains networks of its own side by side with the others, with the same seeds and
+    folds; the smallest is kept whose networks are not worse on samples held out (``X_val`` where that is passed) than
+    those of the best by more than one standard error of the paired difference. Without a choice, 0.03 (or of a sequence
+    the largest that is not above it, else its smallest) is trained alone: where nothing is held out, with fewer than
+    five held-out samples in the rarest class (of a regressor 50 in all), and in ``partial_fit``. With a single modality
+    it is the smallest. Callbacks see the networks of all. See :doc:`/user_guide/training`.
 unroll : int, default=1
     Critic updates before each update of the model.
 n_estimators : int or "auto", default="auto"
@@ -199,9 +199,8 @@ device : str or torch.device, default="auto"
 warm_start : bool, default=False
     Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and so do the
     folds of samples that were in it. Changed parameters of the system, measure, loss, optimizer class and number of
-    members are not taken up; learning rates, weight decay, ``lam`` (a number; of several, the one that was chosen stays),
-    ``unroll``, ``n_negatives``, ``modality_dropout``,
-    ``batch_size`` and those of stopping are.
+    members are not taken up; learning rates, weight decay, ``lam`` (a number; of several, the one that was chosen
+    stays), ``unroll``, ``n_negatives``, ``modality_dropout``, ``agreement``, ``batch_size`` and those of stopping are.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
     for bit on one machine with one thread count. Global generators are left alone.
@@ -215,8 +214,8 @@ net_ : MDMNet
 lam_ : float
     Weight of the dependency term: ``lam``, or the one that was chosen.
 lam_path_ : data frame
-    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``loss``, the task loss of its networks on
-    samples held out, on standardised targets in regression; ``loss_se``, the standard error of its difference to the
+    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``loss``, the task loss of its networks
+    on samples held out, on standardised targets in regression; ``loss_se``, the standard error of its difference to the
     best, paired by sample (or group); ``dependency``, the mean over its networks of the last value of the term in
     training, in the unit of the measure, NaN at 0; ``chosen``. Absent without a choice.
 modalities_ : list

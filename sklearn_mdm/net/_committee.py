@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +18,7 @@ from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
-from ._agreement import KEPT, agreement_losses
+from ._agreement import KEPT, agreement_losses, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
@@ -189,11 +188,14 @@ class CommitteeNet(MDMNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Begin an epoch of every member that has not stopped."""
         NeuralNet.on_epoch_begin(self, net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        rides_along = self.stacked_ and any(self.members_[k].lam for k in self.active_)
-        for k in self.active_:
-            self.members_[k].rides_along = rides_along
-            self.members_[k].on_epoch_begin(self.members_[k], dataset_train=dataset_train.datasets[k])
-        self.term_active_ = any(self.members_[k].term_active_ for k in self.active_)
+        active = [self.members_[k] for k in self.active_]
+        rides_along = self.stacked_ and any(member.lam for member in active)
+        draws_along = self.stacked_ and any(member.agreement for member in active)
+        for k, member in zip(self.active_, active, strict=True):
+            member.rides_along, member.draws_along = rides_along, draws_along
+            member.on_epoch_begin(member, dataset_train=dataset_train.datasets[k])
+        self.term_active_ = any(member.term_active_ for member in active)
+        self.even_pools_ = len({m._size_among(len(m.pool_)) for m in active if m.pool_ is not None}) <= 1
         self.pending_ = 0
         self.batches_of_ = dict.fromkeys(self.active_, 0)
         self.validated_: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.active_}
@@ -251,6 +253,7 @@ class CommitteeNet(MDMNet):
             "pending_",
             "batches_of_",
             "term_active_",
+            "even_pools_",
             "critic_parameters_",
             "validated_",
         ):
@@ -261,7 +264,9 @@ class CommitteeNet(MDMNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
         rows: MemberBatch = batch[0]
-        whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self.members_[0].intercept_)
+        whole = self.stacked_ and rows.members == self.active_
+        if self.members_[0].intercept_:  # what is drawn for padding would be missing elsewhere
+            whole = whole and rows.even and self.even_pools_
         self._set_mode(True, stacked=whole)
         members = [self.members_[k] for k in rows.members]
         if self.term_active_ and hasattr(self, "critic_"):
@@ -346,33 +351,32 @@ class CommitteeNet(MDMNet):
         batch, y = self._on_device(batch), y.to(self.device)
         mask = batch.mask
         if self.modality_dropout:
-            mask = self._drop_modalities_of(members, batch, rows.sizes)
+            mask = self._without_some(members, batch, rows.sizes, self.modality_dropout, "modality_dropout")
         with self._drawing_of("module", members):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
-        loss, values, pool = task, None, None
+        loss = task
+        values: list[float | None] = [None] * len(members)
+        # What the term reads, and how many rows of it each member has.
+        read, sizes, known = batch, rows.sizes, output if mask is batch.mask else None
         if members[0].pool_ is not None:
             drawn = [next(member.pool_rows_) for member in members]
             pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
-            unlabelled = self._on_device(pool.stacked()[0])
+            read, sizes, known = self._on_device(pool.stacked()[0]), pool.sizes, None
             if any(member.agreement for member in members):
-                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, pool.sizes)
+                loss = self._agreed_of(members, task, (batch, read), y, (rows.sizes, sizes))
         if self.term_active_:
             with self._drawing_of("critic", members):
-                if pool is None:
-                    values = self._dependencies(members, batch, rows.sizes, output, mask)
-                else:
-                    values = self._dependencies(members, unlabelled, pool.sizes, None, None)
-            values = [value if member.lam else None for value, member in zip(values, members, strict=True)]
-            present = [k for k, value in enumerate(values) if value is not None]
-            if present:
-                used = torch.stack([value for value in values if value is not None])
-                weighted = used * used.new_tensor([-members[k].lam for k in present])
-                loss = loss.index_add(0, torch.tensor(present, device=loss.device), weighted)
+                terms = self._dependencies(members, read, sizes, known)
+            found = {i: term for i, term in enumerate(terms) if term is not None and members[i].lam}
+            if found:
+                used = torch.stack(list(found.values()))
+                weighted = used * used.new_tensor([-members[i].lam for i in found])
+                loss = loss.index_add(0, torch.tensor(list(found), device=loss.device), weighted)
+            values = [found[i].item() if i in found else None for i in range(len(members))]
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
-        found = [None if value is None else value.item() for value in values or [None] * len(members)]
-        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, found, strict=True):
+        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, values, strict=True):
             parts[0]._record(*parts[1:])
         weights = loss.new_tensor(rows.sizes) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
@@ -381,43 +385,33 @@ class CommitteeNet(MDMNet):
         self,
         members: Sequence[MDMNet],
         task: Tensor,
-        batch: Batch,
+        batches: tuple[Batch, Batch],
         y: Tensor,
-        sizes: Sequence[int],
-        pool: Batch,
-        pool_sizes: Sequence[int],
+        sizes: tuple[Sequence[int], Sequence[int]],
     ) -> Tensor:
-        """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
-        twin, criterion = self.twins_["module"], self.criterion_
+        """What :meth:`MDMNet._agreed` does, of batches with and without targets, for all members: (n_members,)."""
+        twin, (batch, pool) = self.twins_["module"], batches
         with torch.no_grad():
             twin.eval()
             teacher = twin(pool.X, pool.mask).prediction.flatten(0, 1)
             twin.train()
-        with self._drawing_of("agreement", members):
-            drop = functools.partial(self._drop_modalities_of, members, rate=1 - KEPT, stream="agreement")
-            some = twin(batch.X, drop(batch, sizes)).prediction
-            taught = twin(pool.X, drop(pool, pool_sizes)).prediction
-            both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
-        classes = not y.is_floating_point()
-        losses = agreement_losses(criterion, taught.flatten(0, 1), teacher, classes=classes)
-        agreement = _means(losses.unflatten(0, taught.shape[:2]), None, pool_sizes)
+        with self._drawing_of("taught", members):
+            parts = zip(batches, sizes, strict=True)
+            masks = [self._without_some(members, part, n, 1 - KEPT, "agreement") for part, n in parts]
+            X, mask = one_below_other((batch.X, pool.X), 1), one_below_other(masks, 1)
+            some, taught = twin(X, mask).prediction.split([max(n) for n in sizes], 1)
+            both = (task + self._task_losses(some, y, batch.weight, sizes[0])[0]) / 2
+        losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
+        agreement = _means(losses.unflatten(0, taught.shape[:2]), None, sizes[1])
         weight = task.new_tensor([member.agreement for member in members])
         return torch.where(weight > 0, both + weight * agreement, task)
 
-    def _drop_modalities_of(
-        self,
-        members: Sequence[MDMNet],
-        batch: Batch,
-        sizes: Sequence[int],
-        rate: float | None = None,
-        stream: str = "modality_dropout",
+    def _without_some(
+        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], rate: float, stream: str
     ) -> dict[Any, Tensor]:
-        masks = []
-        for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-            seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
-            own = Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)
-            masks.append(member._drop_modalities(own, rate, stream))
-        return {name: pad_sequence([mask[name] for mask in masks], batch_first=True) for name in batch.X}
+        """Masks without the modalities that each member drops."""
+        noise = [member._noise(n, stream).T for member, n in zip(members, sizes, strict=True)]
+        return without_some(batch, pad_sequence(noise, batch_first=True).movedim(2, 0), rate)
 
     def _task_losses(
         self, prediction: Tensor, y: Tensor, weight: Tensor | None, sizes: Sequence[int]
@@ -431,16 +425,10 @@ class CommitteeNet(MDMNet):
         return task, _means((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
 
     def _dependencies(
-        self,
-        members: Sequence[MDMNet],
-        batch: Batch,
-        sizes: Sequence[int],
-        output: Any,
-        mask: dict[Any, Tensor] | None,
+        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any
     ) -> Sequence[Tensor | None]:
-        """The dependency term of each member; None where it has too few complete rows."""
-        dropped = output is None or mask is not batch.mask
-        z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
+        """The dependency term of each member, with the output if there is one; None with too few complete rows."""
+        z = self.twins_["module"].represent(batch.X, batch.mask) if output is None else output.representations
         parts = list(z.values())
         if batch.complete is None and len(set(sizes)) == 1 and sizes[0] >= self._fewest_rows:
             index = self._negatives_of(members, sizes[0])
