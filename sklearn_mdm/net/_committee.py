@@ -22,12 +22,11 @@ from ._agreement import KEPT, agreement_losses, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
-from ._member_data import MemberBatch, MemberBatches, MemberDatasets
+from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
+from ._member_optimizer import forget_others, is_elementwise, rows_of
 from ._net import MDMNet, fewest_batches
 
-# Optimizers that work element by element, for which parameters may lie side by side.
-_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
 # What is set on the committee, and read by every member.
@@ -110,11 +109,11 @@ class CommitteeNet(MDMNet):
         first, has_critic = self.members_[0], hasattr(self, "critic_")
         self.stacked_ = (
             can_stack(first.fusion_module_)
-            and _is_elementwise(self.optimizer)
+            and is_elementwise(self.optimizer)
             and not self.get_params_for("optimizer").get("param_groups")
             and not first.measure_.needs_y
             and (not has_critic or (can_stack(first.critic_) and stacks(first.measure_)))
-            and (not has_critic or _is_elementwise(self.optimizer_critic))
+            and (not has_critic or is_elementwise(self.optimizer_critic))
         )
         self.optimizer_ = self._optimizer_of("optimizer", self.module_.members)
         if has_critic:
@@ -180,9 +179,9 @@ class CommitteeNet(MDMNet):
             member.label = ", ".join(f"{name}={value:g}" for name, value in own.items()) + ": " if own else ""
             member.on_train_begin(member)
         if self.stacked_:
-            self.blocks_ = {"module": Block(list(self.module_.members), _rows(self.optimizer_))}
+            self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}
             if hasattr(self, "critic_"):
-                self.blocks_["critic"] = Block(list(self.critic_), _rows(self.optimizer_critic_))
+                self.blocks_["critic"] = Block(list(self.critic_), rows_of(self.optimizer_critic_))
         self.twins_: dict[str, Any] = {}
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
@@ -227,8 +226,10 @@ class CommitteeNet(MDMNet):
         for name, modules in parts.items():
             if modules is not None:
                 optimizer: torch.optim.Optimizer = getattr(self, name)
-                rows = [[row] for row in _rows(optimizer)] if self.stacked_ else [list(m.parameters()) for m in modules]
-                _forget_others(optimizer, {id(parameter) for k in members for parameter in rows[k]})
+                rows = (
+                    [[row] for row in rows_of(optimizer)] if self.stacked_ else [list(m.parameters()) for m in modules]
+                )
+                forget_others(optimizer, {id(parameter) for k in members for parameter in rows[k]})
         self.members_ = [self.members_[k] for k in members]
         self.module_ = self.combine([self.module_.members[k] for k in members])
         if hasattr(self, "critic_"):
@@ -379,7 +380,7 @@ class CommitteeNet(MDMNet):
         for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, values, strict=True):
             parts[0]._record(*parts[1:])
         weights = loss.new_tensor(rows.sizes) / len(rows)
-        return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
+        return {"loss": (loss.detach() * weights).sum(), "y_pred": rows.unpadded(output.prediction)}
 
     def _agreed_of(
         self,
@@ -402,7 +403,7 @@ class CommitteeNet(MDMNet):
             some, taught = twin(X, mask).prediction.split([max(n) for n in sizes], 1)
             both = (task + self._task_losses(some, y, batch.weight, sizes[0])[0]) / 2
         losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
-        agreement = _means(losses.unflatten(0, taught.shape[:2]), None, sizes[1])
+        agreement = means_of(losses.unflatten(0, taught.shape[:2]), None, sizes[1])
         weight = task.new_tensor([member.agreement for member in members])
         return torch.where(weight > 0, both + weight * agreement, task)
 
@@ -419,10 +420,10 @@ class CommitteeNet(MDMNet):
         """Task loss of each member, (n_members,), and the same in the units of the original targets."""
         losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
         scale = getattr(self.criterion_, "log_scale", (1.0,))
-        task = _means(losses, weight, sizes)
+        task = means_of(losses, weight, sizes)
         if len(scale) == 1:
             return task, (scale[0] * task.detach().double()).tolist()
-        return task, _means((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
+        return task, means_of((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
 
     def _dependencies(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any
@@ -471,7 +472,7 @@ class CommitteeNet(MDMNet):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
             "loss": (losses * losses.new_tensor(rows.sizes)).sum() / len(rows),
-            "y_pred": _unpadded(prediction, rows),
+            "y_pred": rows.unpadded(prediction),
         }
 
     def _keep_validated(self, member: int, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
@@ -488,36 +489,3 @@ class CommitteeNet(MDMNet):
         for twin in self.twins_.values():
             if twin.training != training:
                 twin.train(training)
-
-
-def _is_elementwise(optimizer: Any) -> bool:
-    return getattr(optimizer, "__module__", "").startswith("torch.optim") and optimizer.__name__ in _ELEMENTWISE
-
-
-def _rows(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [row for group in optimizer.param_groups for row in group["params"]]
-
-
-def _forget_others(optimizer: torch.optim.Optimizer, kept: set[int]) -> None:
-    for group in optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) in kept]
-    for parameter in [parameter for parameter in optimizer.state if id(parameter) not in kept]:
-        del optimizer.state[parameter]
-
-
-def _means(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:
-    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each."""
-    by_row = losses.flatten(2).mean(2) if losses.dim() > 2 else losses
-    if weight is not None:
-        by_row = by_row * weight
-    if len(set(sizes)) == 1:
-        return by_row.mean(1)
-    n_rows = torch.tensor(sizes, device=by_row.device)[:, None]
-    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows
-    return torch.where(there, by_row, 0).sum(1) / n_rows.squeeze(1)
-
-
-def _unpadded(prediction: Tensor, rows: MemberBatch) -> Tensor:
-    if rows.even:
-        return prediction.flatten(0, 1)
-    return torch.cat([part[:n] for part, n in zip(prediction, rows.sizes, strict=True)])
