@@ -122,7 +122,7 @@ class LamPathDisplay(Display):
         final, _ = final_estimator(estimator)
         if not hasattr(final, "lam_path_"):
             raise TypeError(
-                f"this {type(final).__name__} has no lam_path_: it is not fitted, or lam was not chosen. Pass several "
+                f"this {type(final).__name__} has no lam_path_: lam was not chosen. Pass several "
                 'values or "auto" as lam, and enough labelled samples.'
             )
         path = final.lam_path_

@@ -18,7 +18,7 @@ from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
-from ._agreement import KEPT, agreement_losses, one_below_other, without_some
+from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
@@ -265,9 +265,9 @@ class CommitteeNet(MDMNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
         rows: MemberBatch = batch[0]
-        whole = self.stacked_ and rows.members == self.active_
-        if self.members_[0].intercept_:  # what is drawn for padding would be missing elsewhere
-            whole = whole and rows.even and self.even_pools_
+        # What is drawn for padding would be missing elsewhere, and rows without a target are mixed.
+        even = self.even_pools_ and (rows.even or not self.members_[0].intercept_)
+        whole = self.stacked_ and rows.members == self.active_ and even
         self._set_mode(True, stacked=whole)
         members = [self.members_[k] for k in rows.members]
         if self.term_active_ and hasattr(self, "critic_"):
@@ -323,6 +323,8 @@ class CommitteeNet(MDMNet):
             parts = MemberBatch(learning, [member.critic_data_ for member in members], rows)
             batch = self._on_device(parts.stacked()[0])
             with self._drawing_of("critic", members):
+                if members[0].pool_ is not None:
+                    batch = corrupted(batch, axis=1)
                 with torch.no_grad():
                     z = list(self.twins_["module"].represent(batch.X, batch.mask).values())
                 index = self._negatives_of(members, len(rows[0]))
@@ -363,9 +365,11 @@ class CommitteeNet(MDMNet):
         if members[0].pool_ is not None:
             drawn = [next(member.pool_rows_) for member in members]
             pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
-            read, sizes, known = self._on_device(pool.stacked()[0]), pool.sizes, None
+            unlabelled = self._on_device(pool.stacked()[0])
+            with self._drawing_of("corruption", members):
+                read, sizes, known = corrupted(unlabelled, axis=1), pool.sizes, None
             if any(member.agreement for member in members):
-                loss = self._agreed_of(members, task, (batch, read), y, (rows.sizes, sizes))
+                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, read)
         if self.term_active_:
             with self._drawing_of("critic", members):
                 terms = self._dependencies(members, read, sizes, known)
@@ -386,24 +390,29 @@ class CommitteeNet(MDMNet):
         self,
         members: Sequence[MDMNet],
         task: Tensor,
-        batches: tuple[Batch, Batch],
+        batch: Batch,
         y: Tensor,
-        sizes: tuple[Sequence[int], Sequence[int]],
+        sizes: Sequence[int],
+        pool: Batch,
+        spoiled: Batch,
     ) -> Tensor:
-        """What :meth:`MDMNet._agreed` does, of batches with and without targets, for all members: (n_members,)."""
-        twin, (batch, pool) = self.twins_["module"], batches
+        """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
+        twin = self.twins_["module"]
         with torch.no_grad():
             twin.eval()
-            teacher = twin(pool.X, pool.mask).prediction.flatten(0, 1)
+            outputs = twin(pool.X, pool.mask).prediction
+            parts = zip(members, outputs, strict=True)
+            teacher = torch.cat([member._aligned(part) if member.agreement else part for member, part in parts])
             twin.train()
         with self._drawing_of("taught", members):
-            parts = zip(batches, sizes, strict=True)
-            masks = [self._without_some(members, part, n, 1 - KEPT, "agreement") for part, n in parts]
-            X, mask = one_below_other((batch.X, pool.X), 1), one_below_other(masks, 1)
-            some, taught = twin(X, mask).prediction.split([max(n) for n in sizes], 1)
-            both = (task + self._task_losses(some, y, batch.weight, sizes[0])[0]) / 2
+            even = [outputs.shape[1]] * len(members)
+            each = ((batch, sizes), (spoiled, even))
+            masks = [self._without_some(members, part, n, 1 - KEPT, "agreement") for part, n in each]
+            X, mask = one_below_other((batch.X, spoiled.X), 1), one_below_other(masks, 1)
+            some, taught = twin(X, mask).prediction.split([max(sizes), max(even)], 1)
+            both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
         losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
-        agreement = means_of(losses.unflatten(0, taught.shape[:2]), None, sizes[1])
+        agreement = losses.unflatten(0, taught.shape[:2]).mean(1)
         weight = task.new_tensor([member.agreement for member in members])
         return torch.where(weight > 0, both + weight * agreement, task)
 

@@ -22,7 +22,16 @@ from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
-from ._agreement import KEPT, agreement_losses, one_below_other, without_some
+from ._agreement import (
+    KEPT,
+    agreement_losses,
+    aligned,
+    are_classes,
+    class_shares,
+    corrupted,
+    one_below_other,
+    without_some,
+)
 from ._data import Batch, BatchIterator, MaskedDataset
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
@@ -32,8 +41,8 @@ STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
 UNLABELLED_RATIO, FEWEST_BATCHES = 2, 16
 # Those of samples without a target, which are seeded after all others.
 UNLABELLED_STREAMS = ("unlabelled", "agreement")
-# What modules draw for one purpose alone, such as dropout: that in predictions is then the same with and without it.
-OWN_DRAWS = ("critic", "taught")
+# What is drawn for one purpose alone, dropout too: that in predictions is then the same with and without it.
+OWN_DRAWS = ("critic", "taught", "corruption")
 
 
 class MDMNet(NeuralNet):
@@ -175,6 +184,7 @@ class MDMNet(NeuralNet):
         """Build the fusion module and the critic of the measure, if it has one."""
         super().initialize_module()
         self.module_.to(self.dtype)
+        self.mean_probability_: Tensor | None = None
         self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
         if len(self.fusion_module_.code_dims) == 1 or self.measure_.needs_y:
             for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
@@ -256,7 +266,7 @@ class MDMNet(NeuralNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        streams = (*STREAMS, "critic", *UNLABELLED_STREAMS, "taught")
+        streams = (*STREAMS, "critic", *UNLABELLED_STREAMS, "taught", "corruption")
         seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(streams))
         for stream, seed in zip(streams, seeds.tolist(), strict=True):
             if stream in OWN_DRAWS:
@@ -289,12 +299,16 @@ class MDMNet(NeuralNet):
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
         self._learn_critic(True)
+        if self.mean_probability_ is not None:
+            self.mean_probability_ = self.mean_probability_.cpu()  # it is pickled
         parts = (
             "generators_",
             "term_active_",
             "critic_data_",
             "critic_rows_",
             "pool_of_",
+            "shares_",
+            "y_",
             "pool_",
             "pool_rows_",
             "draws_",
@@ -328,6 +342,8 @@ class MDMNet(NeuralNet):
             return
         if self.pool_of_ is not dataset:
             self.pool_of_, self.pool_ = dataset, data.with_unlabelled(rows)
+            self.y_ = data.y[rows]
+            self.shares_: Tensor | None = None
         assert self.pool_ is not None
         self.pool_rows_ = self._shuffled(torch.arange(len(self.pool_)), "unlabelled")
 
@@ -414,6 +430,8 @@ class MDMNet(NeuralNet):
     def _critic_gradient(self, batch: Batch) -> None:
         batch = self._on_device(batch)
         with self._drawing("critic"):
+            if self.pool_ is not None:
+                batch = corrupted(batch)
             with torch.no_grad():
                 z = self.fusion_module_.represent(batch.X, batch.mask)
             objective = self._critic_objective(list(z.values()))
@@ -428,8 +446,11 @@ class MDMNet(NeuralNet):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
         pool = None if self.pool_ is None else self._on_device(self.pool_.batch(next(self.pool_rows_)))
+        if pool is not None:
+            with self._drawing("corruption"):
+                spoiled = corrupted(pool)
         if pool is not None and self.agreement:
-            loss = self._agreed(loss, Xi, yi, pool)
+            loss = self._agreed(loss, Xi, yi, pool, spoiled)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
@@ -439,7 +460,7 @@ class MDMNet(NeuralNet):
                     # The term reads what was observed, also where the prediction has to do without.
                     dependency = self._dependency(Xi, yi, output if mask is Xi.mask else None)
                 else:
-                    dependency = self._dependency(pool, None, None)
+                    dependency = self._dependency(spoiled, None, None)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
@@ -474,18 +495,27 @@ class MDMNet(NeuralNet):
     def _value(self, z: list[Tensor]) -> Tensor:
         return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
-    def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch) -> Tensor:
+    def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch, spoiled: Batch) -> Tensor:
         """Task loss with all and with some modalities, and the agreement between them where no target is needed."""
         with torch.no_grad():
             self.module_.eval()
-            teacher = self.module_(pool.X, pool.mask).prediction
+            teacher = self._aligned(self.module_(pool.X, pool.mask).prediction)
             self.module_.train()
         with self._drawing("taught"):
-            masks = [without_some(part, self._noise(len(part), "agreement"), 1 - KEPT) for part in (batch, pool)]
-            X, mask = one_below_other((batch.X, pool.X)), one_below_other(masks)
-            some, taught = self.module_(X, mask).prediction.split([len(batch), len(pool)])
+            masks = [without_some(part, self._noise(len(part), "agreement"), 1 - KEPT) for part in (batch, spoiled)]
+            X, mask = one_below_other((batch.X, spoiled.X)), one_below_other(masks)
+            some, taught = self.module_(X, mask).prediction.split([len(batch), len(spoiled)])
             task = (task + self.get_loss(some, y, X=batch, training=True)) / 2
         return task + self.agreement * agreement_losses(self.criterion_, taught, teacher, y).mean()
+
+    def _aligned(self, teacher: Tensor) -> Tensor:
+        """Predictions on samples without a target, of classes as frequent as those with one."""
+        if not are_classes(self.y_, teacher):
+            return teacher
+        if self.shares_ is None:
+            self.shares_ = class_shares(self.y_, teacher.shape[1])
+        teacher, self.mean_probability_ = aligned(teacher, self.mean_probability_, self.shares_)
+        return teacher
 
     def _dependency(self, batch: Batch, y: Tensor | None, output: Any) -> Tensor | None:
         """The dependency term of a batch, with its output if there is one; None with too few complete rows."""

@@ -64,8 +64,10 @@ CASES = {
     "Missing values in the wrong place": [
         ("Every modality of a sample", "Regressor().fit({name: gap(values) for name, values in X.items()}, y)"),
         ("A modality of every training sample", 'Regressor().fit({**X, "text": None}, y)'),
-        ("Labels", "Regressor().fit(X, np.where(y > 2, np.nan, y))"),
-        ("Labels in a score", "model.score(X, np.ma.array(y, mask=y > 2))"),
+        ("Every label", "Regressor().fit(X, np.full(300, np.nan))"),
+        ("Every label of an output", "Regressor().fit(X, np.column_stack([y, np.full(300, np.nan)]))"),
+        ("Every label in a score", "model.score(X, np.ma.array(y, mask=True))"),
+        ("Labels where a scorer reads them", "modality_drop(model, frames, np.where(y > 2, np.nan, y))"),
         ("Groups", "Regressor().fit(X, y, groups=np.ma.array(np.arange(300), mask=y > 2))"),
     ],
     "Layouts without names": [
@@ -94,6 +96,10 @@ CASES = {
         (
             "Validation samples that a search has cut",
             'GridSearchCV(Regressor(), {"lam": [0]}).fit(ModalityDict(X), y, X_val=ModalityDict(X), y_val=y)',
+        ),
+        (
+            "Samples without labels that a search has cut",
+            'GridSearchCV(Regressor(), {"lam": [1]}).fit(ModalityDict(X), y, X_unlabeled=ModalityDict(X))',
         ),
         (
             "Validation targets that a search has cut",

@@ -288,8 +288,9 @@ def test_lam_path_display__search__is_its_results(data):
     np.testing.assert_array_equal(display.dependency, search.cv_results_["mean_test_nats"][::-1])
 
 
-def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(data):
+def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(data, model):
     X, y = data
+    fitted_with_a_number = model
     model = MDMFusionRegressor(lam=[0, 0.1, 1], n_estimators=2, max_epochs=2, device="cpu", random_state=0)
     pipeline = make_pipeline(ModalityTransformer(StandardScaler()), model).fit(X, y)
     path = pipeline[-1].lam_path_
@@ -299,7 +300,7 @@ def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(dat
     np.testing.assert_array_equal(display.dependency_line_.lines[0].get_ydata(), path["dependency"])
     assert display.chosen_line_.get_xdata()[0] == np.flatnonzero(path["chosen"])[0]
     with pytest.raises(TypeError, match="no lam_path_"):
-        LamPathDisplay.from_estimator(model.set_params(lam=0.1))
+        LamPathDisplay.from_estimator(fitted_with_a_number)
 
 
 def test_training_display__lines__are_the_curves(data, model):
