@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Subset
@@ -18,7 +19,7 @@ from sklearn_mdm.fusion._committee import Committee, mean_prediction
 from sklearn_mdm.measures import TCMax
 from sklearn_mdm.net import BatchIterator, MaskedDataset, MDMNet
 from sklearn_mdm.net import _net as net_module
-from sklearn_mdm.net._agreement import SURE, agreement_losses, without_some
+from sklearn_mdm.net._agreement import CORRUPTED, SURE, agreement_losses, aligned, corrupted, without_some
 from sklearn_mdm.net._committee import CommitteeNet
 from sklearn_mdm.net._data import Batch
 from sklearn_mdm.net._member_data import MemberDatasets
@@ -216,7 +217,9 @@ def test_objective__is_that_of_numpy(classes, monkeypatch):
         assert rate == 0.5
         return drawn[-1]
 
+    spoiled = []
     monkeypatch.setattr(net_module, "without_some", recording)
+    monkeypatch.setattr(net_module, "corrupted", lambda batch: spoiled.append(corrupted(batch)) or spoiled[-1])
     X, y = make_data(missing=True)
     pool, taught_y = pool_of(missing=True), classes_of(y) if classes else y
     n_outputs = 3 if classes else 1
@@ -286,10 +289,16 @@ def test_objective__is_that_of_numpy(classes, monkeypatch):
     W = np.linspace(0.5, 1.5, N)[labelled]
     inputs, of_all = taken(joined, labelled), taken(joined, everyone)
     tasks = [(W * loss(predict(inputs, mask), taught_y[labelled])).mean() for mask in (taken(seen, labelled), some)]
-    teacher, student = predict(of_all, taken(seen, everyone)), predict(of_all, taught)
+    mixed = {name: x.numpy() for name, x in spoiled[0].X.items()}
+    for j, (name, x) in enumerate(of_all.items(), start=1):
+        other = mixed[name] != x
+        np.testing.assert_array_equal(mixed[name][other], np.roll(x, j, 0)[other])
+        assert 0.15 < other.mean() < 0.4
+    teacher, student = predict(of_all, taken(seen, everyone)), predict(mixed, taught)
     if classes:
-        probability = np.exp(teacher - teacher.max(1, keepdims=True))
-        sure = (probability / probability.sum(1, keepdims=True)).max(1) > SURE
+        shares = (np.bincount(taught_y, minlength=3) + 1) / (N + 3)
+        teacher = teacher + np.log(shares / softmax(teacher, 1).mean(0))
+        sure = softmax(teacher, 1).max(1) > SURE
         assert 0.1 < sure.mean() < 0.9
         agreement = (loss(student, teacher.argmax(1)) * sure).mean()
     else:
@@ -309,6 +318,29 @@ def test_agreement_losses__teach_where_the_teacher_is_sure():
     torch.testing.assert_close(numbers, teacher.square().mean(1))
     with pytest.raises(ValueError, match="criterion__reduction"):
         agreement_losses(torch.nn.CrossEntropyLoss(), taught, teacher, y)
+
+
+def test_aligned__makes_classes_as_frequent_as_labels():
+    logits = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([2.0, 0.0, -1.0])
+    shares = torch.tensor([0.2, 0.3, 0.5])
+    tilted, means = aligned(logits, None, shares)
+    torch.testing.assert_close(means, logits.softmax(1).mean(0))
+    before, after = (abs(part.softmax(1).mean(0) - shares).max() for part in (logits, tilted))
+    assert after < before / 3
+    _, moved = aligned(-logits, means, shares)
+    assert 0 < abs(moved - means).max() < 0.05
+    # A class that no sample has any probability of leaves finite numbers.
+    never = torch.tensor([[0.0, 0.0, -1e4]])
+    assert torch.isfinite(aligned(never, None, shares)[0]).all()
+
+
+def test_corrupted__takes_cells_of_others_in_the_same_column():
+    x = torch.arange(4000.0).reshape(1000, 4)
+    batch = corrupted(Batch({"a": x, "b": x}, None))
+    for j, part in enumerate(batch.X.values(), start=1):
+        other = part != x
+        assert abs(other.float().mean() - CORRUPTED) < 0.05
+        assert torch.equal(part[other], x.roll(j, 0)[other])
 
 
 def test_without_some__never_takes_all():
@@ -480,9 +512,10 @@ def test_ways_to_train__are_the_same(classes):
     assert torch.equal(weights_of(net.partial_fit(data)), weights_of(loaded.partial_fit(data))), "pickle"
 
 
-def test_resumed_training__is_an_uninterrupted_one():
+@pytest.mark.parametrize("classes", [False, True], ids=["numbers", "classes"])
+def test_resumed_training__is_an_uninterrupted_one(classes):
     X, y = make_data()
-    net, data = alone(X, y, pool_of(), lam=0.3, max_epochs=4)
+    net, data = alone(X, y, pool_of(), lam=0.3, max_epochs=4, classes=classes)
     torch.manual_seed(0)
     expected = weights_of(net.fit(data))
     net.set_params(max_epochs=2)
