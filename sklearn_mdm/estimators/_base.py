@@ -271,7 +271,16 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", "lam_", "agreement_", "lam_path_", *REPORTED, *OUT_OF_FOLD):
+            for name in (
+                "net_",
+                "_n_features_out",
+                "_folds",
+                "lam_",
+                "agreement_",
+                "lam_path_",
+                *REPORTED,
+                *OUT_OF_FOLD,
+            ):
                 self.__dict__.pop(name, None)
             self._seen_by_all = False
             self._n_members = self._wanted_members()

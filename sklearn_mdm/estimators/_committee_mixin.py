@@ -59,6 +59,7 @@ class CommitteeMixin:
     lam_path_: pd.DataFrame
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     lam: float | Sequence[float] | Literal["auto"]
+    _agreement: Any
     cv: Any
     linear_member: bool | Literal["auto"]
     kernel_member: bool | Literal["auto"]

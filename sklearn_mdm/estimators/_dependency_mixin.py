@@ -44,6 +44,7 @@ class DependencyMixin:
     imputer_: CriticImputer
     dependency_curve_: list[float]
     lam: float | Sequence[float] | Literal["auto"]
+    agreement_: float
     lam_: float
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
@@ -327,8 +328,8 @@ class DependencyMixin:
         if several and reads_labels and self.lam_:
             why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"
         warn_caller(
-            f"{n_unlabelled} samples without a label train no network, as {why}. They enter the scaling of X alone. Set "
-            "agreement or lam > 0, with two or more modalities, or leave them out.",
+            f"{n_unlabelled} samples without a label train no network, as {why}. They enter the scaling of X alone. "
+            "Set agreement or lam > 0, with two or more modalities, or leave them out.",
             UnusedSamplesWarning,
         )
 

@@ -105,9 +105,9 @@ encoder : str, encoder object, or dict of modality name to either, default="auto
     What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
     :mod:`sklearn_mdm.encoders`.
 measure : str or Measure, default="auto"
-    Dependency that is maximised: "auto" ("pairwise_infonce" where some samples lack a label, "kl" otherwise), "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "pairwise_infonce",
-    "wasserstein", "wpc", "knife", for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as
-    ``KL(bound=5.0)``.
+    Dependency that is maximised: "auto" ("pairwise_infonce" where some samples lack a label, "kl" otherwise), "kl", "f"
+    or "nwj", "jsd", "smile", "infonce" or "cpc", "pairwise_infonce", "wasserstein", "wpc", "knife", for a classifier
+    "tcmax", or an object of :mod:`sklearn_mdm.measures` such as ``KL(bound=5.0)``.
 lam : float, sequence of float or "auto", default=0.03
     Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained. Of several, and of 0, 0.03, 0.1,
     0.3, 1 and 3 with ``"auto"``, each trains networks of its own side by side with the others, with the same seeds and
@@ -201,9 +201,8 @@ device : str or torch.device, default="auto"
 warm_start : bool, default=False
     Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and so do the
     folds of samples that were in it. Changed parameters of the system, measure, loss, optimizer class and number of
-    members are not taken up; learning rates, weight decay, ``lam`` (a number; of several, the chosen one
-    stays), ``unroll``, ``n_negatives``, ``modality_dropout``,
-    ``batch_size`` and those of stopping are.
+    members are not taken up; learning rates, weight decay, ``lam`` (a number; of several, the one that was chosen
+    stays), ``unroll``, ``n_negatives``, ``modality_dropout``, ``agreement``, ``batch_size`` and those of stopping are.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
     for bit on one machine with one thread count. Global generators are left alone.

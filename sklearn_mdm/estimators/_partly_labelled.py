@@ -30,7 +30,7 @@ class PartlyLabelledLoss(nn.Module):
 
     def __init__(self, loss: nn.Module, factors: np.ndarray) -> None:
         super().__init__()
-        self.loss, self.even = loss, bool((factors == 1).all())
+        self.of_complete, self.even = loss, bool((factors == 1).all())
         self.register_buffer("factors", torch.tensor(factors))
 
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class PartlyLabelledLoss(nn.Module):
         missing = y_true.isnan()
         if missing.any():
             y_true = torch.where(missing, y_pred.detach(), y_true)
-        losses = self.loss(y_pred, y_true)
+        losses = self.of_complete(y_pred, y_true)
         return losses if self.even else losses * self.factors.to(losses)
 
 

@@ -12,6 +12,9 @@ from ..critic import CosineCritic
 from ..critic._base import Representations, Widths
 from ._base import CriticKind, Measure
 
+# Range of T up to which no exponential of it is lost in single precision beside the largest.
+MAX_RANGE = 80.0
+
 
 class PairwiseInfoNCE(Measure):
     r"""InfoNCE between modalities in pairs, by the cosine of their projections (the loss of CLIP and SimCLR).
@@ -80,7 +83,13 @@ class PairwiseInfoNCE(Measure):
     ) -> Tensor:
         """Contrast of each row with all others, over pairs of modalities; see :meth:`Measure.critic_objective`."""
         t = cast("CosineCritic", critic).all_pairs(representations)
-        others = (torch.logsumexp(t, -1) + torch.logsumexp(t, -2)) / 2
+        largest = 1 / self.temperature
+        if 2 * largest < MAX_RANGE:
+            # One exponential serves both directions: that of each direction took a quarter of a step.
+            ratios = (t - largest).exp()
+            others = (ratios.sum(-1).log() + ratios.sum(-2).log()) / 2 + largest
+        else:
+            others = (torch.logsumexp(t, -1) + torch.logsumexp(t, -2)) / 2
         return (t.diagonal(dim1=-2, dim2=-1) - others).mean((-2, -1)) + math.log(t.shape[-1])
 
     def value(self, critic: nn.Module, representations: Representations, index: Tensor | None = None) -> Tensor:

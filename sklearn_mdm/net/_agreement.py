@@ -6,6 +6,7 @@ of other samples (SCARF, Bahri et al. 2022).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,17 +23,50 @@ CORRUPTED = 0.3
 MOMENTUM = 0.02
 
 
-def agreement_losses(criterion: Any, taught: Tensor, teacher: Tensor, *, classes: bool) -> Tensor:
+def are_classes(y: Tensor, prediction: Tensor) -> bool:
+    """Whether targets are classes, of which predictions are logits."""
+    return not y.is_floating_point() and prediction.shape[-1] > 1
+
+
+def agreement_losses(criterion: Any, taught: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
     """Loss of predictions from some modalities against those from all, (n, n_outputs) each: (n,).
 
-    Classes are taught where the teacher is sure, and as if they were labels; numbers everywhere (FixMatch, Sohn et al.
-    2020, with missing modalities as what makes a sample hard).
+    Classes, which the targets y are then, are taught where the teacher is sure, and as if they were labels; numbers
+    everywhere (FixMatch, Sohn et al. 2020, with missing modalities as what makes a sample hard).
     """
-    if not classes:
-        losses = criterion(taught, teacher)
+    if not are_classes(y, teacher):
+        # What makes up for entries without a label has nothing to make up for here.
+        losses = getattr(criterion, "of_complete", criterion)(taught, teacher)
         return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
     probability, label = teacher.softmax(-1).max(-1)
-    return criterion(taught, label) * (probability > SURE)
+    losses = criterion(taught, label)
+    if losses.dim() == 0:
+        raise ValueError(
+            "agreement leaves out samples whose class is not sure, and needs the loss of each: pass "
+            'criterion__reduction="none" (or agreement=0).'
+        )
+    return losses * (probability > SURE)
+
+
+def without_some(batch: Batch, noise: Tensor, rate: float) -> dict[Any, Tensor]:
+    """Masks of a batch without the modalities whose noise, (n_modalities, *rows) between 0 and 1, is below a rate."""
+    n_axes = noise.dim() - 1
+    there = batch.mask or {name: x.new_ones(x.shape[:-1], dtype=torch.bool) for name, x in batch.X.items()}
+    seen = torch.stack([there[name] if there[name].dim() == n_axes else there[name].any(-1) for name in batch.X])
+    noise = noise.to(seen.device)
+    kept = seen & (noise >= rate)
+    # A sample that would lose everything keeps the observed modality with the largest draw.
+    last = torch.zeros_like(seen).scatter_(0, torch.where(seen, noise, -1.0).argmax(0, keepdim=True), True)
+    kept |= seen & last & ~kept.any(0)
+    return {
+        name: there[name] & (keep if there[name].dim() == n_axes else keep[..., None])
+        for name, keep in zip(batch.X, kept, strict=True)
+    }
+
+
+def one_below_other(parts: Sequence[Mapping[Any, Tensor]], axis: int = 0) -> dict[Any, Tensor]:
+    """Join tensors of the same names, for one pass through a module instead of several."""
+    return {name: torch.cat([part[name] for part in parts], axis) for name in parts[0]}
 
 
 def class_shares(y: Tensor, n_classes: int) -> Tensor:
@@ -47,8 +81,8 @@ def aligned(teacher: Tensor, means: Tensor | None, shares: Tensor) -> tuple[Tens
     Returns them, and the running mean of the probabilities (distribution alignment, Berthelot et al. 2020).
     """
     now = teacher.softmax(-1).mean(0)
-    means = now if means is None else torch.lerp(means, now, MOMENTUM)
-    return teacher + (shares.to(means) / means).log(), means
+    means = now if means is None else torch.lerp(means.to(now), now, MOMENTUM)
+    return teacher + (shares.to(means) / means.clamp_min(torch.finfo(means.dtype).tiny)).log(), means
 
 
 def corrupted(batch: Batch, axis: int = 0) -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,16 +18,15 @@ from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
-from ._agreement import KEPT, agreement_losses, corrupted
+from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
-from ._member_data import MemberBatch, MemberBatches, MemberDatasets
+from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
-from ._net import UNLABELLED_RATIO, MDMNet, fewest_batches
+from ._member_optimizer import forget_others, is_elementwise, rows_of
+from ._net import MDMNet, fewest_batches
 
-# Optimizers that work element by element, for which parameters may lie side by side.
-_ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
 # What is set on the committee, and read by every member.
@@ -111,11 +109,11 @@ class CommitteeNet(MDMNet):
         first, has_critic = self.members_[0], hasattr(self, "critic_")
         self.stacked_ = (
             can_stack(first.fusion_module_)
-            and _is_elementwise(self.optimizer)
+            and is_elementwise(self.optimizer)
             and not self.get_params_for("optimizer").get("param_groups")
             and not first.measure_.needs_y
             and (not has_critic or (can_stack(first.critic_) and stacks(first.measure_)))
-            and (not has_critic or _is_elementwise(self.optimizer_critic))
+            and (not has_critic or is_elementwise(self.optimizer_critic))
         )
         self.optimizer_ = self._optimizer_of("optimizer", self.module_.members)
         if has_critic:
@@ -181,19 +179,22 @@ class CommitteeNet(MDMNet):
             member.label = ", ".join(f"{name}={value:g}" for name, value in own.items()) + ": " if own else ""
             member.on_train_begin(member)
         if self.stacked_:
-            self.blocks_ = {"module": Block(list(self.module_.members), _rows(self.optimizer_))}
+            self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}
             if hasattr(self, "critic_"):
-                self.blocks_["critic"] = Block(list(self.critic_), _rows(self.optimizer_critic_))
+                self.blocks_["critic"] = Block(list(self.critic_), rows_of(self.optimizer_critic_))
         self.twins_: dict[str, Any] = {}
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Begin an epoch of every member that has not stopped."""
         NeuralNet.on_epoch_begin(self, net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        rides_along = self.stacked_ and any(self.members_[k].lam for k in self.active_)
-        for k in self.active_:
-            self.members_[k].rides_along = rides_along
-            self.members_[k].on_epoch_begin(self.members_[k], dataset_train=dataset_train.datasets[k])
-        self.term_active_ = any(self.members_[k].term_active_ for k in self.active_)
+        active = [self.members_[k] for k in self.active_]
+        rides_along = self.stacked_ and any(member.lam for member in active)
+        draws_along = self.stacked_ and any(member.agreement for member in active)
+        for k, member in zip(self.active_, active, strict=True):
+            member.rides_along, member.draws_along = rides_along, draws_along
+            member.on_epoch_begin(member, dataset_train=dataset_train.datasets[k])
+        self.term_active_ = any(member.term_active_ for member in active)
+        self.even_pools_ = len({m._size_among(len(m.pool_)) for m in active if m.pool_ is not None}) <= 1
         self.pending_ = 0
         self.batches_of_ = dict.fromkeys(self.active_, 0)
         self.validated_: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.active_}
@@ -225,8 +226,10 @@ class CommitteeNet(MDMNet):
         for name, modules in parts.items():
             if modules is not None:
                 optimizer: torch.optim.Optimizer = getattr(self, name)
-                rows = [[row] for row in _rows(optimizer)] if self.stacked_ else [list(m.parameters()) for m in modules]
-                _forget_others(optimizer, {id(parameter) for k in members for parameter in rows[k]})
+                rows = (
+                    [[row] for row in rows_of(optimizer)] if self.stacked_ else [list(m.parameters()) for m in modules]
+                )
+                forget_others(optimizer, {id(parameter) for k in members for parameter in rows[k]})
         self.members_ = [self.members_[k] for k in members]
         self.module_ = self.combine([self.module_.members[k] for k in members])
         if hasattr(self, "critic_"):
@@ -251,6 +254,7 @@ class CommitteeNet(MDMNet):
             "pending_",
             "batches_of_",
             "term_active_",
+            "even_pools_",
             "critic_parameters_",
             "validated_",
         ):
@@ -261,10 +265,9 @@ class CommitteeNet(MDMNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
         rows: MemberBatch = batch[0]
-        pools = {len(self.members_[k].pool_ or ()) for k in rows.members}
-        whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self.members_[0].intercept_)
-        # Unlabelled batches are not padded.
-        whole = whole and (len(pools) == 1 or min(pools) >= UNLABELLED_RATIO * self.batch_size)
+        # What is drawn for padding would be missing elsewhere, and rows without a target are mixed.
+        even = self.even_pools_ and (rows.even or not self.members_[0].intercept_)
+        whole = self.stacked_ and rows.members == self.active_ and even
         self._set_mode(True, stacked=whole)
         members = [self.members_[k] for k in rows.members]
         if self.term_active_ and hasattr(self, "critic_"):
@@ -351,38 +354,37 @@ class CommitteeNet(MDMNet):
         batch, y = self._on_device(batch), y.to(self.device)
         mask = batch.mask
         if self.modality_dropout:
-            mask = self._drop_modalities_of(members, batch, rows.sizes)
+            mask = self._without_some(members, batch, rows.sizes, self.modality_dropout, "modality_dropout")
         with self._drawing_of("module", members):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
-        loss, values, pool = task, None, None
+        loss = task
+        values: list[float | None] = [None] * len(members)
+        # What the term reads, and how many rows of it each member has.
+        read, sizes, known = batch, rows.sizes, output if mask is batch.mask else None
         if members[0].pool_ is not None:
             drawn = [next(member.pool_rows_) for member in members]
             pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
             unlabelled = self._on_device(pool.stacked()[0])
             with self._drawing_of("corruption", members):
-                spoiled = corrupted(unlabelled, axis=1)
+                read, sizes, known = corrupted(unlabelled, axis=1), pool.sizes, None
             if any(member.agreement for member in members):
-                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, spoiled)
+                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, read)
         if self.term_active_:
             with self._drawing_of("critic", members):
-                if pool is None:
-                    values = self._dependencies(members, batch, rows.sizes, output, mask)
-                else:
-                    values = self._dependencies(members, spoiled, pool.sizes, None, None)
-            values = [value if member.lam else None for value, member in zip(values, members, strict=True)]
-            present = [k for k, value in enumerate(values) if value is not None]
-            if present:
-                used = torch.stack([value for value in values if value is not None])
-                weighted = used * used.new_tensor([-members[k].lam for k in present])
-                loss = loss.index_add(0, torch.tensor(present, device=loss.device), weighted)
+                terms = self._dependencies(members, read, sizes, known)
+            found = {i: term for i, term in enumerate(terms) if term is not None and members[i].lam}
+            if found:
+                used = torch.stack(list(found.values()))
+                weighted = used * used.new_tensor([-members[i].lam for i in found])
+                loss = loss.index_add(0, torch.tensor(list(found), device=loss.device), weighted)
+            values = [found[i].item() if i in found else None for i in range(len(members))]
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
-        found = [None if value is None else value.item() for value in values or [None] * len(members)]
-        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, found, strict=True):
+        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, values, strict=True):
             parts[0]._record(*parts[1:])
         weights = loss.new_tensor(rows.sizes) / len(rows)
-        return {"loss": (loss.detach() * weights).sum(), "y_pred": _unpadded(output.prediction, rows)}
+        return {"loss": (loss.detach() * weights).sum(), "y_pred": rows.unpadded(output.prediction)}
 
     def _agreed_of(
         self,
@@ -395,38 +397,31 @@ class CommitteeNet(MDMNet):
         spoiled: Batch,
     ) -> Tensor:
         """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
-        twin, criterion = self.twins_["module"], self.criterion_
+        twin = self.twins_["module"]
         with torch.no_grad():
             twin.eval()
-            teacher = twin(pool.X, pool.mask).prediction
+            outputs = twin(pool.X, pool.mask).prediction
+            parts = zip(members, outputs, strict=True)
+            teacher = torch.cat([member._aligned(part) if member.agreement else part for member, part in parts])
             twin.train()
-        with self._drawing_of("agreement", members):
-            drop = functools.partial(self._drop_modalities_of, members, rate=1 - KEPT, stream="agreement")
-            some = twin(batch.X, drop(batch, sizes)).prediction
-            taught = twin(spoiled.X, drop(spoiled, [teacher.shape[1]] * len(members))).prediction
+        with self._drawing_of("taught", members):
+            even = [outputs.shape[1]] * len(members)
+            each = ((batch, sizes), (spoiled, even))
+            masks = [self._without_some(members, part, n, 1 - KEPT, "agreement") for part, n in each]
+            X, mask = one_below_other((batch.X, spoiled.X), 1), one_below_other(masks, 1)
+            some, taught = twin(X, mask).prediction.split([max(sizes), max(even)], 1)
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
-        classes = not y.is_floating_point()
-        if classes:
-            teacher = torch.stack([m._aligned(part) if m.agreement else part for m, part in zip(members, teacher, strict=True)])
-        losses = agreement_losses(criterion, taught.flatten(0, 1), teacher.flatten(0, 1), classes=classes)
+        losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
         agreement = losses.unflatten(0, taught.shape[:2]).mean(1)
         weight = task.new_tensor([member.agreement for member in members])
         return torch.where(weight > 0, both + weight * agreement, task)
 
-    def _drop_modalities_of(
-        self,
-        members: Sequence[MDMNet],
-        batch: Batch,
-        sizes: Sequence[int],
-        rate: float | None = None,
-        stream: str = "modality_dropout",
+    def _without_some(
+        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], rate: float, stream: str
     ) -> dict[Any, Tensor]:
-        masks = []
-        for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-            seen = None if batch.mask is None else {name: mask[i, :n] for name, mask in batch.mask.items()}
-            own = Batch({name: x[i, :n] for name, x in batch.X.items()}, seen)
-            masks.append(member._drop_modalities(own, rate, stream))
-        return {name: pad_sequence([mask[name] for mask in masks], batch_first=True) for name in batch.X}
+        """Masks without the modalities that each member drops."""
+        noise = [member._noise(n, stream).T for member, n in zip(members, sizes, strict=True)]
+        return without_some(batch, pad_sequence(noise, batch_first=True).movedim(2, 0), rate)
 
     def _task_losses(
         self, prediction: Tensor, y: Tensor, weight: Tensor | None, sizes: Sequence[int]
@@ -434,22 +429,16 @@ class CommitteeNet(MDMNet):
         """Task loss of each member, (n_members,), and the same in the units of the original targets."""
         losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
         scale = getattr(self.criterion_, "log_scale", (1.0,))
-        task = _means(losses, weight, sizes)
+        task = means_of(losses, weight, sizes)
         if len(scale) == 1:
             return task, (scale[0] * task.detach().double()).tolist()
-        return task, _means((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
+        return task, means_of((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
 
     def _dependencies(
-        self,
-        members: Sequence[MDMNet],
-        batch: Batch,
-        sizes: Sequence[int],
-        output: Any,
-        mask: dict[Any, Tensor] | None,
+        self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any
     ) -> Sequence[Tensor | None]:
-        """The dependency term of each member; None where it has too few complete rows."""
-        dropped = output is None or mask is not batch.mask
-        z = self.twins_["module"].represent(batch.X, batch.mask) if dropped else output.representations
+        """The dependency term of each member, with the output if there is one; None with too few complete rows."""
+        z = self.twins_["module"].represent(batch.X, batch.mask) if output is None else output.representations
         parts = list(z.values())
         if batch.complete is None and len(set(sizes)) == 1 and sizes[0] >= self._fewest_rows:
             index = self._negatives_of(members, sizes[0])
@@ -492,7 +481,7 @@ class CommitteeNet(MDMNet):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
             "loss": (losses * losses.new_tensor(rows.sizes)).sum() / len(rows),
-            "y_pred": _unpadded(prediction, rows),
+            "y_pred": rows.unpadded(prediction),
         }
 
     def _keep_validated(self, member: int, outputs: Tensor, y: Tensor, weight: Tensor | None) -> None:
@@ -509,36 +498,3 @@ class CommitteeNet(MDMNet):
         for twin in self.twins_.values():
             if twin.training != training:
                 twin.train(training)
-
-
-def _is_elementwise(optimizer: Any) -> bool:
-    return getattr(optimizer, "__module__", "").startswith("torch.optim") and optimizer.__name__ in _ELEMENTWISE
-
-
-def _rows(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [row for group in optimizer.param_groups for row in group["params"]]
-
-
-def _forget_others(optimizer: torch.optim.Optimizer, kept: set[int]) -> None:
-    for group in optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) in kept]
-    for parameter in [parameter for parameter in optimizer.state if id(parameter) not in kept]:
-        del optimizer.state[parameter]
-
-
-def _means(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:
-    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each."""
-    by_row = losses.flatten(2).mean(2) if losses.dim() > 2 else losses
-    if weight is not None:
-        by_row = by_row * weight
-    if len(set(sizes)) == 1:
-        return by_row.mean(1)
-    n_rows = torch.tensor(sizes, device=by_row.device)[:, None]
-    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows
-    return torch.where(there, by_row, 0).sum(1) / n_rows.squeeze(1)
-
-
-def _unpadded(prediction: Tensor, rows: MemberBatch) -> Tensor:
-    if rows.even:
-        return prediction.flatten(0, 1)
-    return torch.cat([part[:n] for part, n in zip(prediction, rows.sizes, strict=True)])

@@ -146,6 +146,11 @@ class MaskedDataset(torch.utils.data.Dataset):
         data = X if isinstance(X, Batch) else as_batch(_read(X), dtype)
         self.X = data.X
         self.unlabelled = unlabelled
+        if unlabelled is not None and _layout(unlabelled.X) != _layout(self.X):
+            raise ValueError(
+                f"unlabelled samples have other modalities or features: {_layout(unlabelled.X)} beside "
+                f"{_layout(self.X)} (shape of a sample and dtype). Both must agree in all of them."
+            )
         self.rows = None if rows is None else torch.tensor(np.ascontiguousarray(rows))
         self.mask, self.complete = data.mask, None
         if data.mask is not None:
@@ -168,23 +173,16 @@ class MaskedDataset(torch.utils.data.Dataset):
         """Return some of these samples, and all without a target, as samples without a target."""
         others = self.unlabelled
         assert others is not None
-        stored = [d.rows if d.rows is not None else torch.arange(len(d)) for d in (self, others)]
-        stored[0] = stored[0].index_select(0, rows)
-        X, mask = self.X, self.mask if others.mask is None else others.mask
+        both = (self, others)
+        stored, more = (torch.arange(len(data)) if data.rows is None else data.rows for data in both)
+        X, mask = self.X, others.mask if self.mask is None else self.mask  # of all stored rows, if any has one
         if others.X is not X:
-            masks = [
-                d.mask or {name: torch.ones(x.shape[:-1], dtype=torch.bool) for name, x in d.X.items()}
-                for d in (self, others)
-            ]
-            mask = (
-                None
-                if self.mask is None and others.mask is None
-                else {name: torch.cat([m[name] for m in masks]) for name in X}
-            )
-            stored[1] = stored[1] + len(next(iter(X.values())))
-            X = {name: torch.cat([x, others.X[name]]) for name, x in X.items()}
-        dtype = next(iter(X.values())).dtype
-        return MaskedDataset(Batch(X, mask), dtype=dtype, rows=torch.cat(stored).numpy())
+            more = more + len(next(iter(X.values())))
+            X = {name: torch.cat([data.X[name] for data in both]) for name in X}
+            if mask is not None:
+                masks = [data.mask or _all_there(data.X) for data in both]
+                mask = {name: torch.cat([each[name] for each in masks]) for name in X}
+        return MaskedDataset(Batch(X, mask), rows=torch.cat([stored.index_select(0, rows), more]).numpy())
 
     def batch(self, rows: Tensor) -> Batch:
         """Rows without their target."""
@@ -202,6 +200,14 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, rows: Any) -> tuple[Batch, Tensor]:
         return self.__getitems__(torch.atleast_1d(torch.arange(len(self))[rows]))
+
+
+def _layout(X: Mapping[Hashable, Tensor]) -> dict[Hashable, tuple[tuple[int, ...], torch.dtype]]:
+    return {name: (tuple(x.shape[1:]), x.dtype) for name, x in X.items()}
+
+
+def _all_there(X: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+    return {name: torch.ones(x.shape[:-1], dtype=torch.bool) for name, x in X.items()}
 
 
 def _read(X: Mapping[Any, Any]) -> Observed:

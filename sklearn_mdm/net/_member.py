@@ -12,9 +12,10 @@ from ._net import MDMNet
 class Member(MDMNet):
     """A net that draws, counts and remembers as one that is trained alone would; the committee makes the updates."""
 
-    # What tells it from others in errors, and whether its critic learns without need, so that all learn as one.
+    # What tells it from others in errors, and whether its critic learns, or samples without a target are drawn, without
+    # need, so that all are computed as one.
     label = ""
-    rides_along = False
+    rides_along = draws_along = False
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
         """Leave that to the committee."""
@@ -31,6 +32,9 @@ class Member(MDMNet):
 
     def _wants_critic(self) -> bool:
         return self.rides_along or super()._wants_critic()
+
+    def _wants_pool(self) -> bool:
+        return self.draws_along or super()._wants_pool()
 
     def _record(self, *args: Any) -> None:
         with self._named():

@@ -58,6 +58,12 @@ class MemberBatch:
             [dataset.y.index_select(0, rows) for dataset, rows in zip(self.datasets, self.rows, strict=True)]
         )
 
+    def unpadded(self, values: Tensor) -> Tensor:
+        """Values (n_members, n, ...) of the rows alone, one below the other."""
+        if self.even:
+            return values.flatten(0, 1)
+        return torch.cat([part[:n] for part, n in zip(values, self.sizes, strict=True)])
+
     def each(self) -> Iterator[tuple[int, tuple[Batch, Tensor]]]:
         """Return members, each with its batch."""
         for member, dataset, rows in zip(self.members, self.datasets, self.rows, strict=True):
@@ -93,6 +99,18 @@ class MemberBatch:
             None if data[0].weight is None else of_each([d.weight for d in data if d.weight is not None]),
         )
         return batch, of_each([d.y for d in data]) if len(data[0].y) else data[0].y
+
+
+def means_of(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:
+    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each."""
+    by_row = losses.flatten(2).mean(2) if losses.dim() > 2 else losses
+    if weight is not None:
+        by_row = by_row * weight
+    if len(set(sizes)) == 1:
+        return by_row.mean(1)
+    n_rows = torch.tensor(sizes, device=by_row.device)[:, None]
+    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows
+    return torch.where(there, by_row, 0).sum(1) / n_rows.squeeze(1)
 
 
 class MemberBatches:

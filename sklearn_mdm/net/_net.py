@@ -15,7 +15,6 @@ from skorch.utils import TeeGenerator
 from torch import Tensor
 
 from ..critic._negatives import offset_indices
-from ..encoders._steps import observed
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
 from ..utils._isolation import isolated
@@ -23,7 +22,16 @@ from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
-from ._agreement import KEPT, agreement_losses, aligned, class_shares, corrupted
+from ._agreement import (
+    KEPT,
+    agreement_losses,
+    aligned,
+    are_classes,
+    class_shares,
+    corrupted,
+    one_below_other,
+    without_some,
+)
 from ._data import Batch, BatchIterator, MaskedDataset
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
@@ -32,7 +40,9 @@ STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
 # with a target would be gone through before the others have said anything.
 UNLABELLED_RATIO, FEWEST_BATCHES = 2, 16
 # Those of samples without a target, which are seeded after all others.
-UNLABELLED_STREAMS = ("unlabelled", "agreement", "corruption")
+UNLABELLED_STREAMS = ("unlabelled", "agreement")
+# What is drawn for one purpose alone, dropout too: that in predictions is then the same with and without it.
+OWN_DRAWS = ("critic", "taught", "corruption")
 
 
 class MDMNet(NeuralNet):
@@ -66,9 +76,11 @@ class MDMNet(NeuralNet):
         Probability that the prediction is made without a modality, per sample and modality, during training. At least
         one observed modality is kept.
     agreement : float, default=0.0
-        Weight of the agreement between subsets of the modalities, on samples without a target (``unlabelled`` of a
-        :class:`~sklearn_mdm.net.MaskedDataset`): what is predicted from all modalities teaches what is predicted from
-        some. Samples with a target are then predicted from all and from some, too.
+        Weight of the agreement between subsets of the modalities, where there are samples without a target
+        (``unlabelled`` of a :class:`~sklearn_mdm.net.MaskedDataset`), on these and on those with one: what is predicted
+        from all modalities teaches what is predicted from some, as a target of the criterion; of classes, of which
+        predictions are then logits, where it is sure (``criterion__reduction="none"``). Samples with a target are then
+        predicted from all and from some, too.
     accumulate : int, default=1
         Batches whose mean gradient makes one update of the module; see
         :class:`sklearn_mdm.callbacks.GradientAccumulation`.
@@ -172,6 +184,7 @@ class MDMNet(NeuralNet):
         """Build the fusion module and the critic of the measure, if it has one."""
         super().initialize_module()
         self.module_.to(self.dtype)
+        self.mean_probability_: Tensor | None = None
         self.measure_ = resolve_component("measure", self.measure, MEASURES, "value")
         if len(self.fusion_module_.code_dims) == 1 or self.measure_.needs_y:
             for name in {"critic_", "optimizer_critic_"} & vars(self).keys():  # of an earlier measure
@@ -232,7 +245,8 @@ class MDMNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
         self.generators_ = {stream: torch.Generator() for stream in (*STREAMS, *UNLABELLED_STREAMS)}
-        self.pool_of_ = self.pool_ = None
+        self.pool_of_: Any = None
+        self.pool_: MaskedDataset | None = None
         # What the module and the critic themselves draw, such as dropout.
         entropy = self.seed_ if self.random_state is None else self.random_state
         self.draws_ = {"module": RandomStream.of(entropy, 1 + len(self.history))}
@@ -252,15 +266,12 @@ class MDMNet(NeuralNet):
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
-        streams = (*STREAMS, "critic", *UNLABELLED_STREAMS)
+        streams = (*STREAMS, "critic", *UNLABELLED_STREAMS, "taught", "corruption")
         seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(streams))
         for stream, seed in zip(streams, seeds.tolist(), strict=True):
-            if stream == "critic":
-                # A stream of its own, so that dropout in predictions is the same with and without the term.
-                self.draws_["critic"] = RandomStream(seed)
+            if stream in OWN_DRAWS:
+                self.draws_[stream] = RandomStream(seed)
             else:
-                if stream in UNLABELLED_STREAMS:
-                    self.draws_[stream] = RandomStream(seed + 1)
                 self.generators_[stream].manual_seed(seed)
         self._open_pool(dataset_train)
         self._open_term(dataset_train)
@@ -288,6 +299,8 @@ class MDMNet(NeuralNet):
     def end_training(self) -> None:
         """Let go of everything that only training needs; for a training that an error ended, too."""
         self._learn_critic(True)
+        if self.mean_probability_ is not None:
+            self.mean_probability_ = self.mean_probability_.cpu()  # it is pickled
         parts = (
             "generators_",
             "term_active_",
@@ -295,7 +308,6 @@ class MDMNet(NeuralNet):
             "critic_rows_",
             "pool_of_",
             "shares_",
-            "mean_probability_",
             "y_",
             "pool_",
             "pool_rows_",
@@ -314,7 +326,7 @@ class MDMNet(NeuralNet):
         if not self._wants_critic() or len(self.fusion_module_.code_dims) == 1:
             return
         data, rows = _rows_of(dataset)
-        if self.pool_ is not None:
+        if self.pool_ is not None and not self.measure_.needs_y:
             data, rows = self.pool_, torch.arange(len(self.pool_))
         if data.complete is not None:
             rows = rows[data.complete[rows]]
@@ -325,30 +337,35 @@ class MDMNet(NeuralNet):
     def _open_pool(self, dataset: Any) -> None:
         """Gather what needs no target, from all samples, if there are any without one."""
         data, rows = _rows_of(dataset)
-        used = bool(self.agreement) or (self._wants_critic() and not self.measure_.needs_y)
-        if data.unlabelled is None or not used or len(self.fusion_module_.code_dims) == 1:
+        if data.unlabelled is None or not self._wants_pool() or len(self.fusion_module_.code_dims) == 1:
             self.pool_of_ = self.pool_ = None
             return
         if self.pool_of_ is not dataset:
             self.pool_of_, self.pool_ = dataset, data.with_unlabelled(rows)
-            self.shares_, self.mean_probability_ = None, None
-            if self.agreement and not data.y.is_floating_point():
-                self.y_ = data.y[rows]
+            self.y_ = data.y[rows]
+            self.shares_: Tensor | None = None
+        assert self.pool_ is not None
         self.pool_rows_ = self._shuffled(torch.arange(len(self.pool_)), "unlabelled")
 
     def _wants_critic(self) -> bool:
         return bool(self.lam)
 
+    def _wants_pool(self) -> bool:
+        return bool(self.agreement) or (self._wants_critic() and not self.measure_.needs_y)
+
     def _shuffled(self, rows: Tensor, stream: str) -> Iterator[Tensor]:
         """Batches of these rows without end, reshuffled after every pass."""
-        wanted = self.batch_size * (1 if self.pool_ is None else UNLABELLED_RATIO)
-        size = len(rows) if self.batch_size == -1 else min(max(wanted, self._fewest_rows), len(rows))
-        generator = self.generators_[stream]
+        size, generator = self._size_among(len(rows)), self.generators_[stream]
         while True:
             order = rows[torch.randperm(len(rows), generator=generator)]
             # Whole batches only: a remainder would be a noisier objective at the same step size.
             for start in range(0, len(rows) - size + 1, size):
                 yield order[start : start + size]
+
+    def _size_among(self, n: int) -> int:
+        """Rows of a batch that needs no target, of n."""
+        wanted = self.batch_size * (1 if self.pool_ is None else UNLABELLED_RATIO)
+        return n if self.batch_size == -1 else min(max(wanted, self._fewest_rows), n)
 
     @property
     def _fewest_rows(self) -> int:
@@ -440,9 +457,10 @@ class MDMNet(NeuralNet):
         if self.term_active_:
             with self._drawing("critic"):
                 if pool is None or self.measure_.needs_y:
-                    dependency = self._dependency(Xi, yi, output, mask)
+                    # The term reads what was observed, also where the prediction has to do without.
+                    dependency = self._dependency(Xi, yi, output if mask is Xi.mask else None)
                 else:
-                    dependency = self._dependency(spoiled, None, None, None)
+                    dependency = self._dependency(spoiled, None, None)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
@@ -478,38 +496,37 @@ class MDMNet(NeuralNet):
         return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
     def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch, spoiled: Batch) -> Tensor:
-        """Task loss with all and with some modalities, and the agreement between them on samples without a target."""
+        """Task loss with all and with some modalities, and the agreement between them where no target is needed."""
         with torch.no_grad():
             self.module_.eval()
-            teacher = self.module_(pool.X, pool.mask).prediction
+            teacher = self._aligned(self.module_(pool.X, pool.mask).prediction)
             self.module_.train()
-        with self._drawing("agreement"):
-            some = self.module_(batch.X, self._drop_modalities(batch, 1 - KEPT, "agreement")).prediction
-            taught = self.module_(spoiled.X, self._drop_modalities(spoiled, 1 - KEPT, "agreement")).prediction
+        with self._drawing("taught"):
+            masks = [without_some(part, self._noise(len(part), "agreement"), 1 - KEPT) for part in (batch, spoiled)]
+            X, mask = one_below_other((batch.X, spoiled.X)), one_below_other(masks)
+            some, taught = self.module_(X, mask).prediction.split([len(batch), len(spoiled)])
             task = (task + self.get_loss(some, y, X=batch, training=True)) / 2
-        classes = not y.is_floating_point() and taught.shape[1] > 1
-        if classes:
-            teacher = self._aligned(teacher)
-        return task + self.agreement * agreement_losses(self.criterion_, taught, teacher, classes=classes).mean()
+        return task + self.agreement * agreement_losses(self.criterion_, taught, teacher, y).mean()
 
     def _aligned(self, teacher: Tensor) -> Tensor:
+        """Predictions on samples without a target, of classes as frequent as those with one."""
+        if not are_classes(self.y_, teacher):
+            return teacher
         if self.shares_ is None:
             self.shares_ = class_shares(self.y_, teacher.shape[1])
         teacher, self.mean_probability_ = aligned(teacher, self.mean_probability_, self.shares_)
         return teacher
 
-    def _dependency(self, batch: Batch, y: Tensor | None, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
-        """The dependency term of a batch, if it was predicted, with this mask; None with too few complete rows."""
+    def _dependency(self, batch: Batch, y: Tensor | None, output: Any) -> Tensor | None:
+        """The dependency term of a batch, with its output if there is one; None with too few complete rows."""
         n_rows = len(batch) if batch.complete is None else int(batch.complete.sum())
         if n_rows < self._fewest_rows:
             self.terms_skipped_ += 1
             return None
-        # The term reads what was observed, also where the prediction has to do without.
-        dropped = output is None or mask is not batch.mask
         if self.measure_.needs_y:
             assert y is not None
-            return self._value_of_logits(batch, y, None if dropped else output.prediction)
-        z = self.fusion_module_.represent(batch.X, batch.mask) if dropped else output.representations
+            return self._value_of_logits(batch, y, None if output is None else output.prediction)
+        z = self.fusion_module_.represent(batch.X, batch.mask) if output is None else output.representations
         if batch.complete is None:
             return self._value(list(z.values()))
         return self._value([part[batch.complete] for part in z.values()])
@@ -531,30 +548,13 @@ class MDMNet(NeuralNet):
             mask = {name: mask[name].index_select(0, rows) for name, rows in zip(batch.X, index, strict=True)}
         return self.module_(X, mask).prediction
 
-    def _drop_modalities(
-        self, batch: Batch, rate: float | None = None, stream: str = "modality_dropout"
-    ) -> dict[Any, Tensor]:
-        names = list(batch.X)
-        seen = torch.stack(
-            [
-                torch.ones(len(batch), dtype=torch.bool) if batch.mask is None else observed(batch.mask[n]).cpu()
-                for n in names
-            ]
-        )
-        noise = torch.rand(seen.shape, dtype=torch.float32, generator=self.generators_[stream])
-        kept = seen & (noise >= (self.modality_dropout if rate is None else rate))
-        # A sample that would lose everything keeps the observed modality with the largest draw.
-        last = torch.where(seen, noise, -1.0).argmax(0)
-        kept |= seen & ~kept.any(0) & (torch.arange(len(names))[:, None] == last)
-        kept = kept.to(self.device)
-        mask = {}
-        for name, keep in zip(names, kept, strict=True):
-            x = batch.X[name]
-            steps = (
-                torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if batch.mask is None else batch.mask[name]
-            )
-            mask[name] = steps & (keep if steps.dim() == 1 else keep[:, None])
-        return mask
+    def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
+        return without_some(batch, self._noise(len(batch), "modality_dropout"), self.modality_dropout)
+
+    def _noise(self, n: int, stream: str) -> Tensor:
+        """Numbers between 0 and 1 that say which modalities are dropped from n rows: (n_modalities, n)."""
+        size = len(self.fusion_module_.code_dims), n
+        return torch.rand(size, dtype=torch.float32, generator=self.generators_[stream])
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Task loss of a validation batch; stopping follows it, not the composite."""
