@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from ..utils._folds import Split
+from ._distances import distances, squared_norms
 from ._held_out import distinct_splits, internal_splits, merged_folds, out_of_fold, pointwise_loss, spread_of
 from ._linear_member import MAX_MERGED_FOLDS
 from ._views import View
@@ -22,8 +23,6 @@ DECAY = 0.2
 PENALTIES = np.r_[np.logspace(-1, -5, 9), 1e-6, 1e-7]
 # Logarithms between which the factor of a classifier's outputs is sought.
 LOG_FACTORS = (-3.0, 5.0)
-# Squared distances below this share of the squared norms are rounding errors.
-ROUNDING = 1e-13
 # Kernels that are computed at a time: a processor's cache holds them.
 KERNELS_AT_ONCE = 2**16
 # Share of a class that no row of positive weight has.
@@ -98,7 +97,7 @@ class KernelMember:
         used = np.flatnonzero(weight)
         self.spreads = [spread_of(view.columns, weight) for view in views]
         scaled = [View(view.columns / spread, view.seen) for view, spread in zip(views, self.spreads, strict=True)]
-        self.squares = [_squares(view.columns) for view in scaled]
+        self.squares = [squared_norms(view.columns) for view in scaled]
         kernel = _kernel(scaled, scaled, self.squares)
         targets = y if classes is None else np.eye(self.n_classes)[classes]
         self.mean = weight @ targets / weight.sum()
@@ -115,7 +114,7 @@ class KernelMember:
             self.factor = self._held_out_loss(self.oof, y, weight)[1]
             self.oof = self._log_p(self.oof, self.factor)
         self.coef, _ = problem.solve(used, self.penalty)
-        self.views = [View(v.columns[used], None if v.seen is None else v.seen[used]) for v in scaled]
+        self.views = [view.take(used) for view in scaled]
         self.squares = [squares[used] for squares in self.squares]
         return self
 
@@ -126,8 +125,9 @@ class KernelMember:
         values = np.empty((n, self.coef.shape[1]))
         for start in range(0, n, size):
             rows = slice(start, start + size)
-            part = [View(view.columns[rows], None if view.seen is None else view.seen[rows]) for view in scaled]
-            np.matmul(_kernel(part, self.views, self.squares), self.coef, out=values[rows])
+            np.matmul(
+                _kernel([view.take(rows) for view in scaled], self.views, self.squares), self.coef, out=values[rows]
+            )
         values += self.mean
         if self.loss == "log_loss":
             values = self._log_p(values, self.factor)
@@ -196,16 +196,8 @@ def _kernel(views: Sequence[View], others: Sequence[View], squares: Sequence[np.
     """
     total = np.zeros((len(views[0].columns), len(others[0].columns)))
     for view, other, b_square in zip(views, others, squares, strict=True):
-        a, b = view.columns.astype(float, copy=False), other.columns.astype(float, copy=False)
-        with np.errstate(over="ignore", invalid="ignore"):  # of values far from all others: a distance that is infinite
-            a_square = _squares(a)[:, None]
-            kernel = (-2 * a) @ b.T
-            kernel += a_square
-            kernel += b_square
-        if not kernel.min(initial=np.inf) >= ROUNDING * max(a_square.max(initial=0), b_square.max(initial=0)):
-            kernel[kernel < ROUNDING * np.maximum(a_square, b_square)] = 0  # copies, which have no distance
-        np.sqrt(kernel, out=kernel)
-        kernel *= -DECAY / np.sqrt(a.shape[1])
+        kernel = distances(view.columns, other.columns, b_square)
+        kernel *= -DECAY / np.sqrt(view.columns.shape[1])
         np.exp(kernel, out=kernel)
         for seen, axis in ((view.seen, 1), (other.seen, 0)):
             if seen is not None:
@@ -213,8 +205,3 @@ def _kernel(views: Sequence[View], others: Sequence[View], squares: Sequence[np.
         total += kernel
     total /= len(views)
     return total
-
-
-def _squares(columns: np.ndarray) -> np.ndarray:
-    """Squared norms (n,) of rows."""
-    return (columns.astype(float, copy=False) ** 2).sum(axis=1)

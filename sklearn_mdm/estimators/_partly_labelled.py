@@ -110,4 +110,4 @@ class PartlyLabelledModel:
 
 
 def _taken(views: Sequence[View], rows: np.ndarray) -> list[View]:
-    return [View(view.columns[rows], None if view.seen is None else view.seen[rows]) for view in views]
+    return [view.take(rows) for view in views]

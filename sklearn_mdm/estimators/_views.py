@@ -12,3 +12,7 @@ class View(NamedTuple):
 
     columns: np.ndarray
     seen: np.ndarray | None
+
+    def take(self, rows: np.ndarray | slice) -> View:
+        """Some of the rows."""
+        return View(self.columns[rows], None if self.seen is None else self.seen[rows])

@@ -19,13 +19,13 @@ from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
-from ._agreement import KEPT, agreement_losses
+from ._agreement import KEPT, agreement_losses, corrupted
 from ._block import Block
 from ._data import Batch, RowBatches
 from ._member import Member
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets
 from ._member_history import RECORDED, history_of, known_mean
-from ._net import MDMNet, fewest_batches
+from ._net import UNLABELLED_RATIO, MDMNet, fewest_batches
 
 # Optimizers that work element by element, for which parameters may lie side by side.
 _ELEMENTWISE = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
@@ -261,7 +261,10 @@ class CommitteeNet(MDMNet):
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """``unroll`` updates of the critics, then one update of the module, for every member that has a batch."""
         rows: MemberBatch = batch[0]
+        pools = {len(self.members_[k].pool_ or ()) for k in rows.members}
         whole = self.stacked_ and rows.members == self.active_ and (rows.even or not self.members_[0].intercept_)
+        # Unlabelled batches are not padded.
+        whole = whole and (len(pools) == 1 or min(pools) >= UNLABELLED_RATIO * self.batch_size)
         self._set_mode(True, stacked=whole)
         members = [self.members_[k] for k in rows.members]
         if self.term_active_ and hasattr(self, "critic_"):
@@ -317,6 +320,8 @@ class CommitteeNet(MDMNet):
             parts = MemberBatch(learning, [member.critic_data_ for member in members], rows)
             batch = self._on_device(parts.stacked()[0])
             with self._drawing_of("critic", members):
+                if members[0].pool_ is not None:
+                    batch = corrupted(batch, axis=1)
                 with torch.no_grad():
                     z = list(self.twins_["module"].represent(batch.X, batch.mask).values())
                 index = self._negatives_of(members, len(rows[0]))
@@ -355,14 +360,16 @@ class CommitteeNet(MDMNet):
             drawn = [next(member.pool_rows_) for member in members]
             pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
             unlabelled = self._on_device(pool.stacked()[0])
+            with self._drawing_of("corruption", members):
+                spoiled = corrupted(unlabelled, axis=1)
             if any(member.agreement for member in members):
-                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, pool.sizes)
+                loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, spoiled)
         if self.term_active_:
             with self._drawing_of("critic", members):
                 if pool is None:
                     values = self._dependencies(members, batch, rows.sizes, output, mask)
                 else:
-                    values = self._dependencies(members, unlabelled, pool.sizes, None, None)
+                    values = self._dependencies(members, spoiled, pool.sizes, None, None)
             values = [value if member.lam else None for value, member in zip(values, members, strict=True)]
             present = [k for k, value in enumerate(values) if value is not None]
             if present:
@@ -385,22 +392,24 @@ class CommitteeNet(MDMNet):
         y: Tensor,
         sizes: Sequence[int],
         pool: Batch,
-        pool_sizes: Sequence[int],
+        spoiled: Batch,
     ) -> Tensor:
         """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
         twin, criterion = self.twins_["module"], self.criterion_
         with torch.no_grad():
             twin.eval()
-            teacher = twin(pool.X, pool.mask).prediction.flatten(0, 1)
+            teacher = twin(pool.X, pool.mask).prediction
             twin.train()
         with self._drawing_of("agreement", members):
             drop = functools.partial(self._drop_modalities_of, members, rate=1 - KEPT, stream="agreement")
             some = twin(batch.X, drop(batch, sizes)).prediction
-            taught = twin(pool.X, drop(pool, pool_sizes)).prediction
+            taught = twin(spoiled.X, drop(spoiled, [teacher.shape[1]] * len(members))).prediction
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
         classes = not y.is_floating_point()
-        losses = agreement_losses(criterion, taught.flatten(0, 1), teacher, classes=classes)
-        agreement = _means(losses.unflatten(0, taught.shape[:2]), None, pool_sizes)
+        if classes:
+            teacher = torch.stack([m._aligned(part) if m.agreement else part for m, part in zip(members, teacher, strict=True)])
+        losses = agreement_losses(criterion, taught.flatten(0, 1), teacher.flatten(0, 1), classes=classes)
+        agreement = losses.unflatten(0, taught.shape[:2]).mean(1)
         weight = task.new_tensor([member.agreement for member in members])
         return torch.where(weight > 0, both + weight * agreement, task)
 

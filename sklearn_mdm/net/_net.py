@@ -23,7 +23,7 @@ from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
-from ._agreement import KEPT, agreement_losses
+from ._agreement import KEPT, agreement_losses, aligned, class_shares, corrupted
 from ._data import Batch, BatchIterator, MaskedDataset
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
@@ -32,7 +32,7 @@ STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
 # with a target would be gone through before the others have said anything.
 UNLABELLED_RATIO, FEWEST_BATCHES = 2, 16
 # Those of samples without a target, which are seeded after all others.
-UNLABELLED_STREAMS = ("unlabelled", "agreement")
+UNLABELLED_STREAMS = ("unlabelled", "agreement", "corruption")
 
 
 class MDMNet(NeuralNet):
@@ -259,7 +259,7 @@ class MDMNet(NeuralNet):
                 # A stream of its own, so that dropout in predictions is the same with and without the term.
                 self.draws_["critic"] = RandomStream(seed)
             else:
-                if stream == "agreement":
+                if stream in UNLABELLED_STREAMS:
                     self.draws_[stream] = RandomStream(seed + 1)
                 self.generators_[stream].manual_seed(seed)
         self._open_pool(dataset_train)
@@ -294,6 +294,9 @@ class MDMNet(NeuralNet):
             "critic_data_",
             "critic_rows_",
             "pool_of_",
+            "shares_",
+            "mean_probability_",
+            "y_",
             "pool_",
             "pool_rows_",
             "draws_",
@@ -328,6 +331,9 @@ class MDMNet(NeuralNet):
             return
         if self.pool_of_ is not dataset:
             self.pool_of_, self.pool_ = dataset, data.with_unlabelled(rows)
+            self.shares_, self.mean_probability_ = None, None
+            if self.agreement and not data.y.is_floating_point():
+                self.y_ = data.y[rows]
         self.pool_rows_ = self._shuffled(torch.arange(len(self.pool_)), "unlabelled")
 
     def _wants_critic(self) -> bool:
@@ -407,6 +413,8 @@ class MDMNet(NeuralNet):
     def _critic_gradient(self, batch: Batch) -> None:
         batch = self._on_device(batch)
         with self._drawing("critic"):
+            if self.pool_ is not None:
+                batch = corrupted(batch)
             with torch.no_grad():
                 z = self.fusion_module_.represent(batch.X, batch.mask)
             objective = self._critic_objective(list(z.values()))
@@ -421,8 +429,11 @@ class MDMNet(NeuralNet):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
         pool = None if self.pool_ is None else self._on_device(self.pool_.batch(next(self.pool_rows_)))
+        if pool is not None:
+            with self._drawing("corruption"):
+                spoiled = corrupted(pool)
         if pool is not None and self.agreement:
-            loss = self._agreed(loss, Xi, yi, pool)
+            loss = self._agreed(loss, Xi, yi, pool, spoiled)
         if output.penalty is not None:
             loss = loss + output.penalty
         dependency = None
@@ -431,7 +442,7 @@ class MDMNet(NeuralNet):
                 if pool is None or self.measure_.needs_y:
                     dependency = self._dependency(Xi, yi, output, mask)
                 else:
-                    dependency = self._dependency(pool, None, None, None)
+                    dependency = self._dependency(spoiled, None, None, None)
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
@@ -466,7 +477,7 @@ class MDMNet(NeuralNet):
     def _value(self, z: list[Tensor]) -> Tensor:
         return self.measure_.value(self.critic_, z, self._negatives(len(z[0])))
 
-    def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch) -> Tensor:
+    def _agreed(self, task: Tensor, batch: Batch, y: Tensor, pool: Batch, spoiled: Batch) -> Tensor:
         """Task loss with all and with some modalities, and the agreement between them on samples without a target."""
         with torch.no_grad():
             self.module_.eval()
@@ -474,10 +485,18 @@ class MDMNet(NeuralNet):
             self.module_.train()
         with self._drawing("agreement"):
             some = self.module_(batch.X, self._drop_modalities(batch, 1 - KEPT, "agreement")).prediction
-            taught = self.module_(pool.X, self._drop_modalities(pool, 1 - KEPT, "agreement")).prediction
+            taught = self.module_(spoiled.X, self._drop_modalities(spoiled, 1 - KEPT, "agreement")).prediction
             task = (task + self.get_loss(some, y, X=batch, training=True)) / 2
         classes = not y.is_floating_point() and taught.shape[1] > 1
+        if classes:
+            teacher = self._aligned(teacher)
         return task + self.agreement * agreement_losses(self.criterion_, taught, teacher, classes=classes).mean()
+
+    def _aligned(self, teacher: Tensor) -> Tensor:
+        if self.shares_ is None:
+            self.shares_ = class_shares(self.y_, teacher.shape[1])
+        teacher, self.mean_probability_ = aligned(teacher, self.mean_probability_, self.shares_)
+        return teacher
 
     def _dependency(self, batch: Batch, y: Tensor | None, output: Any, mask: dict[Any, Tensor] | None) -> Tensor | None:
         """The dependency term of a batch, if it was predicted, with this mask; None with too few complete rows."""
