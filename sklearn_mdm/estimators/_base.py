@@ -48,6 +48,7 @@ from ..utils._splits import read_groups, validation_split
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
+from ._few_labels import MAX_EPOCHS, are_few
 from ._lam_path import Candidate, can_choose, candidates_of, default_of
 from ._members import Part, row_hashes
 from ._net_builder import build_net
@@ -205,7 +206,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             samples = self._with_copies(self._read(X, y, sample_weight, groups, X_unlabeled, reset=reset))
             with self._keeping_folds():
                 parts = self._split(samples, X_val, y_val)
-                parts, finished = self._train(samples, parts, reset=reset, max_epochs=self.max_epochs)
+                epochs = min(self.max_epochs, MAX_EPOCHS) if self._has_few_labels(samples) else self.max_epochs
+                parts, finished = self._train(samples, parts, reset=reset, max_epochs=epochs)
             try:
                 if finished:
                     self._report(samples, parts)
@@ -269,7 +271,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         """Read what was passed to fit; on reset learn its layout."""
         if reset:
             # A fit that fails must not leave a net that belongs to other data.
-            for name in ("net_", "_n_features_out", "_folds", "lam_", "lam_path_", *REPORTED, *OUT_OF_FOLD):
+            for name in ("net_", "_n_features_out", "_folds", "lam_", "agreement_", "lam_path_", *REPORTED, *OUT_OF_FOLD):
                 self.__dict__.pop(name, None)
             self._seen_by_all = False
             self._n_members = self._wanted_members()
@@ -308,6 +310,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         )
         if n < len(observed):
             samples = samples.with_rest(given, groups)
+        self._agreement = self.agreement if n < len(observed) else None
         if reset:
             # Weights keep their meaning from one partial_fit to the next.
             self._weight_scale = 1.0 if weight is None else float(weight.mean())
@@ -321,7 +324,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was passed without {other}; stopping needs both.")
         earlier = self.__dict__.pop("_folds", None)
-        wants_split = X_val is None and self._wants_split(len(samples.y))
+        wants_split = X_val is None and self._wants_split(samples)
         if self.cv is not None and not wants_split:
             given = "X_val" if X_val is not None else "early_stopping=False"
             raise ValueError(f"cv says what to hold out, and with {given} nothing is. Leave out one of the two.")
@@ -350,11 +353,16 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             splits = self._member_splits(samples, earlier)
         return [Part(samples.take(train), samples.take(held_out)) for train, held_out in splits]
 
-    def _wants_split(self, n_samples: int) -> bool:
+    def _wants_split(self, samples: Samples) -> bool:
         if self.early_stopping == "auto":
             fewest = MIN_SAMPLES_TO_SPLIT if self._n_members == 1 else MIN_SAMPLES_TO_FOLD
-            return self.cv is not None or n_samples >= fewest
+            return self.cv is not None or (len(samples.y) >= fewest and not self._has_few_labels(samples))
         return bool(self.early_stopping)
+
+    def _has_few_labels(self, samples: Samples) -> bool:
+        """Whether so few of the samples have a label that none is held out."""
+        few = samples.unlabelled is not None and is_classifier(self) and self.early_stopping == "auto"
+        return few and self.cv is None and are_few(samples.y, self._n_net_outputs())
 
     def _train(
         self, samples: Samples, parts: list[Part], *, reset: bool, max_epochs: int | None
@@ -388,7 +396,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         # The critic of an earlier net reads representations that are no longer made.
         for name in (*REPORTED, *OUT_OF_FOLD):
             self.__dict__.pop(name, None)
-        self.lam_ = candidates[chosen].lam
+        self.lam_, self.agreement_ = candidates[chosen]
         if isinstance(self.lam, Real):
             self.__dict__.pop("lam_path_", None)  # of an earlier fit
         if self._has_folds():
@@ -489,8 +497,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     def _candidates(self, samples: Samples, parts: list[Part], *, reset: bool, streamed: bool) -> list[Candidate]:
         """What is trained side by side, to choose from; one where nothing is there to choose by."""
         if not reset and not isinstance(self.lam, Real):
-            return [Candidate(self.lam_)]  # that which was chosen
-        candidates = candidates_of(self.lam)
+            agreement = candidates_of(0.0, self._agreement)[0].agreement
+            return [Candidate(self.lam_, agreement)]  # that which was chosen
+        candidates = candidates_of(self.lam, self._agreement)
         if len(candidates) == 1:
             return candidates
         if len(self.modalities_) == 1:
@@ -498,7 +507,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         held_out = self._compared(samples, parts)
         n_classes = self._n_net_outputs() if is_classifier(self) else None
         if streamed or held_out is None or not can_choose(held_out.y, n_classes):
-            return [default_of(self.lam)]
+            return [default_of(self.lam, self._agreement)]
         return candidates
 
     def _fit_scaling(self, train: Samples, *, streamed: bool) -> None:
@@ -622,7 +631,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         net.callbacks__print_log = PrintLog(keys_ignored=MEMBER_RECORDS) if net.verbose else None
         net.initialize_callbacks()
         # A warm start may come with other values.
-        for name in ("unroll", "n_negatives", "modality_dropout", "agreement", "batch_size"):
+        for name in ("unroll", "n_negatives", "modality_dropout", "batch_size"):
             setattr(net, name, getattr(self, name))
         for name, value in candidate._asdict().items():
             setattr(net, name, value)

@@ -26,12 +26,14 @@ from ..utils._isolation import isolated
 from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
 from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
+from ._few_labels import fixed_weights
 from ._kernel_member import KernelMember
 from ._lam_path import Candidate, compare, default_of, path_frame
 from ._linear_member import LinearMember
 from ._members import Folds, Part, never_trained_on
 from ._partly_labelled import PartlyLabelledModel
 from ._samples import Samples
+from ._spreading_member import SpreadingMember
 
 # Samples among which copies are looked for.
 MAX_ROWS_COMPARED = 24_000
@@ -305,7 +307,8 @@ class CommitteeMixin:
                 losses.append(self.net_.criterion_(torch.as_tensor(values), y).reshape(len(y), -1).mean(1).numpy())
             found = compare(np.stack(losses), compared.weight, compared.units)
         if found is None:
-            chosen = candidates.index(default_of(self.lam)) if default_of(self.lam) in candidates else 0
+            default = default_of(self.lam, self._agreement)
+            chosen = candidates.index(default) if default in candidates else 0
         else:
             chosen, self.lam_path_ = found.chosen, path_frame(candidates, found, dependency)
         self.net_.keep(range(chosen, n * self._n_members, n))
@@ -333,15 +336,19 @@ class CommitteeMixin:
         models: dict[str, Model] = {}
         wanted = self._wanted_models(samples)
         if wanted:
-            views = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
+            labelled = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
             for name, kind in wanted.items():
+                views = labelled
+                if kind is SpreadingMember:  # which reads all samples; labelled ones come first
+                    views = views_of(self._to_batch(samples.X, self.net_.dtype))
                 build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
                 model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
                 models[name] = model.fit(views, y, samples.weight, splits, samples.units)
         n_groups = len(self._scalings) + len(models)
         if n_groups == 1:
             return
-        self._blend = Blend(models, np.full(n_groups, 1 / n_groups))
+        even = np.full(n_groups, 1 / n_groups)
+        self._blend = Blend(models, fixed_weights(len(self._scalings), models) if "spreading" in models else even)
         valid = parts[0].valid
         if out_of_fold is not None:
             held_out = [model.oof for model in models.values()]
@@ -377,17 +384,19 @@ class CommitteeMixin:
         found = convex_weights(np.stack([together, *models]), y, weight, loss)
         return np.concatenate([found[0] * even, found[1:]])
 
-    def _wanted_models(self, samples: Samples) -> dict[str, type[LinearMember | KernelMember]]:
+    def _wanted_models(self, samples: Samples) -> dict[str, type[LinearMember | KernelMember | SpreadingMember]]:
         """The models beside the networks, by name."""
         width = width_of(self._to_batch(samples.X.take(slice(1)), self.net_.dtype))
         # Texts have no columns before the fusion has read them.
         pays = not len(self._schema.unscaled) and not hasattr(self._member_nets()[0].fusion_module_, "prepare")
         pays &= width <= MAX_INPUTS and width * len(samples.y) <= MAX_NUMBERS
-        wanted: dict[str, type[LinearMember | KernelMember]] = {}
+        wanted: dict[str, type[LinearMember | KernelMember | SpreadingMember]] = {}
         if pays if self.linear_member == "auto" else self.linear_member:
             wanted["linear"] = LinearMember
         if pays and len(samples.y) <= MAX_KERNEL_ROWS if self.kernel_member == "auto" else self.kernel_member:
             wanted["kernel"] = KernelMember
+        if samples.unlabelled is not None and is_classifier(self) and pays and len(samples.X) <= MAX_KERNEL_ROWS:
+            wanted["spreading"] = SpreadingMember
         return wanted
 
     def _has_folds(self) -> bool:

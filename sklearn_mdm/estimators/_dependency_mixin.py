@@ -321,7 +321,7 @@ class DependencyMixin:
     def _warn_idle_unlabelled(self, n_unlabelled: int) -> None:
         """Say so if samples without a label train nothing."""
         several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
-        if several and (self.agreement or (self.lam_ > 0 and not reads_labels)):
+        if several and (self.agreement_ or (self.lam_ > 0 and not reads_labels)):
             return
         why = "X holds a single modality" if not several else f"lam={self.lam_:g} and agreement=0"
         if several and reads_labels and self.lam_:

@@ -14,6 +14,10 @@ import pandas as pd
 DEFAULT_LAM = 0.03
 # What it tries.
 AUTO_LAMS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+# The same where some samples lack a label.
+DEFAULT_LAM_UNLABELLED, AUTO_LAMS_UNLABELLED = 1.0, (0.0, 0.3, 1.0)
+# What agreement="auto" is where there is no choice, and what it tries.
+DEFAULT_AGREEMENT, AUTO_AGREEMENTS = 1.0, (0.0, 1.0)
 # Held-out samples, of the rarest class or of a regressor, below which a choice follows chance.
 MIN_SAMPLES_PER_CLASS, MIN_SAMPLES = 5, 50
 
@@ -22,10 +26,13 @@ class Candidate(NamedTuple):
     """Settings of a net that are tried side by side with others; they are compared, and preferred, in their order."""
 
     lam: float
+    agreement: float = 0.0
 
 
-def candidates_of(lam: Any) -> list[Candidate]:
-    """Return the candidates that ``lam`` stands for, ascending.
+def candidates_of(lam: Any, agreement: Any = None) -> list[Candidate]:
+    """Return the candidates that ``lam`` and ``agreement`` stand for, ascending.
+
+    ``agreement`` is None where every sample has a label.
 
     Raises
     ------
@@ -33,24 +40,37 @@ def candidates_of(lam: Any) -> list[Candidate]:
         If a sequence is empty, or holds anything but finite numbers that are not negative.
     """
     if isinstance(lam, Real):
-        return [Candidate(float(lam))]
+        return [Candidate(float(lam), _default_agreement(agreement))]
     if isinstance(lam, str):
-        return [Candidate(value) for value in AUTO_LAMS]
+        return _with_agreement(AUTO_LAMS if agreement is None else AUTO_LAMS_UNLABELLED, agreement)
     values = list(lam)
     if not values:
         raise ValueError('lam is an empty sequence. Pass a number, one number or more in a sequence, or "auto".')
     bad = [value for value in values if not isinstance(value, Real) or not 0 <= float(value) < np.inf]
     if bad:
         raise ValueError(f"lam must hold finite numbers >= 0 where it is a sequence, got {bad} among {values}.")
-    return [Candidate(value) for value in sorted({float(value) for value in values})]
+    return _with_agreement(sorted({float(value) for value in values}), agreement)
 
 
-def default_of(lam: Any) -> Candidate:
+def _with_agreement(lams: Sequence[float], agreement: Any) -> list[Candidate]:
+    if len(lams) > 1 and agreement == "auto":
+        return [Candidate(lam, weight) for lam in lams for weight in AUTO_AGREEMENTS]
+    return [Candidate(lam, _default_agreement(agreement)) for lam in lams]
+
+
+def _default_agreement(agreement: Any) -> float:
+    if agreement is None:
+        return 0.0
+    return DEFAULT_AGREEMENT if agreement == "auto" else float(agreement)
+
+
+def default_of(lam: Any, agreement: Any = None) -> Candidate:
     """Return what is taken without a choice: the default, or of a user's own candidates the last that is no larger."""
+    default, weight = DEFAULT_LAM if agreement is None else DEFAULT_LAM_UNLABELLED, _default_agreement(agreement)
     if isinstance(lam, str):
-        return Candidate(DEFAULT_LAM)
-    own = candidates_of(lam)
-    return max((candidate for candidate in own if candidate.lam <= DEFAULT_LAM), default=own[0])
+        return Candidate(default, weight)
+    lams = [candidate.lam for candidate in candidates_of(lam)]
+    return Candidate(max((value for value in lams if value <= default), default=lams[0]), weight)
 
 
 def can_choose(y: np.ndarray, n_classes: int | None) -> bool:
@@ -121,7 +141,11 @@ def path_frame(candidates: Sequence[Candidate], found: Comparison, dependency: S
     """Return ``lam_path_``: a row for each candidate."""
     return pd.DataFrame(
         {
-            **{name: [getattr(candidate, name) for candidate in candidates] for name in Candidate._fields},
+            **{
+                name: [getattr(candidate, name) for candidate in candidates]
+                for name in Candidate._fields
+                if name == "lam" or any(candidate.agreement for candidate in candidates)
+            },
             "loss": found.loss,
             "loss_se": found.error,
             "dependency": np.asarray(dependency, dtype=float),

@@ -32,7 +32,10 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     """
     device = _resolve_device(estimator.device)
     fusion = resolve_component("fusion", estimator.fusion, FUSIONS, "build")
-    measure = resolve_component("measure", estimator.measure, MEASURES, "value")
+    wanted = estimator.measure
+    if isinstance(wanted, str) and wanted == "auto":
+        wanted = "kl" if estimator._agreement is None else "pairwise_infonce"
+    measure = resolve_component("measure", wanted, MEASURES, "value")
     if measure.needs_y and not is_classifier(estimator):
         others = sorted(name for name, other in MEASURES.items() if not other.needs_y)
         raise ValueError(
@@ -89,7 +92,6 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
         unroll=estimator.unroll,
         n_negatives=estimator.n_negatives,
         modality_dropout=estimator.modality_dropout,
-        agreement=estimator.agreement,
         optimizer=optimizer,
         lr=estimator.lr,
         batch_size=estimator.batch_size,

@@ -27,7 +27,7 @@ class Parameters:
 
     fusion: str | Fusion = "concat"
     encoder: str | Encoder | Mapping[Any, str | Encoder] = "auto"
-    measure: str | Measure = "kl"
+    measure: str | Measure = "auto"
     lam: float | Sequence[float] | Literal["auto"] = 0.03
     unroll: int = 1
     n_estimators: int | Literal["auto"] = "auto"
@@ -35,7 +35,7 @@ class Parameters:
     modalities: Mapping[Any, Any] | None = None
     missing: Literal["auto", "mean", "token", "skip", "critic"] = "auto"
     modality_dropout: float = 0.0
-    agreement: float = 1.0
+    agreement: float | Literal["auto"] = "auto"
     critic_hidden_dims: Sequence[int] = (64, 64)
     critic_lr: float = 1e-3
     n_negatives: int = 1
@@ -67,7 +67,7 @@ class Parameters:
         "cv": ["cv_object"],
         "modalities": [Mapping, None],
         "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
-        "agreement": [Interval(Real, 0, None, closed="left")],
+        "agreement": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "critic_hidden_dims": ["array-like"],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
@@ -104,8 +104,8 @@ fusion : str or fusion object, default="concat"
 encoder : str, encoder object, or dict of modality name to either, default="auto"
     What turns each modality into its representation: "auto", "mlp", "lstm", "gru", "transformer" or an object; see
     :mod:`sklearn_mdm.encoders`.
-measure : str or Measure, default="kl"
-    Dependency that is maximised: "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "pairwise_infonce",
+measure : str or Measure, default="auto"
+    Dependency that is maximised: "auto" ("pairwise_infonce" where some samples lack a label, "kl" otherwise), "kl", "f" or "nwj", "jsd", "smile", "infonce" or "cpc", "pairwise_infonce",
     "wasserstein", "wpc", "knife", for a classifier "tcmax", or an object of :mod:`sklearn_mdm.measures` such as
     ``KL(bound=5.0)``.
 lam : float, sequence of float or "auto", default=0.03
@@ -142,10 +142,12 @@ missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
-agreement : float, default=1.0
+agreement : float or "auto", default="auto"
     Weight of the agreement between subsets of the modalities, which networks learn from samples without a label: what
     they predict from all modalities teaches what they predict from some, of classes where they are sure. Samples with a
     label are then predicted from all and from some modalities, too. Without samples that lack a label it does nothing.
+    ``"auto"`` is 1, or chosen from 0 and 1 together with ``lam`` where that is chosen. See
+    :doc:`/user_guide/few_labels`.
 critic_hidden_dims : sequence of int, default=(64, 64)
     Widths of the critic's hidden layers.
 critic_lr : float, default=1e-3
