@@ -172,11 +172,14 @@ class CommitteeNet(MDMNet):
         NeuralNet.on_train_begin(self, net, X=X, y=y, **kwargs)
         self.stopped_, self.n_updates_, self.critic_parameters_ = False, 0, []
         self.active_ = list(range(len(self.members_)))
+        settings = self.settings or [{}]
+        differing = {name for name in settings[0] if len({own[name] for own in settings}) > 1}
         for k, member in enumerate(self.members_):
             own = {} if self.settings is None else self.settings[k]
             for name in _FOLLOWED:
                 setattr(member, name, own.get(name, getattr(self, name)))
-            member.label = ", ".join(f"{name}={value:g}" for name, value in own.items()) + ": " if own else ""
+            told = [f"{name}={value:g}" for name, value in own.items() if name in differing]
+            member.label = ", ".join(told) + ": " if told else ""
             member.on_train_begin(member)
         if self.stacked_:
             self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}
