@@ -21,7 +21,7 @@ from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
-from ._member import Member
+from ._member import Member, label_of
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
 from ._member_optimizer import forget_others, is_elementwise, rows_of
@@ -172,14 +172,11 @@ class CommitteeNet(MDMNet):
         NeuralNet.on_train_begin(self, net, X=X, y=y, **kwargs)
         self.stopped_, self.n_updates_, self.critic_parameters_ = False, 0, []
         self.active_ = list(range(len(self.members_)))
-        settings = self.settings or [{}]
-        differing = {name for name in settings[0] if len({own[name] for own in settings}) > 1}
         for k, member in enumerate(self.members_):
             own = {} if self.settings is None else self.settings[k]
             for name in _FOLLOWED:
                 setattr(member, name, own.get(name, getattr(self, name)))
-            told = [f"{name}={value:g}" for name, value in own.items() if name in differing]
-            member.label = ", ".join(told) + ": " if told else ""
+            member.label = label_of(own, self.settings or ())
             member.on_train_begin(member)
         if self.stacked_:
             self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}
