@@ -391,7 +391,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         try:
             parts = self._prepared_parts(parts)
             keepers = self._keepers(parts, len(candidates))
-            finished = self._run_net(*self._datasets(parts, len(candidates)), max_epochs, keepers, candidates[0])
+            finished = self._run_net(*self._datasets(parts, candidates), max_epochs, keepers, candidates[0])
             chosen = 0
             if len(candidates) > 1:
                 chosen = self._choose(candidates, [keeper.outputs_ for keeper in keepers], samples, parts)
@@ -574,16 +574,20 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             for part in parts
         ]
 
-    def _datasets(self, parts: list[Part], n_candidates: int) -> tuple[Any, Any]:
+    def _datasets(self, parts: list[Part], candidates: list[Candidate]) -> tuple[Any, Any]:
         """What the net is trained and validated on; parts of one X share its memory, and candidates a member's."""
         batches: dict[tuple[int, int], Batch] = {}
         others: dict[int, MaskedDataset] = {}
+        # With nothing to learn from samples without a label, training is what it is without them.
+        teach = len(self.modalities_) > 1 and any(
+            candidate.agreement or (candidate.lam and not self.net_.measure_.needs_y) for candidate in candidates
+        )
 
         def dataset(samples: Samples, group: int, *, training: bool) -> MaskedDataset:
             key = id(samples.X), group
             if key not in batches:
                 batches[key] = self._to_batch(samples.X, self.net_.dtype, group)
-            if training and samples.unlabelled is not None and group not in others:
+            if training and teach and samples.unlabelled is not None and group not in others:
                 others[group] = MaskedDataset(batches[key], dtype=self.net_.dtype, rows=samples.unlabelled)
             return self._dataset(batches[key], samples, others.get(group) if training else None)
 
@@ -596,7 +600,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         ]
         if not isinstance(self.net_, CommitteeNet):
             return train[0], valid[0] if valid else None
-        train, valid = ([part for part in each for _ in range(n_candidates)] for each in (train, valid))
+        train, valid = ([part for part in each for _ in candidates] for each in (train, valid))
         return MemberDatasets(train), MemberDatasets(valid) if valid else None
 
     def _dataset(self, batch: Batch, samples: Samples, unlabelled: MaskedDataset | None) -> MaskedDataset:

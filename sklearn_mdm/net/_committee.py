@@ -21,7 +21,7 @@ from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
-from ._member import Member
+from ._member import Member, label_of
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
 from ._member_optimizer import forget_others, is_elementwise, rows_of
@@ -176,7 +176,7 @@ class CommitteeNet(MDMNet):
             own = {} if self.settings is None else self.settings[k]
             for name in _FOLLOWED:
                 setattr(member, name, own.get(name, getattr(self, name)))
-            member.label = ", ".join(f"{name}={value:g}" for name, value in own.items()) + ": " if own else ""
+            member.label = label_of(own, self.settings or ())
             member.on_train_begin(member)
         if self.stacked_:
             self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}

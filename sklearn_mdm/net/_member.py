@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,3 +57,9 @@ class Member(MDMNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def label_of(own: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> str:
+    """What begins an error of a member of these settings: those in which members differ."""
+    told = [f"{name}={value:g}" for name, value in own.items() if any(other[name] != value for other in settings)]
+    return ", ".join(told) + ": " if told else ""

@@ -38,7 +38,7 @@ from ._data import Batch, BatchIterator, MaskedDataset
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
 # Samples in a batch of all, with a target or without, to one with; and the fewest batches of an epoch then: few samples
 # with a target would be gone through before the others have said anything.
-UNLABELLED_RATIO, FEWEST_BATCHES = 2, 16
+UNLABELLED_RATIO, FEWEST_BATCHES = 1, 16
 # Those of samples without a target, which are seeded after all others.
 UNLABELLED_STREAMS = ("unlabelled", "agreement")
 # What is drawn for one purpose alone, dropout too: that in predictions is then the same with and without it.

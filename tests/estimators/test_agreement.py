@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, ModalityDict
+from sklearn_mdm.estimators import _lam_path
 from sklearn_mdm.estimators._partly_labelled import PartlyLabelledLoss
 from sklearn_mdm.exceptions import SingleModalityWarning, UnusedSamplesWarning
 from sklearn_mdm.net._agreement import agreement_losses
@@ -46,7 +47,7 @@ def test_agreement__is_searched_and_cloned():
     search = GridSearchCV(MDMFusionClassifier(**QUICK), {"agreement": [0.0, 2.0]}, cv=2)
     search.fit(ModalityDict(X), (y > 0).astype(int), X_unlabeled=pool)
     assert clone(search.best_estimator_).agreement == search.best_params_["agreement"]
-    assert MDMFusionRegressor().get_params()["agreement"] == 1.0
+    assert MDMFusionRegressor().get_params()["agreement"] == "auto"
 
 
 @pytest.mark.parametrize("cls", [MDMFusionClassifier, MDMFusionRegressor])
@@ -99,10 +100,13 @@ def test_partial_fit__learns_from_such_samples(n_estimators):
 
 def test_candidates_of_lam__are_the_fits_alone():
     X, y, pool = make_data()
-    kwargs = {**QUICK, "early_stopping": "auto", "random_state": 0}
-    X, y, pool = (np.tile(y, 2) if v is y else {n: np.tile(x, (2, 1)) for n, x in v.items()} for v in (X, y, pool))
-    path = MDMFusionRegressor(**{**kwargs, "lam": [0.0, 0.3]}).fit(X, y, X_unlabeled=pool, groups=np.arange(len(y)))
-    alone = MDMFusionRegressor(**{**kwargs, "lam": path.lam_}).fit(X, y, X_unlabeled=pool, groups=np.arange(len(y)))
+    kwargs = {**QUICK, "early_stopping": True, "random_state": 0, "agreement": 1.0}
+    path = MDMFusionRegressor(**{**kwargs, "lam": [0.0, 0.3]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_lam_path, "MIN_SAMPLES", 10)
+        path.fit(X, y, X_unlabeled=pool)
+    assert len(path.lam_path_) == 2
+    alone = MDMFusionRegressor(**{**kwargs, "lam": path.lam_}).fit(X, y, X_unlabeled=pool)
     torch.testing.assert_close(weights_of(path), weights_of(alone), rtol=1e-9, atol=1e-9)
 
 
