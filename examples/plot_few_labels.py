@@ -89,8 +89,8 @@ for name, found in errors.items():
 
 # %%
 # With the other images the committee makes a third less errors from the same labels, and a fifth less where there are
-# 20. Self-training, which believes itself, may do worse than without. And label spreading alone is hard to beat on images
-# of digits, where neighbours mostly show the same: the committee holds such a model, with a third of the weight
+# 20. Self-training, which believes itself, may do worse than without. And label spreading alone is hard to beat on
+# images of digits, where neighbours mostly show the same: the committee holds such a model, with a third of the weight
 # (``blend_weights_``), and does no better here. The guide has more data sets.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
