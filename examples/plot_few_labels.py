@@ -86,9 +86,9 @@ for name, found in errors.items():
     print(f"{name:<24}" + "".join(f"{np.mean(found[k]):>7.3f}" for k in LABELS))
 
 # %%
-# From the same labels the committee makes a third to a quarter less errors if it reads the other images, too. Self-training
-# learns from its own mistakes. Label spreading is hard to beat on images of digits, whose neighbours mostly show the same
-# digit: the committee holds such a model, ``"spreading"`` in ``blend_weights_``, of a third of its weight.
+# From the same labels the committee makes fewer errors if it reads the other images, too. Self-training learns from its
+# own mistakes. Label spreading is hard to beat on images of digits, whose neighbours mostly show the same digit: the
+# committee holds such a model, ``"spreading"`` in ``blend_weights_``, of a third of its weight.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for name, found in errors.items():
