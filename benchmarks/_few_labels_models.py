@@ -103,7 +103,8 @@ def spreading(k, fit, X, classes, folds, seed):
 LABELLED, UNLABELLED = "labelled rows only", "with unlabelled rows"
 ORACLE = "spreading, oracle k"
 SPREADING = {f"spreading, k={k}": Baseline(partial(spreading, k), seeded=False) for k in NEIGHBOURS}
-OURS = {LABELLED: Few({}, unlabelled=False), UNLABELLED: Few({}, unlabelled=True)}
+# With few labels "auto" is 1; with many it is chosen.
+OURS = {LABELLED: Few({}, unlabelled=False), UNLABELLED: Few({"lam": "auto"}, unlabelled=True)}
 BASELINES = {
     "linear": Baseline(linear, seeded=False),
     "forest": Baseline(forest, seeded=True),

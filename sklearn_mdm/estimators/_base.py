@@ -507,7 +507,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         """What is trained side by side, to choose from; one where nothing is there to choose by."""
         if not reset and not isinstance(self.lam, Real):
             agreement = candidates_of(0.0, self._agreement)[0].agreement
-            return [Candidate(self.lam_, agreement)]  # that which was chosen
+            if self._agreement == "auto" and hasattr(self, "agreement_"):
+                agreement = self.agreement_
+            return [Candidate(self.lam_, agreement)]  # those that were chosen
         candidates = candidates_of(self.lam, self._agreement)
         if len(candidates) == 1:
             return candidates

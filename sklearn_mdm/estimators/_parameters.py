@@ -112,10 +112,11 @@ lam : float, sequence of float or "auto", default=0.03
     Weight :math:`\lambda \ge 0` of the dependency term. At 0 no critic is trained. Of several, and of 0, 0.03, 0.1,
     0.3, 1 and 3 with ``"auto"``, each trains networks of its own side by side with the others, with the same seeds and
     folds; the smallest is kept whose networks are not worse on samples held out (``X_val`` where that is passed) than
-    those of the best by more than one standard error of the paired difference. Without a choice, 0.03 (or of a sequence
-    the largest that is not above it, else its smallest) is trained alone: where nothing is held out, with fewer than
-    five held-out samples in the rarest class (of a regressor 50 in all), and in ``partial_fit``. With a single modality
-    it is the smallest. Callbacks see the networks of all. See :doc:`/user_guide/training`.
+    those of the best by more than one standard error of the paired difference. Where some samples lack a label,
+    ``"auto"`` is 0, 0.3 and 1. Without a choice, 0.03, or 1 where some lack a label (of a sequence the largest that is
+    not above it, else its smallest) is trained alone: where nothing is held out, with fewer than five held-out samples
+    in the rarest class (of a regressor 50 in all), and in ``partial_fit``. With a single modality it is the smallest.
+    Callbacks see the networks of all. See :doc:`/user_guide/training` and :doc:`/user_guide/few_labels`.
 unroll : int, default=1
     Critic updates before each update of the model.
 n_estimators : int or "auto", default="auto"
@@ -215,8 +216,12 @@ net_ : MDMNet
     The trained skorch net. In a committee its ``module_.members`` are the networks of all members.
 lam_ : float
     Weight of the dependency term: ``lam``, or the one that was chosen.
+agreement_ : float
+    Weight of the agreement between modalities: ``agreement``, or the one that was chosen; 0 where all samples have a
+    label.
 lam_path_ : data frame
-    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``loss``, the task loss of its networks
+    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, where some samples lack a
+    label; ``loss``, the task loss of its networks
     on samples held out, on standardised targets in regression; ``loss_se``, the standard error of its difference to the
     best, paired by sample (or group); ``dependency``, the mean over its networks of the last value of the term in
     training, in the unit of the measure, NaN at 0; ``chosen``. Absent without a choice.
