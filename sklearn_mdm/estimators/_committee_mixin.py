@@ -63,6 +63,7 @@ class CommitteeMixin:
     cv: Any
     linear_member: bool | Literal["auto"]
     kernel_member: bool | Literal["auto"]
+    spreading_member: bool | Literal["auto"]
     _seed: int
     _epochs_run: int
     _seen_by_all: bool
@@ -349,7 +350,8 @@ class CommitteeMixin:
         if n_groups == 1:
             return
         even = np.full(n_groups, 1 / n_groups)
-        self._blend = Blend(models, fixed_weights(len(self._scalings), models) if "spreading" in models else even)
+        fixed = even if samples.unlabelled is None else fixed_weights(len(self._scalings), models)
+        self._blend = Blend(models, fixed)
         valid = parts[0].valid
         if out_of_fold is not None:
             held_out = [model.oof for model in models.values()]
@@ -396,8 +398,9 @@ class CommitteeMixin:
             wanted["linear"] = LinearMember
         if pays and len(samples.y) <= MAX_KERNEL_ROWS if self.kernel_member == "auto" else self.kernel_member:
             wanted["kernel"] = KernelMember
-        if samples.unlabelled is not None and is_classifier(self) and pays and len(samples.X) <= MAX_KERNEL_ROWS:
-            wanted["spreading"] = SpreadingMember
+        if samples.unlabelled is not None and is_classifier(self):
+            if pays and len(samples.X) <= MAX_KERNEL_ROWS if self.spreading_member == "auto" else self.spreading_member:
+                wanted["spreading"] = SpreadingMember
         return wanted
 
     def _has_folds(self) -> bool:

@@ -41,6 +41,7 @@ class Parameters:
     n_negatives: int = 1
     linear_member: bool | Literal["auto"] = "auto"
     kernel_member: bool | Literal["auto"] = "auto"
+    spreading_member: bool | Literal["auto"] = "auto"
     scaling: Literal["auto", "standard", "robust", "rank"] | None = "auto"
     optimizer: str | type[torch.optim.Optimizer] = "adamw"
     lr: float = 2e-3
@@ -74,6 +75,7 @@ class Parameters:
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
         "linear_member": [StrOptions({"auto"}), "boolean"],
         "kernel_member": [StrOptions({"auto"}), "boolean"],
+        "spreading_member": [StrOptions({"auto"}), "boolean"],
         "scaling": [StrOptions({"auto", "standard", "robust", "rank"}), None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -165,6 +167,9 @@ kernel_member : bool or "auto", default="auto"
     the modalities of exponential ones, and a penalty chosen out of fold. Strong on small data; memory and time grow
     with the square and the cube of the number of samples, and a pickle holds these. ``"auto"``: where a linear member
     pays, up to 4,000 samples.
+spreading_member : bool or "auto", default="auto"
+    Whether a label spreading model of all samples joins a committee of classifiers where some samples lack a label;
+    ``"auto"``: up to 4,000 samples. See :doc:`/user_guide/few_labels`.
 scaling : {"auto", "standard", "robust", "rank"} or None, default="auto"
     What each feature of X is made comparable by, over the observed training rows and steps. ``"standard"``: mean and
     variance. ``"robust"``: median and quartiles, with values far outside drawn in. ``"rank"``: normal scores of ranks.

@@ -288,7 +288,7 @@ def test_tcmax__over_all_combinations_equals_a_loop(m, bound, monkeypatch):
     net.on_epoch_begin(net, dataset_train=MaskedDataset(X, y))
     tuples = torch.tensor(list(itertools.product(range(n), repeat=m))).T
     monkeypatch.setattr(MDMNet, "_negatives", lambda self, n: tuples)
-    result = net._dependency(batch, labels, net.module_(batch.X, batch.mask), batch.mask).item()
+    result = net._dependency(batch, labels, net.module_(batch.X, batch.mask)).item()
 
     complete = [0, 2, 3, 5, 6]
 

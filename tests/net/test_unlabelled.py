@@ -408,8 +408,8 @@ def test_term__reads_all_complete_rows_and_no_other(monkeypatch):
     rows = dict(streams)
     np.testing.assert_array_equal(rows["critic_batches"], np.flatnonzero(complete))
     np.testing.assert_array_equal(rows["unlabelled"], np.arange(60 + N_POOL))
-    assert {n for kind, n in seen if kind == "critic"} == {2 * 16}
-    assert all(n <= 2 * 16 for _, n in seen) and len(seen) == 2 * 4 * 8  # two passes of four batches
+    assert {n for kind, n in seen if kind == "critic"} == {16}
+    assert all(n <= 16 for _, n in seen) and len(seen) == 2 * 4 * 8  # two passes of four batches
 
 
 # -- data ------------------------------------------------------------------------------------------------------------
