@@ -82,7 +82,7 @@ class CosineCritic(PairedCritic):
     def all_pairs(self, representations: Representations) -> Tensor:
         """Return T of each row of one modality with each of another, (n_pairs, n_samples, n_samples).
 
-        Pairs of modalities a < b are in the order of :func:`itertools.combinations`; a's rows come first.
+        Pairs of modalities a < b are in the order of ``itertools.combinations``; a's rows come first.
         """
         f = self._directions(representations)
         a, b = torch.triu_indices(f.shape[-3], f.shape[-3], 1, device=f.device)
