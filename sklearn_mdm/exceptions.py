@@ -21,7 +21,7 @@ class SingleModalityWarning(UserWarning):
 
 
 class UnusedSamplesWarning(UserWarning):
-    """Samples without a label train nothing, as there is no dependency term to learn from them."""
+    """Samples without a label train no network: there is neither a dependency term nor agreement to learn from them."""
 
 
 class DependencyWarning(UserWarning):

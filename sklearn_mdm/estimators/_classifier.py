@@ -85,8 +85,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     ) -> MDMFusionClassifier:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities, scaling and classes. Call ``fit_dependency`` before ``dependency_score``.
-        Predictions are then the mean of the networks: the models beside them and all weights come from ``fit`` alone.
+        The first call fixes modalities, scaling, classes and ``measure="auto"``. Call ``fit_dependency`` before
+        ``dependency_score``. Predictions are then the mean of the networks: the models beside them and all weights come
+        from ``fit`` alone.
 
         Parameters
         ----------
@@ -99,7 +100,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights in the task loss, relative to their mean in the first call.
         X_unlabeled : dict, ModalityDict, data frame or array, default=None
-            Further samples, without a label.
+            Further samples, without a label. With some, here or in y, an epoch passes over the labelled ones as often
+            as it takes to make 16 updates.
 
         Returns
         -------

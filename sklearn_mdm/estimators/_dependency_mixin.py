@@ -175,7 +175,8 @@ class DependencyMixin:
 
         High values mark samples whose modalities agree with each other, low ones samples where they disagree. A
         sample's value does not depend on the other rows of X. With a committee it is the mean over the members, for a
-        sample that was in the fit over those that held it out.
+        labelled sample that was in the fit over those that held it out. One without a label trained all of them, and
+        its value may be too high.
 
         Parameters
         ----------
@@ -328,8 +329,8 @@ class DependencyMixin:
         if several and reads_labels and self.lam_:
             why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"
         warn_caller(
-            f"{n_unlabelled} samples without a label train no network, as {why}. They enter the scaling of X alone. "
-            "Set agreement or lam > 0, with two or more modalities, or leave them out.",
+            f"{n_unlabelled} samples without a label train no network, as {why}. They enter what is no network "
+            "alone, such as the scaling of X. Set agreement or lam > 0, with two or more modalities, or leave them out.",
             UnusedSamplesWarning,
         )
 

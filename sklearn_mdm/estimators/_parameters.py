@@ -160,8 +160,9 @@ n_negatives : int, default=1
 linear_member : bool or "auto", default="auto"
     Whether a committee of two or more has a linear model beside the networks: ridge or logistic regression on the same
     inputs (those of its first half; sequences as mean and standard deviation), with a penalty chosen out of fold. It,
-    the kernel member and the groups of networks that read the same inputs are weighted by the loss of their mean out of
-    fold. ``"auto"``: not for texts or very large tables.
+    the other models beside the networks and the groups of networks that read the same inputs are weighted by the loss
+    of their mean out of fold, or by fixed numbers where nothing is held out. ``"auto"``: not for texts or very large
+    tables.
 kernel_member : bool or "auto", default="auto"
     Whether it has kernel ridge regression too: on the inputs of the linear model, with a kernel that is the mean over
     the modalities of exponential ones, and a penalty chosen out of fold. Strong on small data; memory and time grow
@@ -185,12 +186,16 @@ weight_decay : float, default=1e-2
 batch_size : int, default=64
     Samples per update. A trailing batch of fewer than four joins the batch before it.
 max_epochs : int, default=100
-    Most passes over the training samples.
+    Most passes over the training samples. Where samples without a label train the networks, an epoch passes over the
+    labelled ones as often as it takes to make 16 updates, and a classifier with few labels has 50 epochs at most (see
+    ``early_stopping``).
 early_stopping : bool or "auto", default="auto"
     Whether to hold out ``validation_fraction`` of the samples, stop when the task loss on them no longer falls and
     return to the best epoch. ``"auto"`` does so from 100 samples on, from 20 in a committee, or where ``cv`` is given.
     Without it, training stops when the training loss no longer falls. ``X_val`` takes the place of the held-out
-    samples. In a committee each member stops for itself, on its own fold.
+    samples. In a committee each member stops for itself, on its own fold. With fewer than 30 labels in the rarest
+    class, beside samples without one, ``"auto"`` holds out nothing, unless ``cv`` is given; see
+    :doc:`/user_guide/few_labels`.
 validation_fraction : float, default=0.15
     Part of the samples to hold out, stratified by class; whole groups where ``groups`` are passed to ``fit``. The
     members of a committee hold out folds instead.
@@ -206,9 +211,10 @@ device : str or torch.device, default="auto"
     elsewhere single precision.
 warm_start : bool, default=False
     Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and so do the
-    folds of samples that were in it. Changed parameters of the system, measure, loss, optimizer class and number of
-    members are not taken up; learning rates, weight decay, ``lam`` (a number; of several, the one that was chosen
-    stays), ``unroll``, ``n_negatives``, ``modality_dropout``, ``agreement``, ``batch_size`` and those of stopping are.
+    folds of samples that were in it. Changed parameters of the system, measure (``"auto"`` is what it was), loss,
+    optimizer class and number of members are not taken up; learning rates, weight decay, ``lam`` (a number; of several,
+    the one that was chosen stays), ``unroll``, ``n_negatives``, ``modality_dropout``, ``agreement``, ``batch_size`` and
+    those of stopping are.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
     for bit on one machine with one thread count. Global generators are left alone.
@@ -225,11 +231,11 @@ agreement_ : float
     Weight of the agreement between modalities: ``agreement``, or the one that was chosen; 0 where all samples have a
     label.
 lam_path_ : data frame
-    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, where some samples lack a
-    label; ``loss``, the task loss of its networks
-    on samples held out, on standardised targets in regression; ``loss_se``, the standard error of its difference to the
-    best, paired by sample (or group); ``dependency``, the mean over its networks of the last value of the term in
-    training, in the unit of the measure, NaN at 0; ``chosen``. Absent without a choice.
+    What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, if a candidate has any;
+    ``loss``, the task loss of its networks on samples held out, on standardised targets in regression; ``loss_se``, the
+    standard error of its difference to the best, paired by sample (or group); ``dependency``, the mean over its
+    networks of the last value of the term in training, in the unit of the measure, NaN at 0; ``chosen``. Absent without
+    a choice.
 modalities_ : list
     Modality names, sorted.
 n_features_in_ : int
@@ -262,8 +268,9 @@ imputer_ : object
     and "critic", and wherever there is no ``reporting_critic_``.
 blend_weights_ : dict of str to float
     Weights of what a committee averages, where that is more than one group of networks: groups by their scaling, then
-    "linear" and "kernel", the models beside them. Even where nothing was held out. Samples that a critic completes have
-    others; see :doc:`/user_guide/committee`.
+    "linear", "kernel" and "spreading", the models beside them. Where nothing was held out they are even, or, where some
+    samples lack a label, even among networks, models of labelled samples, and label spreading. Samples that a critic
+    completes have others; see :doc:`/user_guide/committee`.
 oof_score_ : float
     Score of the out-of-fold predictions, as of ``score``, every sample counting once; absent unless the members of a
     committee held out folds.
@@ -279,11 +286,12 @@ the modality [2]_ that is learned in ``fit``; columns whose missing cells tell s
 them beside the features. See :doc:`/user_guide/missing`.
 
 NaN, None, pandas.NA and masked entries of y mean "no label". Samples without one, and those of ``X_unlabeled``, train
-the dependency term of every member and are never held out; the scaling of X, the filling of cells, the completion of
-samples and the critic that reports dependency read them too. The task loss, folds, classes and the models beside the
-networks read labelled samples only. Of several outputs of a regressor, some may lack labels here and there: each counts
-by its labelled samples. Scorers of scikit-learn refuse NaN in y: in searches pass such samples as ``X_unlabeled``. At
-``lam=0`` and with one modality they train nothing, and warn. ``-1`` is a class like any other.
+the dependency term and the agreement of every member and are never held out; label spreading, the scaling of X, the
+filling of cells, the completion of samples and the critic that reports dependency read them too. The task loss, folds,
+classes, and the linear and the kernel model read labelled samples only. Of several outputs of a regressor, some may
+lack labels here and there: each counts by its labelled samples. Scorers of scikit-learn refuse NaN in y: in searches
+pass such samples as ``X_unlabeled``. With ``lam=0`` and ``agreement=0``, and with one modality, they train no network, and
+warn. ``-1`` is a class like any other. See :doc:`/user_guide/few_labels`.
 
 A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
 

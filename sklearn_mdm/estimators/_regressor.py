@@ -96,8 +96,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_unlabeled: Any = None) -> MDMFusionRegressor:
         """Train for one epoch on a batch of samples.
 
-        The first call fixes modalities and scaling. Call ``fit_dependency`` before ``dependency_score``. Predictions
-        are then the mean of the networks, as the models beside them and all weights come from ``fit`` alone.
+        The first call fixes modalities, scaling and ``measure="auto"``. Call ``fit_dependency`` before
+        ``dependency_score``. Predictions are then the mean of the networks, as the models beside them and all weights
+        come from ``fit`` alone.
 
         Parameters
         ----------
@@ -108,7 +109,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights in the task loss, relative to their mean in the first call.
         X_unlabeled : dict, ModalityDict, data frame or array, default=None
-            Further samples, without a label.
+            Further samples, without a label. With some, here or in y, an epoch passes over the labelled ones as often
+            as it takes to make 16 updates.
 
         Returns
         -------

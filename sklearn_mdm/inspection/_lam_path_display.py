@@ -106,6 +106,8 @@ class LamPathDisplay(Display):
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> LamPathDisplay:
         """Draw what a fit chose ``lam`` by: held-out loss and its paired standard error, and dependency in training.
 
+        Where the weight of agreement was chosen, too, these are the candidates of the one that was.
+
         Parameters
         ----------
         estimator : object
@@ -126,6 +128,8 @@ class LamPathDisplay(Display):
                 'values or "auto" as lam, and enough labelled samples.'
             )
         path = final.lam_path_
+        if "agreement" in path:  # else there were two candidates of each lam
+            path = path[path["agreement"] == path["agreement"][path["chosen"].idxmax()]]
         dependency = path["dependency"].to_numpy()
         return cls(
             path["lam"].to_numpy(),

@@ -36,9 +36,9 @@ from ._data import Batch, BatchIterator, MaskedDataset
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
-# Samples in a batch of all, with a target or without, to one with; and the fewest batches of an epoch then: few samples
-# with a target would be gone through before the others have said anything.
-UNLABELLED_RATIO, FEWEST_BATCHES = 1, 16
+# The fewest batches of an epoch where samples lack a target: few samples with one would be gone through before the
+# others have said anything.
+FEWEST_BATCHES = 16
 # Those of samples without a target, which are seeded after all others.
 UNLABELLED_STREAMS = ("unlabelled", "agreement")
 # What is drawn for one purpose alone, dropout too: that in predictions is then the same with and without it.
@@ -364,8 +364,7 @@ class MDMNet(NeuralNet):
 
     def _size_among(self, n: int) -> int:
         """Rows of a batch that needs no target, of n."""
-        wanted = self.batch_size * (1 if self.pool_ is None else UNLABELLED_RATIO)
-        return n if self.batch_size == -1 else min(max(wanted, self._fewest_rows), n)
+        return n if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), n)
 
     @property
     def _fewest_rows(self) -> int:

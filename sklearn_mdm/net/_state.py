@@ -16,6 +16,8 @@ class NetState:
     def __init__(self, net: Any) -> None:
         self.histories = [part.history for part in (net, *getattr(net, "members_", []))]
         self.n_epochs = [len(history) for history in self.histories]
+        # Replaced in training, never changed in place.
+        self.means = [(part, part.mean_probability_) for part in getattr(net, "members_", [net])]
         modules = [getattr(net, name + "_") for name in net._modules]
         self.tensors = [value for module in modules for value in (*module.parameters(), *module.buffers())]
         self.values = [value.detach().clone() for value in self.tensors]
@@ -29,6 +31,8 @@ class NetState:
         """Return to it."""
         for history, n_epochs in zip(self.histories, self.n_epochs, strict=True):
             del history[n_epochs:]
+        for part, mean in self.means:
+            part.mean_probability_ = mean
         with torch.no_grad():
             for tensor, value in zip(self.tensors, self.values, strict=True):
                 tensor.copy_(value)

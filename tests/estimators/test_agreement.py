@@ -149,3 +149,20 @@ def test_outputs_with_few_labels__agree_like_others():
     Y = np.c_[y, -y]
     Y[:25, 1] = np.nan
     assert np.isfinite(MDMFusionRegressor(**QUICK).fit(X, Y, X_unlabeled=pool).predict(pool)).all()
+
+
+def test_partial_fit__that_fails__leaves_how_frequent_classes_are(monkeypatch):
+    X, y, pool = make_data()
+    y = (y > 0).astype(int)
+    model = MDMFusionClassifier(**{**QUICK, "early_stopping": "auto"}, random_state=0)
+    model.partial_fit(X, y, classes=[0, 1], X_unlabeled=pool)
+    before = [member.mean_probability_.clone() for member in model.net_.members_]
+
+    def fail(*args, **kwargs):
+        raise FloatingPointError("non-finite")
+
+    monkeypatch.setattr(model, "_summarize", fail)
+    with pytest.raises(FloatingPointError):
+        model.partial_fit(X, y, X_unlabeled=pool)
+    for member, mean in zip(model.net_.members_, before, strict=True):
+        assert torch.equal(member.mean_probability_, mean)

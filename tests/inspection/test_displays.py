@@ -303,6 +303,16 @@ def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(dat
         LamPathDisplay.from_estimator(fitted_with_a_number)
 
 
+def test_lam_path_display__agreement_was_chosen_too__has_the_candidates_of_that():
+    path = pd.DataFrame({"lam": [0.0, 0.0, 1.0, 1.0], "agreement": [0.0, 1.0, 0.0, 1.0], "loss": [0.4, 0.3, 0.2, 0.1]})
+    path = path.assign(loss_se=0.01, dependency=[np.nan, np.nan, 0.5, 0.6], chosen=[False, False, False, True])
+    fitted = MDMFusionRegressor(lam=[0, 1])
+    fitted.net_, fitted.lam_path_, fitted.lam_ = None, path, 1.0
+    display = LamPathDisplay.from_estimator(fitted)
+    assert display.lam.tolist() == [0.0, 1.0] and display.score.tolist() == [0.3, 0.1]
+    assert display.chosen_line_.get_xdata()[0] == 1
+
+
 def test_training_display__lines__are_the_curves(data, model):
     display = TrainingDisplay.from_estimator(model)
     assert display.task_line_.get_ydata().tolist() == model.loss_curve_
