@@ -290,8 +290,8 @@ the dependency term and the agreement of every member and are never held out; la
 filling of cells, the completion of samples and the critic that reports dependency read them too. The task loss, folds,
 classes, and the linear and the kernel model read labelled samples only. Of several outputs of a regressor, some may
 lack labels here and there: each counts by its labelled samples. Scorers of scikit-learn refuse NaN in y: in searches
-pass such samples as ``X_unlabeled``. With ``lam=0`` and ``agreement=0``, and with one modality, they train no network, and
-warn. ``-1`` is a class like any other. See :doc:`/user_guide/few_labels`.
+pass such samples as ``X_unlabeled``. With ``lam=0`` and ``agreement=0``, and with one modality, they train no network,
+and warn. ``-1`` is a class like any other. See :doc:`/user_guide/few_labels`.
 
 A plain 2-D X without ``modalities=`` is one modality: there is no dependency then, and ``lam > 0`` warns.
 

@@ -110,8 +110,8 @@ def _dealt_out(n: int, units: np.ndarray, seed: int, classes: np.ndarray | None)
 def _check(splits: list[Split], groups: np.ndarray | None) -> None:
     if not splits or any(not len(part) for split in splits for part in split):
         raise ValueError(
-            "cv must give labelled samples to train on and to hold out in every fold, and one fold or more. With NaN in "
-            "y, pass samples without a label as X_unlabeled instead: cv then splits labelled ones alone."
+            "cv must give labelled samples to train on and to hold out in every fold, and one fold or more. With NaN "
+            "in y, pass samples without a label as X_unlabeled instead: cv then splits labelled ones alone."
         )
     if any(len(np.intersect1d(*split)) for split in splits):
         raise ValueError("cv holds out samples that it trains on. Use a splitter whose two parts have none in common.")
