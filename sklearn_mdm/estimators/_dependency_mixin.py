@@ -330,7 +330,7 @@ class DependencyMixin:
             why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"
         warn_caller(
             f"{n_unlabelled} samples without a label train no network, as {why}. They enter what is no network "
-            "alone, such as the scaling of X. Set agreement or lam > 0, with two or more modalities, or leave them out.",
+            "alone, such as the scaling of X. Set agreement or lam > 0, with two or more modalities, or drop them.",
             UnusedSamplesWarning,
         )
 
