@@ -277,6 +277,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
                 "_folds",
                 "lam_",
                 "agreement_",
+                "_last_agreement",
                 "lam_path_",
                 *REPORTED,
                 *OUT_OF_FOLD,
@@ -371,7 +372,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     def _has_few_labels(self, samples: Samples) -> bool:
         """Whether so few of the samples have a label that none is held out."""
         few = samples.unlabelled is not None and is_classifier(self) and self.early_stopping == "auto"
-        return few and self.cv is None and are_few(samples.y, self._n_net_outputs())
+        # Otherwise the rest teaches no network, which would be trained by other rules for nothing.
+        teaches = len(self.modalities_) > 1 and any(map(any, candidates_of(self.lam, self._agreement)))
+        return few and teaches and self.cv is None and are_few(samples.y, self._n_net_outputs())
 
     def _train(
         self, samples: Samples, parts: list[Part], *, reset: bool, max_epochs: int | None
@@ -406,6 +409,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         for name in (*REPORTED, *OUT_OF_FOLD):
             self.__dict__.pop(name, None)
         self.lam_, self.agreement_ = candidates[chosen]
+        if self._agreement is not None:  # where all samples have a label there is none, which is no choice
+            self._last_agreement = self.agreement_
         if isinstance(self.lam, Real):
             self.__dict__.pop("lam_path_", None)  # of an earlier fit
         if self._has_folds():
@@ -507,8 +512,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         """What is trained side by side, to choose from; one where nothing is there to choose by."""
         if not reset and not isinstance(self.lam, Real):
             agreement = candidates_of(0.0, self._agreement)[0].agreement
-            if self._agreement == "auto" and hasattr(self, "agreement_"):
-                agreement = self.agreement_
+            if self._agreement == "auto":
+                agreement = getattr(self, "_last_agreement", agreement)
             return [Candidate(self.lam_, agreement)]  # those that were chosen
         candidates = candidates_of(self.lam, self._agreement)
         if len(candidates) == 1:

@@ -79,7 +79,8 @@ class Samples:
         if self.weight is not None:
             of_rest = np.full(n_rest, self.weight.mean())
             if weight is not None:
-                of_rest[: len(weight) - n] = weight[n:]
+                # As class_weight makes those of labelled ones larger or smaller.
+                of_rest[: len(weight) - n] = weight[n:] * self.weight.mean() / weight[:n].mean()
         if groups is not None:
             groups = np.unique(groups, return_inverse=True)[1]
             group_of_rest = groups.max() + 1 + np.arange(n_rest)

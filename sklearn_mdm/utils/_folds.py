@@ -60,6 +60,9 @@ def splits_of_members(
         place = np.full(n_samples, -1)
         place[rows] = np.arange(len(rows))
         y, units = (None if of_rows is None else of_rows[np.maximum(place, 0)] for of_rows in (classes, groups))
+        if y is not None and (place < 0).any():
+            # Those that are not there would take the places of a class in the folds: they are a class of their own.
+            y = np.where(place < 0, y.max() + 1, y)
         found = check_cv(cv).split(np.zeros((n_samples, 1)), np.zeros(n_samples) if y is None else y, units)
         splits = [tuple(place[part][place[part] >= 0] for part in split) for split in found]
         _check(splits, groups)

@@ -9,7 +9,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -166,3 +166,35 @@ def test_searches_pipelines_and_routing__carry_x_unlabeled_whole(estimator, X, y
         steps = [("scale", ModalityTransformer(StandardScaler())), ("fuse", routed)]
         pipeline = Pipeline(steps, transform_input=["X_unlabeled"]).fit(whole, y, X_unlabeled=ModalityDict(MORE))
         assert len(pipeline.predict(whole)) == 60
+
+
+def test_splitter__is_not_led_by_samples_without_a_label(classifier, X, y):
+    y = np.where(np.arange(len(y)) < 30, y % 2, np.nan)  # all others come behind
+    fitted = classifier(lam=0.1, n_estimators=3, cv=StratifiedKFold(3)).fit(X, y)
+    assert fitted._folds.held_out.sum(0).tolist() == [10, 10, 10]
+
+
+def test_rules_of_few_labels__need_samples_that_teach(classifier, X, y):
+    teaching = classifier(lam=0.1, n_estimators=3).fit(X, y, X_unlabeled=MORE)
+    assert not hasattr(teaching, "oof_score_")
+    with pytest.warns(UnusedSamplesWarning):
+        idle = classifier(lam=0, agreement=0, n_estimators=3).fit(X, y, X_unlabeled=MORE)
+    assert hasattr(idle, "oof_score_")
+
+
+def test_partial_fit__goes_on_with_agreement__after_a_chunk_of_labelled_samples(classifier, X, y):
+    model = classifier(lam="auto", agreement="auto")
+    found = []
+    for more in (MORE, None, MORE):
+        found.append(model.partial_fit(X, y, classes=np.unique(y), X_unlabeled=more).agreement_)
+    assert found == [1.0, 0.0, 1.0]
+
+
+def test_weight_of_class__reaches_samples_without_a_label_alike(classifier, X, y):
+    y = np.where(UNLABELLED, np.nan, y % 2)
+    models = [
+        classifier(lam=0.1, class_weight={0.0: 1, 1.0: 5}).fit(X, y, sample_weight=weight)
+        for weight in (None, np.ones(60))
+    ]
+    means = [model.scalers_["audio"].mean_ for model in models]
+    assert_allclose(*means)
