@@ -1,69 +1,135 @@
-"""From what a critic says to a log density ratio that holds on new rows: weights, a cap and a normaliser."""
+"""From what a critic says to a log density ratio that holds on new rows: weights of its parts, and a normaliser."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
-from ..utils._statistics import log_mean_exp
+from ..utils._statistics import standard_error
 
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
 NOISE = 4.0
-# Quantiles of the values on true rows that may cap them.
-CAPS = (1.0, 0.995, 0.99, 0.98, 0.95, 0.9)
+# Most standard deviations of rows that a weighted part may have: where they are told apart for sure, more change nothing.
+MAX_SPREAD = 1000.0
 
 
-def logistic_weights(joint: np.ndarray, product: np.ndarray) -> np.ndarray:
-    """Non-negative weights of a logistic regression of rows against negatives on the parts of the log ratio.
+class Contrast(NamedTuple):
+    """What the parts of a log ratio say about rows, and about each of them with other rows' modalities put beside one.
 
-    They are shrunk by their likelihood ratio: the parts were chosen by their success on the same rows, so a little of
-    it is chance.
-
-    ``joint`` (n_parts, n) holds the parts of rows, ``product`` (n_parts, n_product) those of negatives.
+    Attributes
+    ----------
+    own : array of shape (n_parts, n)
+        Parts of the rows.
+    others : array of shape (n_parts, n, n_others)
+        Parts of each row's negatives, in which it keeps one modality.
+    allowed : array of bool of shape (n, n_others)
+        Negatives that have nothing else of the row.
     """
-    t = np.concatenate([joint, product], axis=1)
-    labels = np.r_[np.ones(joint.shape[1]), np.zeros(product.shape[1])]
-    # Every row counts as often as it has negatives.
-    sample_weight = np.where(labels == 1, 1.0, joint.shape[1] / product.shape[1])
-    weights, scale = np.zeros(len(t)), t.std(1)
-    used = scale > 0
-    while used.any():
-        columns = (t[used] / scale[used, None]).T
-        logistic = LogisticRegression(C=1e4).fit(columns, labels, sample_weight=sample_weight)
-        found = logistic.coef_[0]
-        if (found >= 0).all():
-            gain = math.log(2) - log_loss(labels, logistic.predict_proba(columns), sample_weight=sample_weight)
-            ratio = 2 * gain * sample_weight.sum()
-            weights[used] = max(0.0, 1 - NOISE / ratio) * found / scale[used] if ratio > 0 else 0.0
-            break
-        used[np.flatnonzero(used)[found.argmin()]] = False
+
+    own: np.ndarray
+    others: np.ndarray
+    allowed: np.ndarray
+
+
+def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
+    r"""Non-negative weights w of the parts with the largest contrastive bound.
+
+    .. math:: \frac1n \sum_i \Big( s_i - \log \frac{e^{s_i} + \sum_k e^{s_{ik}}}{1 + K} \Big), \quad
+              s = \sum_q w_q t_q
+
+    which is concave in w, at most :math:`\log(K + 1)`, and hangs on no single negative. Weights are shrunk by their
+    likelihood ratio: the parts were chosen by their success, so a little of it is chance.
+    """
+    n_parts = len(contrasts[0].own)
+    scale = np.array([_spread(contrasts, q) for q in range(n_parts)])
+    used, n = scale > 0, sum(contrast.own.shape[1] for contrast in contrasts)
+    weights = np.zeros(n_parts)
+    if not used.any():
+        return weights
+    parts = [
+        Contrast(c.own[used] / scale[used, None], c.others[used] / scale[used, None, None], c.allowed)
+        for c in contrasts
+    ]
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        found = [_contrastive_loss(contrast, w) for contrast in parts]
+        return sum(value for value, _ in found) / n, np.sum([slope for _, slope in found], axis=0) / n
+
+    start = np.full(used.sum(), 0.1)
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, MAX_SPREAD)] * len(start))
+    if best.fun < 0:
+        ratio = -2 * best.fun * n
+        weights[used] = max(0.0, 1 - NOISE / ratio) * best.x / scale[used]
     return weights
 
 
-def best_cap(joint: np.ndarray, product: np.ndarray) -> float:
-    """Cap with the largest bound of Donsker and Varadhan: few negatives far outside the data otherwise decide it."""
-
-    def value(cap: float) -> float:
-        return np.minimum(joint, cap).mean() - log_mean_exp(np.minimum(product, cap))
-
-    return max(np.quantile(joint, CAPS), key=value)
+def _spread(contrasts: Sequence[Contrast], part: int) -> float:
+    own, others = (np.concatenate([getattr(c, name)[part].ravel() for c in contrasts]) for name in ("own", "others"))
+    return float(max(own.std(), 1e-3 * others.std()))  # the latter is far larger where a part tells rows apart
 
 
-def log_normalizer(values: np.ndarray, index: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
-    """Logarithm of the mean of exp(values) over negatives, and its standard error.
+def _contrastive_loss(contrast: Contrast, w: np.ndarray) -> tuple[float, np.ndarray]:
+    """Minus the bound, summed over rows, and its derivatives by the weights."""
+    own, level, share = contrast_rows(contrast, w)
+    of_own = np.exp(own - level)
+    slope = contrast.own @ (1 - of_own) - np.tensordot(contrast.others, share, axes=([1, 2], [0, 1]))
+    return float((level - own).sum() - np.log1p(contrast.allowed.sum(1)).sum()), -slope
 
-    Negatives share samples: the variance is that of the sum over all negatives which contain one sample (or group),
-    added over modalities: the first-order term of a generalised U-statistic. ``index`` (n_modalities, n_product) holds
-    the rows that negatives were made of, ``groups`` the independent units of these rows.
+
+def contrast_rows(contrast: Contrast, w: np.ndarray, cap: float = np.inf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return s of rows (n,), the logarithm of the sum of e^s over them and their negatives, and these' shares in it."""
+    own = np.minimum(w @ contrast.own, cap)
+    others = np.minimum(np.tensordot(w, contrast.others, 1), cap)
+    others[~contrast.allowed] = -np.inf
+    level = np.logaddexp(own, logsumexp(others, axis=1)) if others.shape[1] else own
+    return own, level, np.exp(others - level[:, None])
+
+
+class Kept(NamedTuple):
+    """Contrasts in which rows keep one modality: blocks of rows, and the rows that all negatives' others come from.
+
+    ``others`` has an array (n_others,) for each other modality.
     """
-    level = log_mean_exp(values)
-    relative = np.exp(values - level) - 1
-    unit = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    variance = 0.0
-    for rows in index:
-        of_units = np.bincount(rows if unit is None else unit[rows], weights=relative)
-        variance += (of_units**2).sum() / len(relative) ** 2
-    return level, math.sqrt(variance)
+
+    others: np.ndarray
+    blocks: Iterable[tuple[slice, Contrast]]
+
+
+class Normalizer(NamedTuple):
+    """Mean over rows of the logarithms of their normalisers, its standard error, and the influence of each row on it.
+
+    ``influence`` (n,) has that mean. The spread of s minus it says how well the mean of normalised rows is known.
+    """
+
+    value: float
+    std: float
+    influence: np.ndarray
+
+
+def log_normalizer(
+    contrasts: Iterable[Kept], weights: np.ndarray, cap: float, n_rows: int, groups: np.ndarray | None
+) -> Normalizer:
+    """Normalise rows (n_rows,), whose groups are independent units, each in every modality that it keeps in turn.
+
+    The normaliser of a row is the mean of e^s over it and its negatives. That gives a tighter bound than one normaliser
+    of all rows, and at most the logarithm of the number of negatives. A row counts in its own normaliser and, as a part
+    of negatives, in those of others: the first-order terms of a generalised U-statistic.
+    """
+    influence, n_kept = np.zeros(n_rows), 0
+    for kept in contrasts:
+        excess = np.zeros(kept.others.shape[1])
+        for rows, contrast in kept.blocks:
+            _, level, share = contrast_rows(contrast, weights, cap)
+            n_others = contrast.allowed.sum(1)
+            influence[rows] += level - np.log1p(n_others)
+            usual = share.sum(1) / np.maximum(n_others, 1)
+            excess += (share - usual[:, None] * contrast.allowed).sum(0)
+        for index in kept.others:
+            np.add.at(influence, index, excess)
+        n_kept += 1
+    influence /= n_kept
+    return Normalizer(float(influence.mean()), standard_error(influence, groups), influence)

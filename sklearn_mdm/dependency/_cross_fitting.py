@@ -13,6 +13,8 @@ from ..critic import MultilinearCritic
 from ..exceptions import DependencyWarning, TooFewSamplesError
 from ..measures import Measure
 from ..utils._splits import fewest_rows, held_out_rows
+from ..utils._statistics import standard_error
+from ._calibration import bound_weights
 from ._copies import Copies
 from ._decomposition import SummedCritic
 from ._density_ratio import EVALUATION_SETS, TrainedCritic
@@ -22,6 +24,11 @@ from ._reliability import find_warnings
 VALIDATION_FRACTION = 0.2
 # Training rows that are looked at for the gap between them and held-out ones.
 MAX_GAP_ROWS = 2000
+
+# Folds of "auto", and from how many samples on there are fewer: a fold costs the same then, and gains less.
+FOLDS, FEW_FOLDS, MANY = 5, 3, 3000
+# Held-out rows of all folds that weights are found on.
+WEIGHING_ROWS = 4000
 
 Split = tuple[np.ndarray, np.ndarray]
 Found = dict[type[DependencyWarning], str]
@@ -40,8 +47,12 @@ def split_folds(
     """Return pairs of rows to train and calibrate on, and rows that are held out: by ``cv``, or else one pair.
 
     Samples of one group are on one side, and so are copies: a splitter that knows of none is not trained on those of
-    what it holds out. A held-out part has ``min_rows`` or more, the other twice as many.
+    what it holds out. A held-out part has ``min_rows`` or more, the other twice as many. With "auto" there are five
+    folds, and three of many samples.
     """
+    if isinstance(cv, str):  # "auto"
+        n_units = n_samples if copies.groups is None else len(np.unique(copies.groups))
+        cv = max(2, min(FEW_FOLDS if n_samples > MANY else FOLDS, n_samples // min_rows, n_units))
     if cv is None:
         most = 1 - 2 * min_rows / n_samples
         held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, copies.groups)
@@ -89,29 +100,75 @@ def cross_fit(
     batch_size: int,
     seed: int,
 ) -> CrossFit:
-    """Train a critic on one part of each split, and read the value on the other."""
-    critics, values = [], []
-    pointwise = np.full(len(arrays[0]), np.nan)
+    """Train a critic on one part of each split, and read the value on the other.
+
+    With several splits, weights are found on the held-out rows of all of them, which are many more than those that a
+    critic is validated on.
+    """
+    folds = [_Fold(make_critic(), arrays, split, groups, seed) for split in splits]
+    if measure.density_ratio and len(folds) > 1:
+        _share_weights(folds)
+    pointwise, influence = np.full(len(arrays[0]), np.nan), np.full(len(arrays[0]), np.nan)
+    values = []
     found: Found = {}
-    for train, held_out in splits:
-        used, rest = [a[train] for a in arrays], [a[held_out] for a in arrays]
-        used_groups, rest_groups = (None, None) if groups is None else (groups[train], groups[held_out])
-        fraction = max(VALIDATION_FRACTION, fewest_rows(len(arrays)) / len(train))
-        validation = held_out_rows(len(train), fraction, seed, used_groups)
-        critic = make_critic().fit(used, validation).normalize(rest, rest_groups)
-        if measure.pointwise:
-            pointwise[held_out] = critic.pointwise(rest)
-        parts = critic.scores_of_parts(rest, rest_groups)
-        seen = np.random.default_rng(seed).permutation(np.flatnonzero(~validation))[:MAX_GAP_ROWS]
-        seen_parts = critic.scores_of_parts([a[seen] for a in used])
-        found |= _warnings_of(critic, measure, parts, seen_parts, len(held_out), batch_size)
-        # Parts share their rows: their errors are added as if they went together.
-        values.append(np.sum(list(parts.values()), axis=0))
-        critics.append(critic)
-    sizes = np.array([len(held_out) for _, held_out in splits])
+    for fold in folds:
+        values.append(fold.read(measure, pointwise, influence))
+        found |= fold.warnings(measure, batch_size)
+    sizes = np.array([len(fold.held_out) for fold in folds])
     weights = sizes / sizes.sum()
     means, stds = np.transpose(values)
-    return CrossFit(critics, float(weights @ means), float(np.linalg.norm(weights * stds)), pointwise, found)
+    std = float(np.linalg.norm(weights * stds))
+    if measure.total_correlation and measure.density_ratio:
+        read = ~np.isnan(influence)
+        std = standard_error(influence[read], None if groups is None else groups[read])
+    return CrossFit([fold.critic for fold in folds], float(weights @ means), std, pointwise, found)
+
+
+class _Fold:
+    """A critic that is trained on one part of the rows, and the others."""
+
+    def __init__(
+        self, critic: SummedCritic, arrays: list[np.ndarray], split: Split, groups: np.ndarray | None, seed: int
+    ) -> None:
+        train, self.held_out = split
+        used, self.rest = [a[train] for a in arrays], [a[self.held_out] for a in arrays]
+        used_groups, self.groups = (None, None) if groups is None else (groups[train], groups[self.held_out])
+        fraction = max(VALIDATION_FRACTION, fewest_rows(len(arrays)) / len(train))
+        validation = held_out_rows(len(train), fraction, seed, used_groups)
+        self.critic = critic.fit(used, validation)
+        seen = np.random.default_rng(seed).permutation(np.flatnonzero(~validation))[:MAX_GAP_ROWS]
+        self.seen = [a[seen] for a in used]
+
+    def read(self, measure: Measure, pointwise: np.ndarray, influence: np.ndarray) -> tuple[float, float]:
+        """Value and standard error on the held-out rows, whose log ratios and influence are filled in."""
+        found = self.critic.normalize(self.rest, self.groups)
+        if measure.pointwise:
+            pointwise[self.held_out] = self.critic.pointwise(self.rest)
+        if measure.density_ratio:
+            influence[self.held_out] = found
+        self.parts = self.critic.scores_of_parts(self.rest, self.groups)
+        # Parts share their rows: their errors are added as if they went together.
+        value, std = np.sum(list(self.parts.values()), axis=0)
+        return value, std
+
+    def warnings(self, measure: Measure, batch_size: int) -> Found:
+        """What the value on the held-out rows deserves."""
+        seen = self.critic.scores_of_parts(self.seen)
+        return _warnings_of(self.critic, measure, self.parts, seen, len(self.held_out), batch_size)
+
+
+def _share_weights(folds: list[_Fold]) -> None:
+    """Give the critics of all folds, part by part of the total, the weights of the largest bound on held-out rows."""
+    n_rows = max(1, WEIGHING_ROWS // len(folds))
+    for name in folds[0].critic.parts:
+        members = [(fold.critic.critics[name], fold.critic.read_by(name, fold.rest), fold) for fold in folds]
+        contrasts = [critic.contrasts(z, fold.groups, n_rows) for critic, z, fold in members]
+        n_parts = {len(each[0].own) for each in contrasts}
+        if len(n_parts) > 1:  # a mixture was found in some folds only
+            continue
+        weights = bound_weights([contrast for each in contrasts for contrast in each])
+        for (critic, _, _), each in zip(members, contrasts, strict=True):
+            critic.weigh(weights, [contrast.own for contrast in each])
 
 
 def _warnings_of(

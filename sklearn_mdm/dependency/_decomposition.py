@@ -9,8 +9,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ._density_ratio import TrainedCritic
-from ._normal_scores import NormalScores
-from ._permutation import MAX_TEST_ROWS_OF_PARTS, draw_permutations
 
 Decomposition: TypeAlias = Literal["line", "tree"]
 Group: TypeAlias = tuple[int, ...]
@@ -42,42 +40,34 @@ def part_name(part: tuple[Group, ...], names: Sequence[Hashable]) -> str:
 
 
 class SummedCritic:
-    """One critic per part of the total, on columns that may be ranked first. Values of the parts add up."""
+    """One critic per part of the total. Values of the parts add up."""
 
     def __init__(
         self,
         make_critic: Callable[[], TrainedCritic],
         names: Sequence[Hashable],
         decomposition: Decomposition | None,
-        *,
-        rank: bool,
     ) -> None:
         self.parts = {part_name(part, names): part for part in parts_of(len(names), decomposition)}
         self.critics = {name: make_critic() for name in self.parts}
-        self.scores = NormalScores() if rank else None
 
     def fit(self, arrays: Sequence[np.ndarray], validation: np.ndarray) -> SummedCritic:
         """Train and calibrate the critics; see :meth:`TrainedCritic.fit`."""
-        if self.scores is not None:
-            self.scores.fit(arrays)
         for critic, representations in self.each(arrays):
             critic.fit(representations, validation)
         return self
 
     def each(self, arrays: Sequence[np.ndarray]) -> list[tuple[TrainedCritic, list[np.ndarray]]]:
         """Each critic with what it reads of the modalities."""
-        if self.scores is not None:
-            arrays = self.scores.transform(arrays)
-        return [
-            (self.critics[name], [np.concatenate([arrays[j] for j in group], axis=1) for group in part])
-            for name, part in self.parts.items()
-        ]
+        return [(self.critics[name], self.read_by(name, arrays)) for name in self.parts]
 
-    def normalize(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None) -> SummedCritic:
-        """Take the normalisers from these rows."""
-        for critic, representations in self.each(arrays):
-            critic.normalize(representations, groups)
-        return self
+    def read_by(self, name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the critic of a part reads of the modalities."""
+        return [np.concatenate([arrays[j] for j in group], axis=1) for group in self.parts[name]]
+
+    def normalize(self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None) -> np.ndarray:
+        """Take the normalisers from these rows, and return how far each of them moves the total, (n,)."""
+        return np.sum([critic.normalize(z, groups) for critic, z in self.each(arrays)], axis=0)
 
     def pointwise(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Log ratio of each row in nats."""
@@ -94,13 +84,10 @@ class SummedCritic:
         """Value of the total."""
         return math.fsum(value for value, _ in self.scores_of_parts(arrays).values())
 
-    def permutation_means(self, arrays: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
-        """Mean log ratio of rows, then of permutations of their modalities, (1 + n_permutations,)."""
+    def permutations(self, arrays: Sequence[np.ndarray], orders: Sequence[np.ndarray]) -> np.ndarray:
+        """Evidence of rows in each of several orders of their modalities, (n_orders, n_rows)."""
         ((critic, representations), *others) = self.each(arrays)
         if not others:
-            return critic.permutation_means(representations, n_permutations, seed)
-        rows, orders = draw_permutations(len(arrays[0]), len(arrays), n_permutations, seed, MAX_TEST_ROWS_OF_PARTS)
-        return np.array([self._mean([a[rows[j]] for a, j in zip(arrays, order, strict=True)]) for order in orders])
-
-    def _mean(self, arrays: Sequence[np.ndarray]) -> float:
-        return math.fsum(critic.evidence(z).mean() for critic, z in self.each(arrays))
+            return critic.permutations(representations, orders)
+        every = ([a[rows] for a, rows in zip(arrays, order, strict=True)] for order in orders)
+        return np.array([np.sum([c.evidence(z) for c, z in self.each(each)], axis=0) for each in every])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
-from ._calibration import best_cap, log_normalizer, logistic_weights
-from ._gaussian_mixture import MixtureRatio, choose_mixture, refit_mixture
-from ._permutation import MAX_TEST_ROWS, draw_permutations
+from ._calibration import Contrast, Kept, Normalizer, bound_weights, log_normalizer
+from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
+from ._normal_scores import NormalScores
 from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, train_critics
 
 # Negatives per row over which values on rows that were not trained on are averaged.
@@ -37,6 +37,13 @@ MAX_VALIDATION_ROWS = 4000
 # A thrifty critic validates and calibrates on as many negatives per row as others up to so many rows, and from there on
 # on as many in all; those fitted together share them, as their mean is what is read.
 THRIFTY_NEGATIVES = 1000
+# Negatives of each row that weights are found on, and that normalise: values are at most the logarithm of the latter.
+WEIGHING_NEGATIVES, NORMALIZING_NEGATIVES = 64, 2048
+# Most rows that normalise; a thrifty critic has as many as make so many negatives, with this many each if they can.
+NORMALIZING_ROWS = 20_000
+THRIFTY_PAIRS, THRIFTY_NORMALIZING = 4_000_000, 256
+# Pairs of rows that are looked at together.
+BLOCK = 1 << 18
 # Most rows times components times squared width of its mixtures of several components; those fitted together share it.
 THRIFTY_MIXTURE = 10**8
 
@@ -47,12 +54,13 @@ class TrainedCritic:
 
     For measures whose critic estimates the log density ratio :math:`r = p(z_1..z_m) / \prod_j p(z_j)`,
 
-    .. math:: \log \hat r(z) = s(z) - \log E_Q[e^{s}], \quad s = \min(a T + a_0 g, b), \quad a, a_0 \ge 0
+    .. math:: \log \hat r(z) = s(z) - c, \quad s = \min\Big(w_0 T + \sum_q w_q g_q, b\Big), \quad w \ge 0
 
-    where T is the critic and g the log ratio of a Gaussian mixture. Their weights are those of a logistic regression
-    of validation rows against negatives, so that what did not learn anything that holds counts for nothing; b is the
-    cap with the best value there, as a few negatives far outside the data otherwise decide the normaliser. Under the
-    joint, :math:`E[\log \hat r] \le KL(P \| Q)` up to the error of the normaliser.
+    where T is the critic and :math:`g_q` are log ratios of Gaussian mixtures. Weights are those of the largest
+    contrastive bound on validation rows, so that what did not learn anything that holds counts for nothing; b is the
+    largest value there. The constant c is the mean over rows of the logarithms of their own normalisers, in which each
+    keeps one modality in turn: under the joint, :math:`E[\log \hat r] \le KL(P \| Q)`, and at most the logarithm of the
+    number of negatives.
 
     Parameters
     ----------
@@ -73,9 +81,11 @@ class TrainedCritic:
     weight_decay : float, default=0.3
         Decoupled weight decay of the critic's matrices.
     n_components : int, default=32
-        Most components of the mixture, up to 32; 0 leaves it out.
+        Most components of a mixture, up to 32; 0 leaves them out.
+    scaling : {"standard", "rank", "auto"}, default="standard"
+        What is read of the columns: their values, the normal scores of their ranks, or both, with a mixture of each.
     refit : bool, default=True
-        Whether the mixture learns from the validation rows too, once it is weighted. Values must then be read on rows
+        Whether mixtures learn from the validation rows too, once they are weighted. Values must then be read on rows
         that are in neither part.
     thrifty : bool, default=False
         Whether to spend less where there is much data: fewer looks at the validation rows, fewer negatives to validate
@@ -86,11 +96,11 @@ class TrainedCritic:
     Attributes
     ----------
     weights_ : array
-        Calibration a and :math:`a_0`; all zero if nothing that was learned held on the validation rows.
+        Calibration w; all zero if nothing that was learned held on the validation rows.
     cap_ : float
         Calibration b.
     log_normalizer_, log_normalizer_std_ : float
-        Logarithm of the mean of :math:`e^s` over negatives, and its standard error.
+        The constant c, and its standard error.
     n_updates_ : int
         Updates until the best loss on the validation rows.
     curve_ : list of float
@@ -107,6 +117,7 @@ class TrainedCritic:
     lr: float = 4e-3
     weight_decay: float = 0.3
     n_components: int = 32
+    scaling: Literal["standard", "rank", "auto"] = "standard"
     refit: bool = True
     thrifty: bool = False
     seed: int = 0
@@ -150,7 +161,9 @@ class TrainedCritic:
         rows = np.flatnonzero(~validation)
         # In random order: data often come sorted.
         held = np.random.default_rng(self.seed).permutation(np.flatnonzero(validation))[:MAX_VALIDATION_ROWS]
-        self.mean_, self.scale_ = mean_and_scale(np.concatenate([z[rows] for z in representations], axis=1))
+        self.scores_ = None if self.scaling == "standard" else NormalScores().fit(representations)
+        columns = np.concatenate([z[rows] for z in self._columns(representations)], axis=1)
+        self.mean_, self.scale_ = mean_and_scale(columns)
         tensors = self._standardized(representations)
         train, rest = ([z[torch.from_numpy(part)] for z in tensors] for part in (rows, held))
         draws = RandomStream(self.seed)
@@ -167,34 +180,56 @@ class TrainedCritic:
         self.n_updates_, self.curve_ = course
         train, rest = rows.train, rows.validation
         self.network_.requires_grad_(False).double().eval()
-        dims = [z.shape[1] for z in train]
         most_work = THRIFTY_MIXTURE / self._n_together if self.thrifty else math.inf
-        mixture = self._choose_mixture(train, rest, dims, most_work)
-        self.mixture_ = None if mixture is None else MixtureRatio(mixture, dims)
+        chosen = [(part, self._choose_mixture(train, rest, part, most_work)) for part in self._mixture_inputs(train)]
+        mixtures = [(part, mixture) for part, mixture in chosen if mixture is not None]
+        self.mixtures_ = [MixtureRatio(mixture, part) for part, mixture in mixtures]
         self._calibrate([z.double() for z in rest])
-        if self.refit and mixture is not None and self.weights_[-1]:
-            # Weighted as on rows that are new to it, the mixture may learn from them too.
-            columns = torch.cat([torch.cat(train, 1), torch.cat(rest, 1)]).double().numpy()
-            self.mixture_ = MixtureRatio(refit_mixture(mixture, columns), dims)
+        if self.refit:
+            # Weighted as on rows that are new to them, mixtures may learn from them too.
+            every = [torch.cat(pair) for pair in zip(train, rest, strict=True)]
+            self.mixtures_ = [
+                MixtureRatio(refit_mixture(mixture, part.columns(every)), part) if weight else ratio
+                for (part, mixture), ratio, weight in zip(mixtures, self.mixtures_, self.weights_[1:], strict=True)
+            ]
 
     def _rows_per_update(self) -> int:
         """Rows that all layers of the critic are applied to."""
         encodes = isinstance(self.network_, PairedCritic) and not isinstance(self.network_, Critic)
         return self.batch_size * (1 if encodes else 1 + self.n_negatives)
 
+    def _columns(self, representations: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Values of each modality, their normal scores, or both side by side."""
+        if self.scores_ is None:
+            return representations
+        scores = self.scores_.transform(representations)
+        if self.scaling == "rank":
+            return scores
+        return [np.concatenate(pair, axis=1) for pair in zip(representations, scores, strict=True)]
+
     def _standardized(self, representations: Sequence[np.ndarray]) -> list[Tensor]:
-        z = (np.concatenate(representations, axis=1) - self.mean_) / self.scale_
+        columns = self._columns(representations)
+        z = (np.concatenate(columns, axis=1) - self.mean_) / self.scale_
         if self.measure.density_ratio:
             # Dependency does not change under a monotone map of a column; heavy tails change what can be learned.
             far = np.abs(z) > 3
             z[far] = np.sign(z[far]) * (3 + np.log1p(np.abs(z[far]) - 3))
-        return list(torch.from_numpy(z).float().split([z.shape[1] for z in representations], dim=1))
+        return list(torch.from_numpy(z).float().split([part.shape[1] for part in columns], dim=1))
+
+    def _mixture_inputs(self, z: list[Tensor]) -> list[MixtureInputs]:
+        """What each mixture reads of z."""
+        if not self.n_components or not self.measure.density_ratio or self.measure.own_critic:
+            return []
+        widths = [part.shape[1] for part in z]
+        if self.scaling != "auto":
+            return [MixtureInputs([slice(0, width) for width in widths])]
+        halves = [width // 2 for width in widths]
+        values, scores = ([slice(i * half, (i + 1) * half) for half in halves] for i in (0, 1))
+        return [MixtureInputs(values), MixtureInputs(scores)]
 
     def _choose_mixture(
-        self, train: list[Tensor], rest: list[Tensor], dims: list[int], most_work: float
+        self, train: list[Tensor], rest: list[Tensor], inputs: MixtureInputs, most_work: float
     ) -> GaussianMixture | None:
-        if not self.n_components or not self.measure.density_ratio or self.measure.own_critic:
-            return None
         generator = torch.Generator().manual_seed(self.seed)
         index = offset_indices(len(rest[0]), len(rest), self._n_sets(VALIDATION_SETS, len(rest[0])), generator)
 
@@ -204,8 +239,9 @@ class TrainedCritic:
                 sets = [mixture.combine(gather(features, part)) for part in index.split(len(rest[0]), dim=1)]
                 return logistic_loss(mixture.combine(features), torch.cat(sets))
 
-        columns = torch.cat(train, dim=1).double().numpy()
-        return choose_mixture(columns, dims, loss, seed=self.seed, most=self.n_components, most_work=most_work)
+        return choose_mixture(
+            inputs.columns(train), inputs, loss, seed=self.seed, most=self.n_components, most_work=most_work
+        )
 
     # -- calibration -------------------------------------------------------------------------------------------------
 
@@ -213,10 +249,73 @@ class TrainedCritic:
         """Weights and cap, from rows that no update saw."""
         self.weights_, self.cap_ = np.ones(1), math.inf
         if self.measure.density_ratio:
-            negatives = self._negatives(rest, self._n_sets(EVALUATION_SETS, len(rest[0])))
-            joint, product = self._parts(rest), self._parts(rest, negatives)
-            self.weights_ = logistic_weights(joint, product)
-            self.cap_ = best_cap(self.weights_ @ joint, self.weights_ @ product)
+            contrasts = list(self._contrasts(rest, self._n_sets(WEIGHING_NEGATIVES, len(rest[0])), None))
+            self.weigh(bound_weights(contrasts), [c.own for c in contrasts])
+
+    def weigh(self, weights: np.ndarray, seen: Sequence[np.ndarray]) -> None:
+        """Take weights, and the cap of what the parts are on the rows that they were found on."""
+        self.weights_ = weights
+        self.cap_ = max(float((weights @ own).max()) for own in seen)
+
+    @isolated()
+    def contrasts(
+        self, representations: Sequence[np.ndarray], groups: np.ndarray | None, n_rows: int
+    ) -> list[Contrast]:
+        """What :func:`bound_weights` reads of so many of these rows."""
+        rows = np.random.default_rng(self.seed).permutation(len(representations[0]))[:n_rows]
+        z = self._double([part[rows] for part in representations])
+        return list(self._contrasts(z, WEIGHING_NEGATIVES, None if groups is None else groups[rows]))
+
+    def _contrasts(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> Iterator[Contrast]:
+        for kept in self._kept(z, n_others, groups):
+            blocks = [contrast for _, contrast in kept.blocks]
+            parts = ([getattr(block, name) for block in blocks] for name in ("own", "others"))
+            own, others = (np.concatenate(part, axis=1) for part in parts)
+            yield Contrast(own, others, np.concatenate([block.allowed for block in blocks]))
+
+    def _kept(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> Iterator[Kept]:
+        """Contrasts of rows, which keep each modality in turn."""
+        n, m = len(z[0]), len(z)
+        unit = torch.arange(n) if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        networks = self._networks()
+        if not all(hasattr(network, "combine_each") for network in networks):
+            n_others = min(n_others, EVALUATION_SETS)
+        with torch.no_grad():
+            features = [network.encode(z) for network in networks]
+            own = torch.stack([n_.combine(f) for n_, f in zip(networks, features, strict=True)])
+        order = torch.randperm(n, generator=generator)[: min(n_others, n)]
+        offsets = torch.randperm(n - 1, generator=generator)[: m - 2] + 1
+        ranks = torch.empty(n, dtype=torch.int64)
+        shuffled = torch.randperm(n, generator=generator)
+        ranks[shuffled] = torch.arange(n)
+        composed = torch.stack([order, *(shuffled[(ranks[order] + offset) % n] for offset in offsets)])
+        for j in range(m):
+            others = composed.roll(j, 0)
+            yield Kept(others.numpy(), self._blocks(networks, features, own, others, j, unit))
+
+    def _blocks(
+        self,
+        networks: Sequence[Any],
+        features: Sequence[Sequence[Tensor]],
+        own: Tensor,
+        others: Tensor,
+        j: int,
+        unit: Tensor,
+    ) -> Iterator[tuple[slice, Contrast]]:
+        n, n_others = len(unit), others.shape[1]
+        rest = [i for i in range(len(features[0])) if i != j]
+        gathered = [gather([f[i] for i in rest], others) for f in features]
+        step = max(1, BLOCK // n_others)
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            with torch.no_grad():
+                parts = [
+                    _combine_each(network, f[j][rows], other, j)
+                    for network, f, other in zip(networks, features, gathered, strict=True)
+                ]
+            allowed = (unit[rows, None, None] != unit[others.T]).all(2)
+            yield rows, Contrast(own[:, rows].numpy(), torch.stack(parts).numpy(), allowed.numpy())
 
     def _parts(self, z: list[Tensor], indices: Sequence[Tensor] | None = None) -> np.ndarray:
         """T and the log ratio of the mixture, of rows or of negatives by each index: (n_parts, n) or more columns."""
@@ -264,7 +363,7 @@ class TrainedCritic:
         return total.clamp_max_(self.cap_).numpy()
 
     def _networks(self) -> list[Any]:
-        return [self.network_] if self.mixture_ is None else [self.network_, self.mixture_]
+        return [self.network_, *self.mixtures_]
 
     def _double(self, representations: Sequence[np.ndarray]) -> list[Tensor]:
         return [z.double() for z in self._standardized(representations)]
@@ -273,16 +372,41 @@ class TrainedCritic:
         return np.minimum(self.weights_ @ parts, self.cap_)
 
     @isolated()
-    def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> TrainedCritic:
-        """Take the normaliser from these rows, whose groups are independent units."""
+    def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> np.ndarray:
+        """Take the normaliser from these rows, whose groups are independent units.
+
+        Returns
+        -------
+        influence : array of shape (n_samples,)
+            How far each row moves the mean of :meth:`pointwise` of these rows, whose spread says how well that is
+            known: the value of a row, less what it does as a part of negatives.
+        """
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
-        if self.measure.density_ratio:
-            z = self._double(representations)
-            indices = self._negatives(z)
-            values = self._calibrated(self._parts(z, indices))
-            found = log_normalizer(values, torch.cat(indices, dim=1).numpy(), groups)
-            self.log_normalizer_, self.log_normalizer_std_ = found
-        return self
+        if not self.measure.density_ratio or not any(self.weights_):
+            return self._looked_for(representations)
+        found, rows = self._normalizer(representations, groups)
+        self.log_normalizer_, self.log_normalizer_std_ = found.value, found.std
+        influence = self.log_ratio(representations) - found.value
+        influence[rows] -= (found.influence - found.value) * (len(influence) / len(rows))
+        return influence
+
+    def _normalizer(
+        self, representations: Sequence[np.ndarray], groups: np.ndarray | None
+    ) -> tuple[Normalizer, np.ndarray]:
+        """Normaliser, and the rows that it is taken from."""
+        n, m = len(representations[0]), len(representations)
+        n_rows, n_others = NORMALIZING_ROWS, NORMALIZING_NEGATIVES
+        if self.thrifty:
+            pairs = THRIFTY_PAIRS // (m * self._n_together)
+            n_others = min(n_others, max(THRIFTY_NORMALIZING, pairs // n))
+            n_rows = max(THRIFTY_NORMALIZING, pairs // n_others)
+        rows = np.arange(n)
+        if n > n_rows:
+            rows = np.sort(np.random.default_rng(self.seed).permutation(n)[:n_rows])
+            groups = None if groups is None else groups[rows]
+        z = self._double([part[rows] for part in representations])
+        contrasts = self._kept(z, n_others, groups)
+        return log_normalizer(contrasts, self.weights_, self.cap_, len(rows), groups), rows
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -326,7 +450,10 @@ class TrainedCritic:
 
         These are the values, unless nothing was found: what was looked for then.
         """
-        return values if any(self.weights_) else self._parts(self._double(representations))[-1]
+        return values if any(self.weights_) else self._looked_for(representations)
+
+    def _looked_for(self, representations: Sequence[np.ndarray]) -> np.ndarray:
+        return self._parts(self._double(representations))[-1]
 
     def _batch_values(self, representations: Sequence[np.ndarray]) -> np.ndarray:
         z = self._double(representations)
@@ -342,23 +469,15 @@ class TrainedCritic:
         return np.asarray(values)
 
     @isolated()
-    def permutation_means(self, representations: Sequence[np.ndarray], n_permutations: int, seed: int) -> np.ndarray:
-        """Mean log ratio of (at most 2,000 of) the rows, then of those with modalities permuted independently.
-
-        Returns
-        -------
-        means : array of shape (1 + n_permutations,)
-        """
-        n, m = len(representations[0]), len(representations)
-        rows, orders = draw_permutations(n, m, n_permutations, seed, MAX_TEST_ROWS)
-        z = self._double([z_j[rows] for z_j in representations])
-        indices = [torch.from_numpy(order) for order in orders]
+    def permutations(self, representations: Sequence[np.ndarray], orders: Sequence[np.ndarray]) -> np.ndarray:
+        """Evidence of rows in each of several orders (n_modalities, n_rows) of their modalities: (n_orders, n_rows)."""
+        z, indices = self._double(representations), [torch.from_numpy(order) for order in orders]
         if not self.measure.density_ratio:
             single = [z_j.float() for z_j in z]
             network = copy.deepcopy(self.network_).float()
             with torch.no_grad():
-                return np.array([network(gather(single, index)).mean().item() for index in indices])
-        return self._evidence(self._parts(z, indices)).reshape(1 + n_permutations, len(rows)).mean(1)
+                return np.array([network(gather(single, index)).double().numpy() for index in indices])
+        return self._evidence(self._parts(z, indices)).reshape(len(orders), -1)
 
     @isolated()
     def evidence(self, representations: Sequence[np.ndarray]) -> np.ndarray:
@@ -398,6 +517,16 @@ def fit_together(
         )
     for critic, own, course in zip(critics, rows, courses, strict=True):
         critic._finish(own, course)
+
+
+def _combine_each(network: Any, kept: Tensor, others: Sequence[Tensor], j: int) -> Tensor:
+    """What a network says of each row of modality j with each of the others' rows: (n, n_others)."""
+    if hasattr(network, "combine_each"):
+        return network.combine_each([kept], others)
+    n, n_others = len(kept), len(others[0])
+    every = [part.repeat(n, *[1] * (part.dim() - 1)) for part in others]
+    every.insert(j, kept.repeat_interleave(n_others, 0))
+    return network.combine(every).view(n, n_others)
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
@@ -28,7 +28,7 @@ from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
 from ._density_ratio import TrainedCritic
-from ._permutation import PermutationTest, compare_means
+from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest, compare_means, draw_permutations
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
@@ -153,17 +153,17 @@ class DependencyEstimator(BaseEstimator):
     measure: str | Measure = "kl"
     _: KW_ONLY
     critic: CriticKind | None = None
-    hidden_dims: Sequence[int] = (128, 128, 64)
-    scaling: Literal["standard", "rank"] = "standard"
+    hidden_dims: Sequence[int] = (128, 128, 128, 64)
+    scaling: Literal["auto", "standard", "rank"] = "auto"
     held_out_fraction: float = 0.5
-    cv: Any = None
+    cv: Any = "auto"
     decomposition: Decomposition | None = None
     n_components: int = 32
     max_updates: int = 3000
     batch_size: int = 128
     n_negatives: int = 16
-    lr: float = 4e-3
-    weight_decay: float = 0.3
+    lr: float = 8e-3
+    weight_decay: float = 1.0
     modalities: Mapping[Any, Any] | Literal["columns"] | None = None
     random_state: RandomState = None
 
@@ -171,9 +171,9 @@ class DependencyEstimator(BaseEstimator):
         "measure": "no_validation",
         "critic": [StrOptions({"encoded", "concatenated", "separable", "multilinear"}), None],
         "hidden_dims": ["array-like"],
-        "scaling": [StrOptions({"standard", "rank"})],
+        "scaling": [StrOptions({"auto", "standard", "rank"})],
         "held_out_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "cv": ["cv_object"],
+        "cv": [StrOptions({"auto"}), "cv_object"],
         "decomposition": [StrOptions({"line", "tree"}), None],
         "n_components": [Interval(Integral, 0, None, closed="left")],
         "max_updates": [Interval(Integral, 1, None, closed="left")],
@@ -237,7 +237,7 @@ class DependencyEstimator(BaseEstimator):
             self.__dict__.pop(name, None)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._measure = self._resolve()
-        reader = ColumnReader("median" if self.scaling == "rank" else "mean")
+        reader = ColumnReader("mean" if self.scaling == "standard" else "median")
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
         check_beside(row_labels(X), groups=groups)
@@ -251,8 +251,9 @@ class DependencyEstimator(BaseEstimator):
                 f"it needs at least {3 * min_rows}."
             )
         copies = Copies(arrays, groups)
+        cv = self.cv if self._measure.density_ratio or not isinstance(self.cv, str) else None
         splits = split_folds(
-            len(rows), self.cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
+            len(rows), cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
         )
         found = cross_fit(
             self._critic,
@@ -290,10 +291,11 @@ class DependencyEstimator(BaseEstimator):
                 lr=self.lr,
                 weight_decay=self.weight_decay,
                 n_components=self.n_components,
+                scaling=self.scaling,
                 seed=self._seed,
             )
 
-        return SummedCritic(make, self.modalities_, self.decomposition, rank=self.scaling == "rank")
+        return SummedCritic(make, self.modalities_, self.decomposition)
 
     def _resolve(self) -> Measure:
         """Return the measure, if the other parameters go with it."""
@@ -429,6 +431,10 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
+        if len(self.critics_) > 1 and self._seen.among(self._read(X)[0]).all():
+            # No critic is new to all of them, and those of different folds know of each other's: one more, of half.
+            halved = clone(self).set_params(cv=None, random_state=self._seed)
+            return halved.fit(X).permutation_test(X, n_permutations)
         arrays = one_of_each(self._new(X, testing=True)[0])
         if self._grouped:
             warnings.warn(
@@ -436,8 +442,11 @@ class DependencyEstimator(BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        means = np.mean([c.permutation_means(arrays, n_permutations, self._seed) for c in self.critics_], axis=0)
-        return compare_means(means)
+        most = MAX_TEST_ROWS if len(self.critics_[0].parts) == 1 else MAX_TEST_ROWS_OF_PARTS
+        rows, orders = draw_permutations(len(arrays[0]), len(arrays), n_permutations, self._seed, most)
+        tested = [array[rows] for array in arrays]
+        evidence = np.mean([critic.permutations(tested, orders) for critic in self.critics_], axis=0)
+        return compare_means(evidence, float(np.mean([critic.score(tested) for critic in self.critics_])))
 
     def _read(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """Columns of the complete rows of X, and which these are."""

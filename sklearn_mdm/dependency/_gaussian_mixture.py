@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
+from sklearn.covariance import OAS
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -18,14 +19,37 @@ from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
 from ..utils._threads import threads_for_work
 
-# Covariances need several rows per column; with fewer the ratio is noise.
+# Several components need several rows per column each; a single one is shrunk where rows are few.
 MIN_ROWS_PER_COLUMN = 5
 # Components are tried until they need more than this many numbers per row, or stop to help.
-COMPONENTS = (1, 2, 4, 8, 16, 32)
+COMPONENTS = (2, 4, 8, 16, 32)
 MAX_FEATURES = 256
+# Smallest fall of the loss that is worth the cost of more components on every negative, and how many numbers of
+# components may pass without one.
+MIN_GAIN, PATIENCE = 1e-3, 2
+# Most columns of a full covariance.
+MAX_WIDTH = 500
+# Rows that mixtures are fitted to, which is enough for as few components.
+MAX_ROWS = 20_000
 
 # Filters of warnings belong to all threads: two that change and restore them side by side would leave them changed.
 _filters = threading.Lock()
+
+
+class MixtureInputs:
+    """Columns that a mixture reads of each modality."""
+
+    def __init__(self, parts: Sequence[slice]) -> None:
+        self.parts = list(parts)
+        self.widths = [part.stop - part.start for part in parts]
+
+    def of(self, representations: Representations) -> list[Tensor]:
+        """Those of each modality."""
+        return [z[:, part] for z, part in zip(representations, self.parts, strict=True)]
+
+    def columns(self, representations: Representations) -> np.ndarray:
+        """Those of all modalities side by side, (n, width)."""
+        return torch.cat(self.of(representations), dim=1).double().numpy()
 
 
 class MixtureRatio(nn.Module):
@@ -36,20 +60,21 @@ class MixtureRatio(nn.Module):
 
     Marginals of a mixture are mixtures, so g is a closed form. With one component its mean is the total correlation
     of Gaussians, :math:`\frac12 (\sum_j \log |\Sigma_{jj}| - \log |\Sigma|)`. More components follow clusters, tails
-    and bends. ``mixture`` has full covariances, of the concatenated representations of widths ``code_dims``.
+    and bends. ``mixture`` has full covariances, of the columns that ``inputs`` says are read of each modality.
     """
 
     bias: Tensor
     constant: Tensor
     margin_constants: Tensor
 
-    def __init__(self, mixture: GaussianMixture, code_dims: Sequence[int]) -> None:
+    def __init__(self, mixture: GaussianMixture, inputs: MixtureInputs) -> None:
         super().__init__()
+        self.inputs = inputs
         weight, bias, constant = _whitening(mixture, slice(None))
         self.register_buffer("bias", torch.from_numpy(bias))
         self.register_buffer("constant", torch.from_numpy(constant))
-        ends = np.cumsum(code_dims)
-        parts = [slice(end - width, end) for end, width in zip(ends, code_dims, strict=True)]
+        ends = np.cumsum(inputs.widths)
+        parts = [slice(end - width, end) for end, width in zip(ends, inputs.widths, strict=True)]
         self.shares = nn.ModuleList([_linear(weight[:, part]) for part in parts])
         margins = [_whitening(mixture, part) for part in parts]
         self.margins = nn.ModuleList([_linear(weight, bias) for weight, bias, _ in margins])
@@ -58,7 +83,7 @@ class MixtureRatio(nn.Module):
     def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
         """Share of each modality (with ``kept``, of those there) in the whitened rows, and its own log density."""
         features = []
-        layers = list(zip(representations, self.shares, self.margins, self.margin_constants, strict=True))
+        layers = list(zip(self.inputs.of(representations), self.shares, self.margins, self.margin_constants, strict=True))
         for z, share, margin, constant in layers if kept is None else [layers[j] for j in kept]:
             features.append(torch.cat([share(z), log_mixture_density(margin(z), constant)[:, None]], dim=1))
         return features
@@ -112,6 +137,14 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
     )
 
 
+def _single(rows: np.ndarray) -> GaussianMixture:
+    """One component, whose covariance is shrunk towards a multiple of the identity as far as rows are few."""
+    covariance = OAS().fit(rows).covariance_ + 1e-4 * np.eye(rows.shape[1])
+    mixture = _mixture(1, 0)
+    mixture.weights_, mixture.means_, mixture.covariances_ = np.ones(1), rows.mean(0)[None], covariance[None]
+    return mixture
+
+
 def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
     with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge it, whatever its state
@@ -121,44 +154,49 @@ def _fitted(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
 
 def refit_mixture(mixture: GaussianMixture, rows: np.ndarray) -> GaussianMixture:
     """Go on with expectation-maximisation on other rows, from where it stands."""
+    if mixture.n_components == 1:
+        return _single(rows)
     again = _mixture(mixture.n_components, 0).set_params(
         weights_init=mixture.weights_ / mixture.weights_.sum(),
         means_init=mixture.means_,
         precisions_init=mixture.precisions_,
     )
-    return _fitted(again, rows)
+    return _fitted(again, _some(rows, 0))
+
+
+def _some(rows: np.ndarray, seed: int) -> np.ndarray:
+    return rows if len(rows) <= MAX_ROWS else rows[np.random.default_rng(seed).permutation(len(rows))[:MAX_ROWS]]
 
 
 def choose_mixture(
     train: np.ndarray,
-    code_dims: Sequence[int],
+    inputs: MixtureInputs,
     loss: Callable[[MixtureRatio], float],
     *,
     seed: int,
     most: int,
     most_work: float = math.inf,
 ) -> GaussianMixture | None:
-    """Return the mixture whose ratio has the smallest held-out loss, or None where there are too few rows for one.
+    """Return the mixture whose ratio has the smallest held-out loss, or None where columns are too many.
 
-    More components, up to ``most``, are tried while the loss falls, and rows times components times squared width are
-    at most ``most_work``.
+    More components, up to ``most``, are tried while the loss falls below the least so far, and rows times components
+    times squared width are at most ``most_work``.
     """
-    n, width = train.shape
-    if n < MIN_ROWS_PER_COLUMN * width:
+    rows = _some(train, seed)
+    n, width = rows.shape
+    if width > MAX_WIDTH:
         return None
-    best, best_loss = None, np.inf
+    best, since = _single(train), 0
+    best_loss = loss(MixtureRatio(best, inputs))
     for n_components in COMPONENTS:
         work = n * n_components * width**2
-        too_wide = n_components > 1 and (n_components * width > MAX_FEATURES or work > most_work)
-        if n_components > most or too_wide or n < MIN_ROWS_PER_COLUMN * width * n_components:
+        too_wide = n_components * width > MAX_FEATURES or work > most_work
+        if n_components > most or too_wide or n < MIN_ROWS_PER_COLUMN * width * n_components or since >= PATIENCE:
             break
-        mixture = _fitted(_mixture(n_components, seed), train)
-        value = loss(MixtureRatio(mixture, code_dims))
-        if value < best_loss:
-            # An improvement within noise is not worth its cost on every negative.
-            if value < best_loss - 1e-3:
-                best = mixture
-            best_loss = value
-        elif value > best_loss + 0.01:
-            break
+        mixture = _fitted(_mixture(n_components, seed), rows)
+        value = loss(MixtureRatio(mixture, inputs))
+        if value < best_loss - MIN_GAIN:
+            best, best_loss, since = mixture, value, 0
+        else:
+            since += 1
     return best

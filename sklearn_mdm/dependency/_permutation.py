@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..utils._statistics import log_mean_exp
+
 # Rows that a test looks at, which bounds its time: with one critic, and with one per part of a decomposition, each of
 # which encodes every permutation anew.
 MAX_TEST_ROWS = 2000
@@ -13,16 +15,23 @@ MAX_TEST_ROWS_OF_PARTS = 500
 
 
 class PermutationTest(NamedTuple):
-    """Result of :meth:`sklearn_mdm.DependencyEstimator.permutation_test`.
+    r"""Result of :meth:`sklearn_mdm.DependencyEstimator.permutation_test`.
 
     Parameters
     ----------
     statistic : float
-        Mean log ratio of the samples.
+        Mean log ratio of the samples: the value that the estimator gives them.
     pvalue : float
-        Share of the permutations, the samples as they are counted as one, whose mean is at least as large.
+        Share of the permutations, the samples as they are counted as one, whose mean log ratio is at least as large.
     null_distribution : array of shape (n_permutations,)
-        Mean log ratio of each permutation.
+        What the samples' value would be with each permutation, centred at zero; see Notes.
+
+    Notes
+    -----
+    The mean log ratio of permuted samples is far below zero, as a ratio says that they do not belong together. The null
+    distribution has in its place the bound of Donsker and Varadhan for samples of that mean,
+    :math:`\sup_a a \bar s - \log E_Q[e^{a s}]`, with a minus sign where the mean is below that of all permutations.
+    It grows with the mean, and so leaves the p-value as it is.
 
     Examples
     --------
@@ -39,6 +48,12 @@ class PermutationTest(NamedTuple):
     pvalue: float
     null_distribution: np.ndarray
 
+    def __repr__(self) -> str:
+        return (
+            f"PermutationTest(statistic={self.statistic:.4g}, pvalue={self.pvalue:.4g}, "
+            f"n_permutations={len(self.null_distribution)})"
+        )
+
 
 def draw_permutations(
     n_samples: int, n_modalities: int, n_permutations: int, seed: int, max_rows: int
@@ -54,10 +69,23 @@ def draw_permutations(
     return rows, [np.tile(own, (n_modalities, 1)), *permuted]
 
 
-def compare_means(means: np.ndarray) -> PermutationTest:
-    """Compare the first mean with the others, those of permutations."""
-    statistic, null = means[0], means[1:]
+def compare_means(values: np.ndarray, statistic: float) -> PermutationTest:
+    """Compare the mean of the first row of values (1 + n_permutations, n_samples) with those of permutations."""
+    means = values.mean(1)
     # Sums in another order differ in their last digits; a tie must count as one.
     tolerance = 1e-9 * max(1.0, float(np.abs(means).max()))
-    pvalue = (1 + (null >= statistic - tolerance).sum()) / (1 + len(null))
-    return PermutationTest(float(statistic), float(pvalue), null)
+    pvalue = (1 + (means[1:] >= means[0] - tolerance).sum()) / len(means)
+    return PermutationTest(statistic, float(pvalue), _signed_bounds(means[1:], values[1:].ravel()))
+
+
+def _signed_bounds(means: np.ndarray, permuted: np.ndarray) -> np.ndarray:
+    """Largest bound that a multiple of log ratios, which have these values under permutations, reaches at each mean."""
+    center, scale = permuted.mean(), permuted.std()
+    if not scale:
+        return np.zeros(len(means))
+    z = (permuted - center) / scale
+    above = np.geomspace(1e-4, 10, 200)
+    multiples = np.concatenate([-above[::-1], above])
+    level = np.array([log_mean_exp(a * z) for a in multiples])
+    gaps = (means - center) / scale
+    return np.sign(gaps) * np.maximum(np.max(np.outer(gaps, multiples) - level, axis=1), 0)
