@@ -32,7 +32,19 @@ from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
+# Held-out rows that are kept to compare others with, in random order: fewer wide ones, so that they stay small.
+MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
+
+FITTED = (
+    "critics_",
+    "dependency_",
+    "dependency_std_",
+    "pointwise_",
+    "held_out_",
+    "warnings_",
+    "modalities_",
+    "_reference",
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -267,8 +279,12 @@ class DependencyEstimator(BaseEstimator):
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
-        self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
+        held_out = np.concatenate([held_out for _, held_out in splits])
+        self.held_out_ = rows[held_out]
         trained = np.unique(np.concatenate([train for train, _ in splits]))
+        kept = min(MAX_REFERENCE, max(FEWEST_REFERENCE, REFERENCE_NUMBERS // sum(a.shape[1] for a in arrays)))
+        kept_rows = np.random.default_rng(self._seed).permutation(held_out)[:kept]
+        self._reference = [a[kept_rows] for a in arrays]
         self._seen = SeenRows(arrays, trained, copies=copies.found)
         self._grouped = groups is not None
         found.warnings.update(copies.warnings)

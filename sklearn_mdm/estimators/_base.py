@@ -73,7 +73,7 @@ MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 MEMBERS = 8
 
 # What belongs to the critics that report.
-REPORTED = ("reporting_critic_", "imputer_")
+REPORTED = ("reporting_critic_", "imputer_", "_reference")
 
 
 class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):

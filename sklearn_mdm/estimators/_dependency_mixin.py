@@ -49,6 +49,7 @@ class DependencyMixin:
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
     _n_members: int
+    _reference: list[np.ndarray]
     _folds: Folds
     _epochs_run: int
 
@@ -145,14 +146,15 @@ class DependencyMixin:
         return [np.split(part, self._n_members, axis=1)[k] for part in z]
 
     def _keep_candidates(self, X: Observed, rows: np.ndarray, z: list[np.ndarray]) -> None:
-        """Keep some of the complete rows, whose representations are z, to complete others with."""
+        """Keep some of the complete rows, whose representations are z: to complete others with, and to compare with."""
         self.__dict__.pop("imputer_", None)
+        chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
+        self._reference = [part[chosen] for part in z]
         if self.missing not in ("auto", "critic"):
             return
-        chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
         critics = getattr(self.reporting_critic_, "critics", [self.reporting_critic_])
         samples = None if self._fuses() else X.take(rows[chosen])
-        self.imputer_ = CriticImputer(critics, [part[chosen] for part in z], samples)
+        self.imputer_ = CriticImputer(critics, self._reference, samples)
 
     def _read_modalities(self, X: Any) -> Observed:
         check_is_fitted(self, "net_")

@@ -13,7 +13,6 @@ from sklearn_mdm.dependency._member_critics import MemberCritics
 from sklearn_mdm.estimators import _reporting_critic as reporting
 from sklearn_mdm.estimators._reporting_critic import train_reporting_critic, train_reporting_critics
 from sklearn_mdm.exceptions import TooFewSamplesError
-from sklearn_mdm.inspection._pointwise_ratio import _pointwise
 from sklearn_mdm.measures import KL
 from sklearn_mdm.utils._statistics import standard_error
 
@@ -185,7 +184,6 @@ def test_log_ratio__of_an_index__is_that_of_the_rows_put_together(correlated):
     index = np.stack([np.arange(50), np.arange(50)[::-1]])
     expected = critics.pointwise([part[rows] for part, rows in zip(beside, index, strict=True)])
     assert_allclose(critics.log_ratio(beside, index), expected, rtol=1e-9, atol=1e-12)
-    assert_array_equal(_pointwise(critics, beside, index), critics.log_ratio(beside, index))
 
 
 def test_member_critics__pickled__are_the_same(correlated):
