@@ -12,7 +12,9 @@ from scipy.special import logsumexp
 from ..utils._statistics import standard_error
 
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
-NOISE = 4.0
+NOISE = 6.0
+# Smallest spread in nats of a part that says something.
+MIN_SPREAD = 1e-4
 # Most standard deviations of rows that a weighted part may have: where they are told apart for sure, more change nothing.
 MAX_SPREAD = 1000.0
 
@@ -46,7 +48,7 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
     """
     n_parts = len(contrasts[0].own)
     scale = np.array([_spread(contrasts, q) for q in range(n_parts)])
-    used, n = scale > 0, sum(contrast.own.shape[1] for contrast in contrasts)
+    used, n = scale > MIN_SPREAD, sum(contrast.own.shape[1] for contrast in contrasts)
     weights = np.zeros(n_parts)
     if not used.any():
         return weights

@@ -39,12 +39,12 @@ MAX_VALIDATION_ROWS = 4000
 # on as many in all; those fitted together share them, as their mean is what is read.
 THRIFTY_NEGATIVES = 1000
 # Negatives of each row that weights are found on, and that normalise: values are at most the logarithm of the latter.
-WEIGHING_NEGATIVES, NORMALIZING_NEGATIVES = 64, 2048
+WEIGHING_NEGATIVES, NORMALIZING_NEGATIVES = 64, 1024
 # Most rows that normalise; a thrifty critic has as many as make so many negatives, with this many each if they can.
 NORMALIZING_ROWS = 20_000
 THRIFTY_PAIRS, THRIFTY_NORMALIZING = 4_000_000, 256
-# Pairs of rows that are looked at together.
-BLOCK = 1 << 18
+# Pairs of rows that are looked at together, which a cache holds.
+BLOCK = 1 << 15
 # Most rows times components times squared width of its mixtures of several components; those fitted together share it.
 THRIFTY_MIXTURE = 10**8
 
@@ -72,7 +72,7 @@ class TrainedCritic:
     hidden_dims : sequence of int, default=(128, 128, 64)
         Widths of its hidden layers.
     n_updates : int, default=3000
-        Most updates of the critic; no more than 200 passes over the rows are made in any case.
+        Most updates of the critic; no more than 60 passes over the rows are made in any case.
     batch_size : int, default=128
         Rows per update.
     n_negatives : int, default=16

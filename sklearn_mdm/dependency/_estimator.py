@@ -84,7 +84,7 @@ class DependencyEstimator(BaseEstimator):
     n_components : int, default=32
         Most components of the Gaussian mixture; 0 leaves it out.
     max_updates : int, default=3000
-        Most updates of each critic; small data get no more than 200 passes.
+        Most updates of each critic; small data get no more than 60 passes.
     batch_size : int, default=128
         Samples per update.
     n_negatives : int, default=16

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
-from sklearn.covariance import OAS
+from sklearn.covariance import OAS, EmpiricalCovariance
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
@@ -138,8 +138,9 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 
 
 def _single(rows: np.ndarray) -> GaussianMixture:
-    """One component, whose covariance is shrunk towards a multiple of the identity as far as rows are few."""
-    covariance = OAS().fit(rows).covariance_ + 1e-4 * np.eye(rows.shape[1])
+    """One component, whose covariance is shrunk towards a multiple of the identity if rows are few."""
+    estimate = EmpiricalCovariance() if len(rows) >= MIN_ROWS_PER_COLUMN * rows.shape[1] else OAS()
+    covariance = estimate.fit(rows).covariance_ + 1e-4 * np.eye(rows.shape[1])
     mixture = _mixture(1, 0)
     mixture.weights_, mixture.means_, mixture.covariances_ = np.ones(1), rows.mean(0)[None], covariance[None]
     return mixture

@@ -23,7 +23,7 @@ from ..utils._stacking import can_stack, stack
 CHECKS = 20
 PATIENCE = 8
 # Passes over the rows after which there is nothing left to learn from them.
-MAX_PASSES = 200
+MAX_PASSES = 60
 # Decay of the moving average of the weights, which is what is evaluated and kept: single iterates are noisy.
 AVERAGING = 0.995
 # Negatives per row of the validation rows.
