@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -23,6 +24,7 @@ from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested, resolve_component
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
+from ._coefficient import coefficient
 from ._columns import ColumnReader
 from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
@@ -32,7 +34,7 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-FITTED = ("critics_", "dependency_", "dependency_std_", "pointwise_", "held_out_", "warnings_", "modalities_")
+FITTED = ("critics_", "dependency_", "dependency_std_", "coefficient_", "pointwise_", "held_out_", "warnings_", "modalities_")
 
 
 @dataclass(eq=False, repr=False)
@@ -94,6 +96,10 @@ class DependencyEstimator(BaseEstimator):
         clipped: below zero, the critic found nothing that holds.
     dependency_std_ : float
         Its standard error, which takes samples (or groups) to be independent.
+    coefficient_ : float
+        ``dependency_`` D on a scale from 0 (independent) to 1 (one modality determines another):
+        :math:`\sqrt{1 - e^{-2 \max(D, 0)}}`, of two Gaussian variables their correlation [4]_, and of more modalities
+        the generalisation [5]_. NaN for measures that are not of total correlation.
     pointwise_ : array of shape (n_samples,)
         Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing, the sample was
         trained on, or the measure says nothing about single samples.
@@ -137,6 +143,9 @@ class DependencyEstimator(BaseEstimator):
     .. [2] McAllester, Stratos, "Formal limitations on the measurement of mutual information", AISTATS 2020.
     .. [3] Bai, Cheng, Hao, Carin, "Estimating Total Correlation with Mutual Information Estimators", AISTATS 2023, for
        the decompositions.
+    .. [4] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
+    .. [5] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical Association
+       84 (405), 1989.
 
     Examples
     --------
@@ -145,6 +154,8 @@ class DependencyEstimator(BaseEstimator):
     >>> X, truth = make_correlated_gaussians(2000, rho=0.5, random_state=0)
     >>> estimator = DependencyEstimator(max_updates=200, random_state=0).fit(X)
     >>> bool(abs(estimator.dependency_ - truth) < 3 * estimator.dependency_std_)
+    True
+    >>> 0.4 < estimator.coefficient_ < 0.7
     True
     >>> estimator.score_samples(X).shape
     (2000,)
@@ -188,6 +199,7 @@ class DependencyEstimator(BaseEstimator):
 
     dependency_: float = field(init=False)
     dependency_std_: float = field(init=False)
+    coefficient_: float = field(init=False)
     pointwise_: np.ndarray = field(init=False)
     held_out_: np.ndarray = field(init=False)
     critics_: list[SummedCritic] = field(init=False)
@@ -264,6 +276,7 @@ class DependencyEstimator(BaseEstimator):
             seed=self._seed,
         )
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
+        self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
         self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]

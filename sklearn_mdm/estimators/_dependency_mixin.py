@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..critic._negatives import offset_indices
+from ..dependency._coefficient import coefficient, coefficient_with_std
 from ..dependency._copies import Copies, copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
@@ -210,16 +211,28 @@ class DependencyMixin:
 
     @overload
     def dependency_score(
-        self, X: Any, *, return_std: Literal[False] = False, measure: Literal["training"] | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[False] = False,
+        measure: Literal["training"] | None = None,
+        unit: Literal["nats", "coefficient"] = "nats",
     ) -> float: ...
 
     @overload
-    def dependency_score(self, X: Any, *, return_std: Literal[True], measure: None = None) -> tuple[float, float]: ...
+    def dependency_score(
+        self, X: Any, *, return_std: Literal[True], measure: None = None, unit: Literal["nats", "coefficient"] = "nats"
+    ) -> tuple[float, float]: ...
 
     def dependency_score(
-        self, X: Any, *, return_std: bool = False, measure: Literal["training"] | None = None
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        measure: Literal["training"] | None = None,
+        unit: Literal["nats", "coefficient"] = "nats",
     ) -> float | tuple[float, float]:
-        """Dependency between the modalities' representations, averaged over the samples, and over members.
+        r"""Dependency between the modalities' representations, averaged over the samples, and over members.
 
         Parameters
         ----------
@@ -232,22 +245,35 @@ class DependencyMixin:
             None: total correlation in nats from the reporting critic, whatever measure trained the net; an estimate
             from below that is never clipped, so it may be negative. ``"training"``: the training measure with the
             training critic, in the measure's own unit.
+        unit : {"nats", "coefficient"}, default="nats"
+            ``"coefficient"``: :math:`\sqrt{1 - e^{-2 \max(D, 0)}}` of the score D in nats, from 0 (independent) to 1
+            (one modality determines another); of two Gaussian variables their correlation [1]_, and of more modalities
+            the generalisation [2]_.
 
         Returns
         -------
         score : float
         std : float
             Standard error, if ``return_std``, as for independent samples, of which copies count as one: several of one
-            speaker or patient say less than it assumes.
+            speaker or patient say less than it assumes. Of a coefficient, half of what lies between the coefficients
+            one standard error above and below, as at zero it has no derivative.
 
         Raises
         ------
         ValueError
             If there is a single modality, no complete sample, or no critic because ``lam=0``: call
-            :meth:`fit_dependency` then.
+            :meth:`fit_dependency` then. If the training measure, which is not total correlation, has no coefficient.
+
+        References
+        ----------
+        .. [1] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
+        .. [2] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical
+           Association 84 (405), 1989.
         """
         if measure not in (None, "training"):
             raise ValueError(f'measure must be None or "training", got {measure!r}.')
+        if unit not in ("nats", "coefficient"):
+            raise ValueError(f'unit must be "nats" or "coefficient", got {unit!r}.')
         observed = self._read_modalities(X)
         complete, rows = observed.complete, np.flatnonzero(observed.complete)
         z = self._represent(observed, rows)
@@ -263,12 +289,21 @@ class DependencyMixin:
             )
         if critic is not None:
             held_out_by = self._held_out_by(observed, rows)
-            if not return_std:
-                return critic.score(z, **held_out_by)[0]
-            return critic.score(z, copies_of(observed.arrays.values(), rows, None).groups, **held_out_by)
+            groups = copies_of(observed.arrays.values(), rows, None).groups if return_std else None
+            value, std = critic.score(z, groups, **held_out_by)
+            if unit == "coefficient":
+                value, std = coefficient_with_std(value, std)
+            return (value, std) if return_std else value
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
-        return self._training_measure(z)
+        if unit == "nats":
+            return self._training_measure(z)
+        if not self.net_.measure_.total_correlation:
+            raise ValueError(
+                f"{type(self.net_.measure_).__name__} is not total correlation in nats, which alone has a coefficient. "
+                'Use measure=None, whose value is, or unit="nats", which leaves the value as it is.'
+            )
+        return coefficient(self._training_measure(z))
 
     def _critic(self) -> TrainedCritic | MemberCritics:
         if not hasattr(self, "reporting_critic_"):
