@@ -1,8 +1,8 @@
 r"""Total correlation on a scale from 0 to 1, on which two Gaussian variables have their correlation.
 
-Two jointly Gaussian variables of correlation :math:`\rho` share :math:`I = -\log(1 - \rho^2) / 2` nats, which Linfoot [1]_
-solves for :math:`|\rho|`, whatever the distribution. Joe [2]_ does the same with the relative entropy between a joint
-distribution of several variables and the product of its margins, which is the total correlation.
+Two jointly Gaussian variables of correlation :math:`\rho` share :math:`I = -\log(1 - \rho^2) / 2` nats, which Linfoot
+[1]_ solves for :math:`|\rho|`, whatever the distribution. Joe [2]_ does the same with the relative entropy between a
+joint distribution of several variables and the product of its margins, which is the total correlation.
 
 References
 ----------

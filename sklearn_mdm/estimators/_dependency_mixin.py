@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, overload
@@ -16,7 +17,7 @@ from ..dependency._copies import Copies, copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
-from ..exceptions import SingleModalityWarning, UnusedSamplesWarning
+from ..exceptions import SeenSamplesWarning, SingleModalityWarning, UnusedSamplesWarning
 from ..inputs._cells import warn_of_filled
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
@@ -27,9 +28,14 @@ from ..utils._splits import fewest_rows, read_groups
 from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._lam_path import candidates_of
-from ._members import Folds
-from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic, train_reporting_critics
+from ._reporting_critic import (
+    DEPENDENCY_UPDATES,
+    rows_to_calibrate,
+    train_reporting_critic,
+    train_reporting_critics,
+)
 from ._samples import Samples
+from ._training_rows import TrainingRows
 
 
 class DependencyMixin:
@@ -50,7 +56,9 @@ class DependencyMixin:
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
     _n_members: int
-    _folds: Folds
+    _net_rows: TrainingRows
+    _critic_rows: TrainingRows
+    _repeat_by_nature: bool
     _epochs_run: int
 
     def _read_later(self, X: Any) -> Observed:
@@ -103,7 +111,14 @@ class DependencyMixin:
             groups = groups[rows]
         copies = copies_of(observed.arrays.values(), rows, groups)
         none: list[np.ndarray | None] = [None] * self._n_members
-        self._train_reporting_critics(z, groups=groups, copies=copies, held_out=none, n_updates=DEPENDENCY_UPDATES)
+        self._train_reporting_critics(
+            z,
+            hashes=observed.hashes[rows],
+            groups=groups,
+            copies=copies,
+            held_out=none,
+            n_updates=DEPENDENCY_UPDATES,
+        )
         warn_all(copies.warnings, stacklevel=2)
         self._keep_candidates(observed, rows, z)
         return self
@@ -112,14 +127,19 @@ class DependencyMixin:
         self,
         z: list[np.ndarray],
         *,
+        hashes: np.ndarray,
         groups: np.ndarray | None,
         copies: Copies,
         held_out: list[np.ndarray | None],
         n_updates: int,
         thrifty: bool = False,
     ) -> None:
-        """Train a critic on the representations of each member, which z has side by side."""
+        """Train a critic on the representations of each member, which z has side by side, of rows of these hashes."""
         n = self._n_members
+        calibrated = [rows_to_calibrate(z, groups, copies, held_out[k], self._seed + k)[0] for k in range(n)]
+        self._critic_rows = TrainingRows(n)
+        self._critic_rows.add(hashes, ~np.stack(calibrated, axis=1))
+        self._repeat_by_nature = not copies.found
         if n == 1:
             self.reporting_critic_ = train_reporting_critic(
                 z,
@@ -167,9 +187,12 @@ class DependencyMixin:
         return observed
 
     def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        """Representations of the complete rows of X, and which rows these are."""
+        """Representations of the complete rows of X, and which rows these are; warns of rows trained on by a member."""
         observed = self._read_modalities(X)
-        return self._represent(observed, np.flatnonzero(observed.complete)), observed.complete
+        rows = np.flatnonzero(observed.complete)
+        if hasattr(self, "reporting_critic_"):
+            self._warn_of_seen(np.any(self._trained_on(observed, rows), axis=1))
+        return self._represent(observed, rows), observed.complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
@@ -204,10 +227,32 @@ class DependencyMixin:
         return values
 
     def _held_out_by(self, X: Observed, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Which members did not see these rows in fit, if they held out folds: no other may speak of them."""
-        if not isinstance(self._critic(), MemberCritics) or not hasattr(self, "_folds"):
-            return {}
-        return {"held_out_by": self._folds.among(array[rows] for array in X.arrays.values())}
+        """Which members of a committee saw these rows neither in fit nor by their critics: no other speaks of them.
+
+        Warns of rows that all saw.
+        """
+        trained = self._trained_on(X, rows)
+        self._warn_of_seen(np.all(trained, axis=1))
+        return {"held_out_by": ~trained} if isinstance(self._critic(), MemberCritics) else {}
+
+    def _trained_on(self, X: Observed, rows: np.ndarray) -> np.ndarray:
+        """Which members, or the critics that report on them, were trained on these rows: bool (n_rows, n_members)."""
+        hashes = X.hashes[rows]
+        return self._net_rows.trained(hashes) | self._critic_rows.trained(hashes)
+
+    def _warn_of_seen(self, seen: Any) -> None:
+        """Warn of samples that were trained on, unless they are as many as are equal to others by nature."""
+        n, n_seen, share = len(seen), int(seen.sum()), 0.0
+        if self._repeat_by_nature:
+            share = max(self._net_rows.share_equal, self._critic_rows.share_equal)
+        if n_seen > share * n + 3 * math.sqrt(share * (1 - share) * n):
+            networks = "the network" if self._n_members == 1 else "every network of the committee"
+            warn_caller(
+                f"{n_seen} of {n} samples were trained on, by {networks} or by the critic that reports, and look more "
+                "dependent than new ones. Pass new samples. Or fit with folds, which n_estimators and early_stopping "
+                "make by default: labelled samples are then read by networks that did not see them.",
+                SeenSamplesWarning,
+            )
 
     @overload
     def dependency_score(
@@ -355,11 +400,16 @@ class DependencyMixin:
             stacklevel=5,
         )
 
+    def _learns_from_unlabelled(self) -> bool:
+        """Whether samples without a label train the networks."""
+        learns = self.agreement_ or (self.lam_ > 0 and not self.net_.measure_.needs_y)
+        return len(self.modalities_) > 1 and bool(learns)
+
     def _warn_idle_unlabelled(self, n_unlabelled: int) -> None:
         """Say so if samples without a label train nothing."""
-        several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
-        if several and (self.agreement_ or (self.lam_ > 0 and not reads_labels)):
+        if self._learns_from_unlabelled():
             return
+        several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
         why = "X holds a single modality" if not several else f"lam={self.lam_:g} and agreement=0"
         if several and reads_labels and self.lam_:
             why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"

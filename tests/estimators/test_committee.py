@@ -48,7 +48,7 @@ def member_outputs(fitted, X):
 
 
 def held_out(fitted, X):
-    return fitted._folds.among(fitted._read_later(X).arrays.values())
+    return ~fitted._net_rows.trained(fitted._read_later(X).hashes)
 
 
 def out_of_fold(fitted):
@@ -503,6 +503,6 @@ def test_classes_of_fewer_samples_than_folds__are_spread_over_some_of_them():
     X = {"a": rng.normal(size=(120, 3)), "b": rng.normal(size=(120, 2))}
     y = np.arange(120) % 40  # three of each
     fitted = MDMFusionClassifier(**NETWORKS, n_estimators=8, lam=0, max_epochs=2, random_state=0).fit(X, y)
-    by = fitted._folds.among(fitted._read_later(X).arrays.values())
+    by = ~fitted._net_rows.trained(fitted._read_later(X).hashes)
     assert_array_equal(by.sum(1), 1)
     assert all(np.bincount(y[column], minlength=40).max() <= 1 for column in by.T)
