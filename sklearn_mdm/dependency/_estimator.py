@@ -34,16 +34,8 @@ from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
 
-FITTED = (
-    "critics_",
-    "dependency_",
-    "dependency_std_",
-    "coefficient_",
-    "pointwise_",
-    "held_out_",
-    "warnings_",
-    "modalities_",
-)
+READ = ("dependency_", "dependency_std_", "coefficient_", "pointwise_", "held_out_", "warnings_")
+FITTED = ("critics_", "modalities_", *READ)
 
 
 @dataclass(eq=False, repr=False)

@@ -12,7 +12,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.measures import Wasserstein
 
-pytestmark = pytest.mark.usefixtures("quick_reports")
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = [
+    pytest.mark.usefixtures("quick_reports"),
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning"),
+]
 
 
 @pytest.fixture

@@ -165,6 +165,7 @@ def test_last_layer__special_tokens_and_words_without_anything__are_the_plain_ba
     assert touched.sum() == 2
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("layer", [0, 2])
 def test_critic_steps__run_no_layer_above_the_gate(layer, directories):
     X, _ = data()
@@ -289,6 +290,7 @@ def test_a_missing_text__steps_beyond_the_positions_have_no_say(kind, directorie
     assert abs(found[1] - found[2]) > 1e-5
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_inspection__repairs_texts_and_sequences_of_unequal_length(directories):
     X, y = data()
     whole = [i for i, text in enumerate(X["text"]) if text is not None]

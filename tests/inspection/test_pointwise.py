@@ -275,6 +275,7 @@ def test_inspection__random_state__repeats_and_changes_no_estimator(small, funct
     assert all((after[name] == before[name]).all() for name in before)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
 def test_inspection__pipeline_and_search__are_those_of_what_is_inside(small, function):
     X = small[1]
