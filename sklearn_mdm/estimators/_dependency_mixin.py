@@ -30,6 +30,7 @@ from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._lam_path import candidates_of
 from ._reporting_critic import (
     DEPENDENCY_UPDATES,
+    enough_unseen,
     rows_to_calibrate,
     train_reporting_critic,
     train_reporting_critics,
@@ -110,18 +111,29 @@ class DependencyMixin:
         if groups is not None:
             groups = groups[rows]
         copies = copies_of(observed.arrays.values(), rows, groups)
-        none: list[np.ndarray | None] = [None] * self._n_members
+        hashes = observed.hashes[rows]
         self._train_reporting_critics(
             z,
-            hashes=observed.hashes[rows],
+            hashes=hashes,
             groups=groups,
             copies=copies,
-            held_out=none,
+            held_out=self._unseen_by_members(hashes, groups),
             n_updates=DEPENDENCY_UPDATES,
         )
         warn_all(copies.warnings, stacklevel=2)
         self._keep_candidates(observed, rows, z)
         return self
+
+    def _unseen_by_members(self, hashes: np.ndarray, groups: np.ndarray | None) -> list[np.ndarray | None]:
+        """Rows to calibrate the critic of each member on: of rows of the fit, those that the member held out."""
+        unseen = ~self._net_rows.trained(hashes)
+        own: list[np.ndarray | None] = [None] * self._n_members
+        if self._n_members == 1 or unseen.all(axis=1).any():
+            return own
+        for k, rows in enumerate(unseen.T):
+            if groups is None or not np.isin(groups[rows], groups[~rows]).any():
+                own[k] = enough_unseen(rows, groups, self._seed + k)
+        return own
 
     def _train_reporting_critics(
         self,
@@ -199,8 +211,9 @@ class DependencyMixin:
 
         High values mark samples whose modalities agree with each other, low ones samples where they disagree. A
         sample's value does not depend on the other rows of X. With a committee it is the mean over the members, for a
-        labelled sample that was in the fit over those that held it out. One without a label trained all of them, and
-        its value may be too high.
+        labelled sample that was in the fit over those that held it out. Of samples that trained all of them, or the
+        critic, such as those without a label or of a single network, values are too high; a
+        :class:`~sklearn_mdm.exceptions.SeenSamplesWarning` says how many there are.
 
         Parameters
         ----------
@@ -282,14 +295,16 @@ class DependencyMixin:
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, and
-            single cells that are missing filled, with warnings that say how many.
+            New samples; or, of a committee that holds out folds, those of the fit, each of which is read by networks
+            that did not see it. A :class:`~sklearn_mdm.exceptions.SeenSamplesWarning` says how many were seen by all,
+            recognised by their values. Samples with a missing modality are left out, and single cells that are missing
+            filled, with warnings that say how many.
         return_std : bool, default=False
             Whether to return the standard error too.
         measure : {None, "training"}, default=None
             None: total correlation in nats from the reporting critic, whatever measure trained the net; an estimate
             from below that is never clipped, so it may be negative. ``"training"``: the training measure with the
-            training critic, in the measure's own unit.
+            training critic, in the measure's own unit; on samples of the fit that is a value of training.
         unit : {"nats", "coefficient"}, default="nats"
             ``"coefficient"``: :math:`\sqrt{1 - e^{-2 \max(D, 0)}}` of the score D in nats, from 0 (independent) to 1
             (one modality determines another); of two Gaussian variables their correlation [1]_, and of more modalities
