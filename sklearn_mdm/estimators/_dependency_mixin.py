@@ -199,11 +199,10 @@ class DependencyMixin:
         return observed
 
     def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        """Representations of the complete rows of X, and which rows these are; warns of rows trained on by a member."""
+        """Representations of the complete rows of X, and which rows these are."""
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)
-        if hasattr(self, "reporting_critic_"):
-            self._warn_of_seen(np.any(self._trained_on(observed, rows), axis=1))
+        self._warn_of_in_sample(observed, rows)
         return self._represent(observed, rows), observed.complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
@@ -245,25 +244,31 @@ class DependencyMixin:
         Warns of rows that all saw.
         """
         trained = self._trained_on(X, rows)
-        self._warn_of_seen(np.all(trained, axis=1))
+        self._warn_of_seen(np.all(trained, axis=1), "every network of the committee")
         return {"held_out_by": ~trained} if isinstance(self._critic(), MemberCritics) else {}
+
+    def _warn_of_in_sample(self, X: Observed, rows: np.ndarray) -> None:
+        """Warn of rows that any member saw, where all members are to speak of every row."""
+        if hasattr(self, "reporting_critic_"):
+            self._warn_of_seen(np.any(self._trained_on(X, rows), axis=1), "a network of the committee")
 
     def _trained_on(self, X: Observed, rows: np.ndarray) -> np.ndarray:
         """Which members, or the critics that report on them, were trained on these rows: bool (n_rows, n_members)."""
         hashes = X.hashes[rows]
         return self._net_rows.trained(hashes) | self._critic_rows.trained(hashes)
 
-    def _warn_of_seen(self, seen: Any) -> None:
+    def _warn_of_seen(self, seen: Any, by: str) -> None:
         """Warn of samples that were trained on, unless they are as many as are equal to others by nature."""
         n, n_seen, share = len(seen), int(seen.sum()), 0.0
         if self._repeat_by_nature:
             share = max(self._net_rows.share_equal, self._critic_rows.share_equal)
         if n_seen > share * n + 3 * math.sqrt(share * (1 - share) * n):
-            networks = "the network" if self._n_members == 1 else "every network of the committee"
+            by = "the network" if self._n_members == 1 else by
             warn_caller(
-                f"{n_seen} of {n} samples were trained on, by {networks} or by the critic that reports, and look more "
+                f"{n_seen} of {n} samples were trained on, by {by} or by the critic that reports, and look more "
                 "dependent than new ones. Pass new samples. Or fit with folds, which n_estimators and early_stopping "
-                "make by default: labelled samples are then read by networks that did not see them.",
+                "make by default: dependency_score and pointwise_dependency then read labelled samples by networks "
+                "that did not see them.",
                 SeenSamplesWarning,
             )
 
