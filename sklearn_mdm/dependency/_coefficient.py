@@ -18,7 +18,7 @@ import math
 
 def coefficient(nats: float) -> float:
     """0 for independent modalities, towards 1 where they determine each other; of an estimate below zero it is 0."""
-    return math.sqrt(-math.expm1(-2 * max(nats, 0.0)))
+    return math.sqrt(abs(math.expm1(-2 * max(nats, 0.0))))
 
 
 def coefficient_with_std(nats: float, std: float) -> tuple[float, float]:

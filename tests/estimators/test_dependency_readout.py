@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
 from sklearn_mdm.dependency import _density_ratio as ratio
+from sklearn_mdm.exceptions import SeenSamplesWarning
 from sklearn_mdm.measures import Wasserstein
 
 # Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
@@ -91,7 +92,8 @@ def test_incomplete_rows__are_nan_and_counted(fitted, X):
     assert_allclose(values[7:], complete[7:], rtol=1e-10, atol=1e-12)
     with pytest.warns(UserWarning, match="7 of 60 samples are left out") as record:
         score = fitted.dependency_score(X)
-    assert len(record) == 1 and record[0].filename == __file__
+    assert [warning.category for warning in record] == [UserWarning, SeenSamplesWarning]
+    assert {warning.filename for warning in record} == {__file__}
     assert score == pytest.approx(expected)
     with pytest.warns(UserWarning, match="7 of 60"):
         fitted.dependency_score(X, measure="training")
