@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from ..utils._blocks import in_blocks
 from ._density_ratio import TrainedCritic
 from ._normal_scores import NormalScores
 from ._permutation import MAX_TEST_ROWS_OF_PARTS, draw_permutations
@@ -81,7 +82,7 @@ class SummedCritic:
 
     def pointwise(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Log ratio of each row in nats."""
-        return np.sum([critic.pointwise(z) for critic, z in self.each(arrays)], axis=0)
+        return in_blocks(lambda some: np.sum([critic.pointwise(z) for critic, z in self.each(some)], axis=0), arrays)
 
     def scores_of_parts(
         self, arrays: Sequence[np.ndarray], groups: np.ndarray | None = None

@@ -20,6 +20,7 @@ from ..exceptions import TooFewSamplesError
 from ..measures import Measure
 from ..measures._base import CriticKind
 from ..measures._contract import build_checked_critic
+from ..utils._blocks import in_blocks
 from ..utils._isolation import isolated
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
@@ -243,8 +244,9 @@ class TrainedCritic:
 
         With an index (n_modalities, n), of samples that are put together from row ``index[j, i]`` of modality j, (n,).
         """
-        indices = None if index is None else [torch.from_numpy(index)]
-        return self._calibrated(self._parts(self._double(representations), indices))
+        if index is None:
+            return in_blocks(lambda z: self._calibrated(self._parts(self._double(z))), representations)
+        return self._calibrated(self._parts(self._double(representations), [torch.from_numpy(index)]))
 
     @isolated()
     def encode(self, representations: Sequence[np.ndarray], kept: Sequence[int] | None = None) -> list[list[Tensor]]:

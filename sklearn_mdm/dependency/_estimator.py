@@ -21,7 +21,7 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
-from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._parameter_objects import check_nested
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
 from ._coefficient import coefficient
@@ -33,9 +33,13 @@ from ._density_ratio import TrainedCritic
 from ._permutation import PermutationTest, compare_means
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
+from ._standalone import standalone_measure
+
+# Held-out rows that are kept to compare others with, in random order: fewer wide ones, so that they stay small.
+MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
 
 READ = ("dependency_", "dependency_std_", "coefficient_", "pointwise_", "held_out_", "warnings_")
-FITTED = ("critics_", "modalities_", *READ)
+FITTED = ("critics_", "modalities_", *READ, "_reference")
 
 
 @dataclass(eq=False, repr=False)
@@ -280,8 +284,12 @@ class DependencyEstimator(BaseEstimator):
         self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
-        self.held_out_ = rows[np.concatenate([held_out for _, held_out in splits])]
+        held_out = np.concatenate([held_out for _, held_out in splits])
+        self.held_out_ = rows[held_out]
         trained = np.unique(np.concatenate([train for train, _ in splits]))
+        kept = min(MAX_REFERENCE, max(FEWEST_REFERENCE, REFERENCE_NUMBERS // sum(a.shape[1] for a in arrays)))
+        kept_rows = np.random.default_rng(self._seed).permutation(held_out)[:kept]
+        self._reference = [a[kept_rows] for a in arrays]
         self._seen = SeenRows(arrays, trained, copies=copies.found)
         self._grouped = groups is not None
         found.warnings.update(copies.warnings)
@@ -311,24 +319,7 @@ class DependencyEstimator(BaseEstimator):
 
     def _resolve(self) -> Measure:
         """Return the measure, if the other parameters go with it."""
-        measure: Measure = resolve_component("measure", self.measure, MEASURES, "value")
-        if measure.needs_y or not measure.stands_alone:
-            reads, where = "compares representations that a network learns", "a fusion estimator"
-            if measure.needs_y:
-                reads, where = "reads the predictions of a classifier", "MDMFusionClassifier"
-            raise ValueError(
-                f"measure={self.measure!r} cannot stand alone: it {reads}. Use it in {where}, or take another measure "
-                "here."
-            )
-        if self.decomposition is not None and not measure.total_correlation:
-            raise ValueError(
-                f"decomposition={self.decomposition!r} adds parts of the total correlation, which "
-                f'measure={self.measure!r} is not. Use decomposition=None, or a measure such as "kl".'
-            )
-        widths: Any = np.atleast_1d(np.asarray(self.hidden_dims, dtype=object))
-        if not all(isinstance(width, (int, np.integer)) and width >= 1 for width in widths):
-            raise ValueError(f"hidden_dims must be positive integers, got {self.hidden_dims!r}.")
-        return measure
+        return standalone_measure(self.measure, self.decomposition, self.hidden_dims)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ MAX_STREAMED_ROWS = 2**22
 MEMBERS = 8
 
 # What belongs to the critics that report.
-REPORTED = ("reporting_critic_", "imputer_", "_critic_rows", "_repeat_by_nature")
+REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_repeat_by_nature")
 
 
 class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):

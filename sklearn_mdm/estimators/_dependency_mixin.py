@@ -60,6 +60,7 @@ class DependencyMixin:
     _net_rows: TrainingRows
     _critic_rows: TrainingRows
     _repeat_by_nature: bool
+    _reference: list[np.ndarray]
     _epochs_run: int
 
     def _read_later(self, X: Any) -> Observed:
@@ -178,14 +179,15 @@ class DependencyMixin:
         return [np.split(part, self._n_members, axis=1)[k] for part in z]
 
     def _keep_candidates(self, X: Observed, rows: np.ndarray, z: list[np.ndarray]) -> None:
-        """Keep some of the complete rows, whose representations are z, to complete others with."""
+        """Keep some of the complete rows, whose representations are z: to complete others with, and to compare with."""
         self.__dict__.pop("imputer_", None)
+        chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
+        self._reference = [part[chosen] for part in z]
         if self.missing not in ("auto", "critic"):
             return
-        chosen = np.random.default_rng(self._seed).permutation(len(rows))[:MAX_CANDIDATES]
         critics = getattr(self.reporting_critic_, "critics", [self.reporting_critic_])
         samples = None if self._fuses() else X.take(rows[chosen])
-        self.imputer_ = CriticImputer(critics, [part[chosen] for part in z], samples)
+        self.imputer_ = CriticImputer(critics, self._reference, samples)
 
     def _read_modalities(self, X: Any) -> Observed:
         check_is_fitted(self, "net_")
@@ -197,13 +199,6 @@ class DependencyMixin:
         observed = self._read_later(X)
         warn_of_filled(observed, "what their row suggests")
         return observed
-
-    def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        """Representations of the complete rows of X, and which rows these are."""
-        observed = self._read_modalities(X)
-        rows = np.flatnonzero(observed.complete)
-        self._warn_of_in_sample(observed, rows)
-        return self._represent(observed, rows), observed.complete
 
     def pointwise_dependency(self, X: Any) -> np.ndarray:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
@@ -243,32 +238,22 @@ class DependencyMixin:
 
         Warns of rows that all saw.
         """
-        trained = self._trained_on(X, rows)
-        self._warn_of_seen(np.all(trained, axis=1), "every network of the committee")
+        hashes = X.hashes[rows]
+        trained = self._net_rows.trained(hashes) | self._critic_rows.trained(hashes)
+        self._warn_of_seen(np.asarray(trained.all(axis=1)))
         return {"held_out_by": ~trained} if isinstance(self._critic(), MemberCritics) else {}
 
-    def _warn_of_in_sample(self, X: Observed, rows: np.ndarray) -> None:
-        """Warn of rows that any member saw, where all members are to speak of every row."""
-        if hasattr(self, "reporting_critic_"):
-            self._warn_of_seen(np.any(self._trained_on(X, rows), axis=1), "a network of the committee")
-
-    def _trained_on(self, X: Observed, rows: np.ndarray) -> np.ndarray:
-        """Which members, or the critics that report on them, were trained on these rows: bool (n_rows, n_members)."""
-        hashes = X.hashes[rows]
-        return self._net_rows.trained(hashes) | self._critic_rows.trained(hashes)
-
-    def _warn_of_seen(self, seen: Any, by: str) -> None:
+    def _warn_of_seen(self, seen: np.ndarray) -> None:
         """Warn of samples that were trained on, unless they are as many as are equal to others by nature."""
         n, n_seen, share = len(seen), int(seen.sum()), 0.0
         if self._repeat_by_nature:
             share = max(self._net_rows.share_equal, self._critic_rows.share_equal)
         if n_seen > share * n + 3 * math.sqrt(share * (1 - share) * n):
-            by = "the network" if self._n_members == 1 else by
+            by = "the network" if self._n_members == 1 else "every network of the committee"
             warn_caller(
                 f"{n_seen} of {n} samples were trained on, by {by} or by the critic that reports, and look more "
                 "dependent than new ones. Pass new samples. Or fit with folds, which n_estimators and early_stopping "
-                "make by default: dependency_score and pointwise_dependency then read labelled samples by networks "
-                "that did not see them.",
+                "make by default: labelled samples are then read by networks that did not see them.",
                 SeenSamplesWarning,
             )
 

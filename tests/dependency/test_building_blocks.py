@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn_mdm.critic import EncodedCritic
 from sklearn_mdm.dependency._gaussian_mixture import MixtureRatio
 from sklearn_mdm.dependency._normal_scores import NormalScores
+from sklearn_mdm.utils._blocks import in_blocks
 
 
 def test_mixture_ratio__of_one_component__mean_is_the_total_correlation_of_gaussians():
@@ -45,3 +46,28 @@ def test_combine_each__is_combine__of_every_pair(kind, kept):
             for k in range(4):
                 whole = [(a[j][[i]] if j in kept else b[j][[k]]) for j in range(3)]
                 torch.testing.assert_close(found[i, [k]], network.combine(whole), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_combine_each__in_single_precision__is_combine_of_every_pair(offset):
+    torch.manual_seed(0)
+    critic, exact = EncodedCritic([2, 3], (8, 6)).eval(), EncodedCritic([2, 3], (8, 6)).double().eval()
+    exact.load_state_dict(critic.state_dict())
+    a, b = torch.randn(5, 6) + offset, torch.randn(4, 6) - offset  # which cancel in every sum
+    with torch.no_grad():
+        found = critic.combine_each([a], [b])
+        whole = [(a[:, None] + b).double().flatten(0, 1)]
+        torch.testing.assert_close(found.flatten().double(), exact.combine(whole), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 12, 13])
+def test_in_blocks__values_of_rows__are_in_their_order(n, monkeypatch):
+    monkeypatch.setattr("sklearn_mdm.utils._blocks.ROWS_AT_ONCE", 4)
+    seen, x = [], np.arange(3.0 * n).reshape(n, 3)
+
+    def total(arrays):
+        seen.append(len(arrays[0]))
+        return arrays[0].sum(1) + arrays[1][:, 0]
+
+    np.testing.assert_array_equal(in_blocks(total, [x, -x[:, :1]]), x[:, 1:].sum(1))
+    assert max(seen) <= 4 and sum(seen) == n

@@ -1,6 +1,7 @@
 """DependencyEstimator: closed forms, invariances, forms of X, tests of independence, warnings, errors."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -172,6 +173,32 @@ def test_a_samples_value__does_not_depend_on_the_others(gaussians, fitted):
     X, _ = gaussians
     some = {name: value[::7] for name, value in X.items()}
     assert_allclose(fitted.score_samples(some), fitted.score_samples(X)[::7], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"scaling": "rank"}, {"decomposition": "line"}, {"cv": 2}], ids=str)
+def test_score_samples__in_blocks__is_that_of_all_rows_at_once(gaussians, parameters, monkeypatch):
+    X, _ = gaussians
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = quick(max_updates=20, **parameters).fit(X)
+    monkeypatch.setattr("sklearn_mdm.utils._blocks.ROWS_AT_ONCE", len(X))
+    whole = estimator.score_samples(X)
+    monkeypatch.setattr("sklearn_mdm.utils._blocks.ROWS_AT_ONCE", 100)
+    assert_allclose(estimator.score_samples(X), whole, rtol=0, atol=1e-12)
+
+
+def test_score_samples__many_rows__takes_little_more_memory_than_their_columns(fitted):
+    X = {name: np.zeros((50_000, width)) for name, width in fitted.n_features_per_modality_.items()}
+    n_bytes = sum(array.nbytes for array in X.values())
+    fitted.score_samples({name: array[:10] for name, array in X.items()})
+    tracemalloc.start()
+    try:
+        fitted.score_samples(X)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Columns as they are read, their values, and a block of rows; torch's own memory is not seen here.
+    assert most < 2.5 * n_bytes + 2**21
 
 
 def test_pickle__reads_the_same(gaussians, fitted):

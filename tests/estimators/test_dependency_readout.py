@@ -166,7 +166,8 @@ def test_fit_dependency__never_cuts_a_group(fitted, X, monkeypatch):
     monkeypatch.setattr(ratio, "train_critics", spy)
     fitted.fit_dependency(X, groups=groups)
     # Rows are told by their representation of the first modality.
-    codes = fitted.reporting_critic_._standardized(fitted._represent_complete(X)[0])[0].numpy()
+    z = fitted._represent(fitted._read_modalities(X), np.flatnonzero(complete))
+    codes = fitted.reporting_critic_._standardized(z)[0].numpy()
     of_row = {row.tobytes(): group for row, group in zip(codes, groups[complete], strict=True)}
     parts = [{of_row[row.tobytes()] for row in part} for part in seen[0]]
     assert parts[0] and parts[1] and not parts[0] & parts[1]

@@ -5,14 +5,16 @@ import warnings
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import logsumexp
 
 from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.dependency._coefficient import coefficient_with_std
 from sklearn_mdm.estimators import _base
 from sklearn_mdm.estimators._training_rows import TrainingRows
 from sklearn_mdm.exceptions import RepeatedSamplesWarning, SeenSamplesWarning
-from sklearn_mdm.inspection import rank_samples
+from sklearn_mdm.inspection import mismatch_test, pointwise_attribution, rank_samples
+from sklearn_mdm.inspection._pointwise_ratio import PointwiseRatio
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 N = 60
@@ -172,10 +174,56 @@ def test_committee__answers_out_of_fold_for_small_folds():
     assert abs(value) < 3 * std + 0.05
 
 
-def test_samples_that_are_ranked__are_warned_of(regressor):
-    model = regressor(lam=0.1).fit(SAMPLES, TARGET)
-    assert n_seen(model, SAMPLES, lambda m, X: rank_samples(m, X, random_state=0)) == N
-    assert n_seen(model, NEW, lambda m, X: rank_samples(m, X, random_state=0)) == 0
+INSPECTIONS = {function.__name__: function for function in (rank_samples, mismatch_test, pointwise_attribution)}
+
+
+@pytest.mark.parametrize("inspect", INSPECTIONS)
+@pytest.mark.parametrize(("n_estimators", "seen"), [(1, N), (3, 0)])
+def test_inspection__rows_of_the_fit_are_warned_of_unless_a_member_held_them_out(
+    regressor, n_estimators, seen, inspect
+):
+    model, inspect = regressor(lam=0.1, n_estimators=n_estimators).fit(SAMPLES, TARGET), INSPECTIONS[inspect]
+    assert n_seen(model, SAMPLES, lambda m, X: inspect(m, X, random_state=0)) == seen
+    assert n_seen(model, NEW, lambda m, X: inspect(m, X, random_state=0)) == 0
+    assert n_seen(model, NEW, lambda m, X: pointwise_attribution(m, X, background=SAMPLES, random_state=0)) == 0
+
+
+@pytest.fixture(scope="module")
+def committee():
+    """Five members of dependent samples, and these."""
+    shared = np.random.default_rng(4).normal(size=(150, 3))
+    X = {name: shared + 0.3 * value for name, value in independent(5, 150).items()}
+    options = {"n_estimators": 5, "scaling": "standard", "max_epochs": 5, "device": "cpu", "random_state": 0}
+    return MDMFusionRegressor(lam=0.1, lr=0.01, **options).fit(X, shared[:, 0]), X
+
+
+def test_inspection__of_rows_of_the_fit_reads_members_that_held_them_out(committee):
+    model, X = committee
+    observed = model._read_later(X)
+    held_out_by = model._held_out_by(observed, np.arange(150))["held_out_by"]
+    members, z = model.reporting_critic_, model._represent(observed)
+    assert (held_out_by.sum(axis=1) == 1).all()
+    assert_allclose(
+        rank_samples(model, X, random_state=0).sort_values("sample")["value"], model.pointwise_dependency(X)
+    )
+    order = np.random.default_rng(0).permutation(150)
+    found = PointwiseRatio(model, X).together(np.arange(150), [np.stack([np.arange(150), order])])[0]
+    assert_allclose(found, members.pointwise([z[0], z[1][order]], held_out_by), atol=1e-9)
+    table = pointwise_attribution(model, X, n_draws=10)
+    for i in (0, 70, 149):
+        k = int(np.flatnonzero(held_out_by[i])[0])
+        own, drawn = (members._columns(part)[k] for part in ([part[[i]] for part in z], model._reference))
+        values = members.critics[k].pointwise([own[0].repeat(10, axis=0), drawn[1][:10]])
+        expected = members.critics[k].pointwise(own)[0] - logsumexp(values) + np.log(10)
+        assert table.loc[i, "text"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_inspection__new_rows_and_rows_of_the_fit_have_the_same_values_together_as_apart(committee):
+    model, X = committee
+    new = {name: value + 0.01 for name, value in X.items()}
+    both = {name: np.concatenate([X[name], new[name]]) for name in X}
+    apart = [pointwise_attribution(model, part).to_numpy() for part in (X, new)]
+    assert_allclose(pointwise_attribution(model, both), np.concatenate(apart), atol=1e-9)
 
 
 def test_training_rows__merge_what_is_added():

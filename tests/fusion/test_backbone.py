@@ -206,7 +206,7 @@ def test_representations__depend_on_their_own_modality_alone(directories):
     model = built(regressor(directories["bert"]), X)
 
     def representations(**changed):
-        return dict(zip(model.modalities_, model._represent_complete({**X, **changed})[0], strict=True))
+        return dict(zip(model.modalities_, model._represent(model._read_modalities({**X, **changed})), strict=True))
 
     before = representations()
     after = representations(audio=[3 * a for a in X["audio"]], visual=X["visual"] + 1)

@@ -1,5 +1,6 @@
 """pointwise_attribution, rank_samples and mismatch_test: against loops, the true log ratio, and injected mismatches."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_mdm import DependencyEstimator, MDMFusionRegressor, ModalityDict, ModalityTransformer
 from sklearn_mdm.datasets import make_correlated_gaussians
 from sklearn_mdm.exceptions import SeenSamplesWarning
+from sklearn_mdm.inspection import _pointwise_ratio as pointwise_ratio
 from sklearn_mdm.inspection import mismatch_test, pointwise_attribution, rank_samples
 from sklearn_mdm.inspection._pointwise import auroc
 from sklearn_mdm.inspection._pointwise_ratio import PointwiseRatio
@@ -58,6 +60,9 @@ def small():
             "fusion": MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=2, device="cpu", random_state=0).fit(
                 fit, shared[:120, 0]
             ),
+            "committee": MDMFusionRegressor(
+                n_estimators=5, lam=0.1, max_epochs=2, scaling="standard", device="cpu", random_state=0
+            ).fit(fit, shared[:120, 0]),
             "plain": DependencyEstimator(**options).fit(fit),
             "folds": DependencyEstimator(cv=2, **options).fit(fit),
             "line": DependencyEstimator(decomposition="line", **options).fit(fit),
@@ -169,15 +174,26 @@ def test_pointwise_attribution__all_of_a_background__is_the_mean_over_a_loop(sma
             assert attribution.loc[i, name] == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("form", ["fusion", "plain", "line"])
-def test_pointwise_attribution__all_other_samples__is_the_mean_over_a_loop(small, form):
-    estimator, X = small[0][form], small[1][:12]
-    attribution = pointwise_attribution(estimator, X, n_draws=100, random_state=0)
-    for i in range(12):
-        others = [k for k in range(12) if k != i]
-        same = {name: np.repeat(X[name][[i]], 11, axis=0) for name in X}
-        redrawn = values_of(estimator, {**same, "b": X["b"][others]})
-        expected = values_of(estimator, X)[i] - (logsumexp(redrawn) - np.log(11))
+@pytest.mark.parametrize("form", ["plain", "folds", "line", "rank"])
+def test_pointwise_attribution__without_background__draws_from_samples_that_fit_held_out(small, form):
+    estimator, X = small[0][form], small[1][:5]
+    kept = dict(zip(X, (part[:20] for part in estimator._reference), strict=True))
+    attribution = pointwise_attribution(estimator, X, n_draws=20)
+    for i in range(5):
+        same = {name: np.repeat(X[name][[i]], 20, axis=0) for name in X}
+        redrawn = values_of(estimator, {**same, "b": kept["b"]})
+        expected = values_of(estimator, X)[i] - (logsumexp(redrawn) - np.log(20))
+        assert attribution.loc[i, "b"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_pointwise_attribution__fusion_without_background__draws_from_representations_that_it_keeps(small):
+    estimator, X = small[0]["fusion"], small[1][:5]
+    z, critic = estimator._represent(estimator._read_modalities(X)), estimator.reporting_critic_
+    attribution = pointwise_attribution(estimator, X, n_draws=20)
+    for i in range(5):
+        same = [np.repeat(part[[i]], 20, axis=0) for part in z]
+        same[1] = estimator._reference[1][:20]
+        expected = critic.pointwise(z)[i] - (logsumexp(critic.pointwise(same)) - np.log(20))
         assert attribution.loc[i, "b"] == pytest.approx(expected, abs=1e-6)
 
 
@@ -215,11 +231,73 @@ def test_pointwise_attribution__independent_modalities__is_flat(pair_and_unique)
     assert attribution.abs().to_numpy().max() < 0.05
 
 
-def test_pointwise_attribution__sample_with_background__does_not_depend_on_the_others(small):
-    estimator, X = small[0]["plain"], small[1]
-    together = pointwise_attribution(estimator, X[:10], background=X[10:], n_draws=100, random_state=0)
-    alone = pointwise_attribution(estimator, X[3], background=X[10:], n_draws=100, random_state=0)
-    np.testing.assert_allclose(alone.loc[0], together.loc[3], atol=1e-6)
+@pytest.mark.parametrize("form", [*FORMS, "committee"])
+@pytest.mark.parametrize("with_background", [False, True])
+def test_pointwise_attribution__sample__does_not_depend_on_the_others(small, form, with_background):
+    estimator, X = small[0][form], small[1]
+    options = {"background": X[10:], "random_state": 0} if with_background else {}
+    together = pointwise_attribution(estimator, X[:10], **options)
+    for i in (3, 9):
+        alone = pointwise_attribution(estimator, X[i], **options)
+        np.testing.assert_allclose(alone.loc[0], together.loc[i], atol=1e-9)
+    few = pointwise_attribution(estimator, X[[9, 3]], **options)
+    np.testing.assert_allclose(few, together.loc[[9, 3]], atol=1e-9)
+
+
+def test_pointwise_attribution__committee__is_the_mean_over_four_members(small):
+    estimator, X = small[0]["committee"], small[1]
+    z, critics = estimator._represent(estimator._read_modalities(X)), estimator.reporting_critic_
+    assert len(critics.critics) == 5
+    members = [0, 1, 2, 3]  # at even distances: 5 * i // 4
+    of_members = [critics._columns(z)[k] for k in members]
+    reference = [critics._columns([part[:16] for part in estimator._reference])[k] for k in members]
+    joint = np.mean([critics.critics[k].pointwise(own) for k, own in zip(members, of_members, strict=True)], axis=0)
+    for i in range(3):
+        redrawn = []
+        for k, own, other in zip(members, of_members, reference, strict=True):
+            same = [np.repeat(part[[i]], 16, axis=0) for part in own]
+            redrawn.append(critics.critics[k].pointwise([same[0], same[1], other[2]]))
+        expected = joint[i] - (logsumexp(np.mean(redrawn, axis=0)) - np.log(16))
+        found = pointwise_attribution(estimator, X, n_draws=16)
+        assert found.loc[i, "c"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
+def test_reference__later_calls__belongs_to_the_critic_that_is_there(small):
+    X = small[1]
+    y = X["a"][:, 0]
+    options = {"n_estimators": 1, "max_epochs": 1, "device": "cpu", "random_state": 0}
+    for missing in ("auto", "mean"):
+        model = MDMFusionRegressor(**options, lam=0.1, missing=missing).fit(X, y)
+        assert hasattr(model, "imputer_") == (missing == "auto")
+        first = model._reference
+        model.fit_dependency(X[:30])
+        assert [part.shape for part in model._reference] == [(30, part.shape[1]) for part in first]
+        pointwise_attribution(model, X[:2])
+        again = pickle.loads(pickle.dumps(model))
+        pd.testing.assert_frame_equal(pointwise_attribution(again, X), pointwise_attribution(model, X))
+        if missing == "auto":  # kept once
+            assert again.imputer_.z[0] is again._reference[0]
+        model.partial_fit(X, y)
+        assert not hasattr(model, "_reference")
+    assert not hasattr(model.set_params(lam=0.0).fit(X, y), "_reference")
+    old = pickle.loads(pickle.dumps(small[0]["plain"]))
+    del old._reference  # as of an earlier version
+    with pytest.raises(ValueError, match="keeps no samples to draw from"):
+        pointwise_attribution(old, X)
+
+
+def test_dependency_estimator__wide_columns__keeps_fewer_of_them():
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wide = DependencyEstimator(max_updates=2, n_components=0, random_state=0).fit(
+            {"a": rng.normal(size=(400, 3000)), "b": rng.normal(size=(400, 1))}
+        )
+        narrow = DependencyEstimator(max_updates=2, random_state=0).fit(
+            {"a": rng.normal(size=(2400, 1)), "b": rng.normal(size=(2400, 1))}
+        )
+    assert [len(part) for part in (*wide._reference, *narrow._reference)] == [87, 87, 1000, 1000]
 
 
 # -- ranking -----------------------------------------------------------------------------------------------------------
@@ -342,14 +420,91 @@ def test_inspection__what_has_no_pointwise_values__is_an_error_that_says_what_to
         wasserstein = DependencyEstimator("wasserstein", max_updates=5, random_state=0).fit(X)
     with pytest.raises(ValueError, match="says nothing about single samples"):
         function(wasserstein, X)
-    with pytest.raises(ValueError, match=r"at least [23] are needed"):
-        function(small[0]["plain"], X[:1])
+    if function is not pointwise_attribution:
+        with pytest.raises(ValueError, match="at least 3 are needed"):
+            function(small[0]["fusion"], X[:1])
     with pytest.raises(ValueError, match="not fitted"):
         function(DependencyEstimator(), X)
 
 
-def test_pointwise_ratio__many_samples__are_put_together_in_parts(small, monkeypatch):
-    estimator, X = small[0]["plain"], small[1]
-    whole = PointwiseRatio(estimator, X).null(5, np.random.RandomState(0))
-    monkeypatch.setattr("sklearn_mdm.inspection._pointwise_ratio.MAX_ROWS", 70)
-    np.testing.assert_allclose(PointwiseRatio(estimator, X).null(5, np.random.RandomState(0)), whole, atol=1e-12)
+# -- many samples ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [*FORMS, "committee"])
+@pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
+def test_inspection__blocks_of_any_size__give_the_same(small, form, function, monkeypatch):
+    estimator, X = small[0][form], small[1]
+    whole = function(estimator, X, random_state=0)
+    monkeypatch.setattr(pointwise_ratio, "ROWS_READ", 7)
+    monkeypatch.setattr("sklearn_mdm.dependency._encoded_rows.ROWS_AT_ONCE", 3)
+    pd.testing.assert_frame_equal(function(estimator, X, random_state=0), whole, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", [*FORMS, "committee"])
+def test_inspection__single_precision__is_enough(small, form, monkeypatch):
+    estimator, X = small[0][form], small[1]
+    double = PointwiseRatio(estimator, X)
+    monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 39)
+    single = PointwiseRatio(estimator, X)
+    others = single.background(None, 64, np.random.RandomState(0))
+    for found, expected in (
+        (single.joint(), double.joint()),
+        (single.attribution(others), double.attribution(others)),
+        (single.null(2, np.random.RandomState(0)).shape, (2, 39)),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_inspection__many_samples__represents_few_at_a_time(small, monkeypatch):
+    estimator, X = small[0]["committee"], small[1]
+    monkeypatch.setattr(pointwise_ratio, "ROWS_READ", 8)
+    monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 12)
+    read, represent = [], type(estimator)._represent
+
+    def spy(self, observed, rows):
+        read.append(len(rows))
+        return represent(self, observed, rows)
+
+    monkeypatch.setattr(type(estimator), "_represent", spy)
+    for function, expected in (
+        (pointwise_attribution, [8] * 5),
+        (rank_samples, [8] * 5 + [12]),
+        (mismatch_test, [12]),
+    ):
+        read.clear()
+        function(estimator, X, random_state=0)
+        assert read == expected
+
+
+def test_rank_samples__many_samples__have_the_percentiles_of_a_part_of_them(gaussians, monkeypatch):
+    estimator, X, _, _ = gaussians
+    whole = rank_samples(estimator, X, random_state=0).sort_values("sample")["null_percentile"]
+    monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 1000)
+    monkeypatch.setattr(pointwise_ratio, "MAX_NULL", 4000)
+    part = rank_samples(estimator, X, random_state=0).sort_values("sample")["null_percentile"]
+    # Half a point for 10,000: 1.6 for 1,000, of which three times as much is almost never seen.
+    assert np.abs(part - whole).max() < 5
+
+
+def test_rank_samples__equal_values__count_by_half_in_single_precision(monkeypatch):
+    rng = np.random.default_rng(0)
+    classes = rng.integers(2, size=600)
+    X = {"a": classes[:, None].astype(float), "b": np.where(rng.random(600) < 0.8, classes, 1 - classes)[:, None] * 1.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = DependencyEstimator(max_updates=50, n_components=0, random_state=0).fit(X)
+        new = {name: values[:200] for name, values in X.items()}
+        expected = rank_samples(estimator, new, random_state=0).sort_values("sample")["null_percentile"]
+        monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 199)
+        found = rank_samples(estimator, new, random_state=0).sort_values("sample")["null_percentile"]
+    assert found.nunique() == expected.nunique() <= 4
+    np.testing.assert_allclose(found, expected, atol=3)  # one sample is not in the null, and others are its partners
+
+
+def test_mismatch_test__many_samples__standard_error_is_that_of_those_looked_at(gaussians, monkeypatch):
+    estimator, X, _, _ = gaussians
+    whole = mismatch_test(estimator, X, random_state=0)
+    monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 500)
+    part = mismatch_test(estimator, X, random_state=0)
+    np.testing.assert_allclose(part["std"], whole["std"] * np.sqrt(TEST / 500), rtol=0.25)
+    assert (np.abs(part["auroc"] - whole["auroc"]) < 4 * part["std"]).all()
