@@ -161,10 +161,12 @@ model.set_params(missing="auto")
 # Ask how dependent the modalities are
 # ------------------------------------
 # ``dependency_score`` estimates their total correlation from below, in nats, with a standard error. It is about the
-# representations of the networks, on samples that these have not seen.
+# representations of the networks, on samples that these have not seen. The coefficient says the same from 0
+# (independent) to 1 (one band determines another): :doc:`/user_guide/dependency`.
 
 score, std = model.dependency_score(X_new, return_std=True)
-print(f"dependency of the three bands: {score:.2f} +- {std:.2f} nats")
+coefficient = model.dependency_score(X_new, unit="coefficient")
+print(f"dependency of the three bands: {score:.2f} +- {std:.2f} nats, coefficient {coefficient:.3f}")
 
 # %%
 # ``pointwise_dependency`` says it of every sample. Images with low values, whose bands disagree, are worth a look.

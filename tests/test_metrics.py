@@ -151,6 +151,7 @@ def test_sentiment_scorers__grid_search__reports_all_of_them(noisy):
     assert np.mean(scores["test_score"]) == pytest.approx(-mean_absolute_error(y, np.full(len(y), y.mean())), rel=0.05)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_dependency_scorer__fusion_estimator__is_its_score_or_nan(X, y, regressor, quick_reports):
     X = ModalityDict(X)
     model = regressor(lam=0.1).fit(X, y)
@@ -158,6 +159,7 @@ def test_dependency_scorer__fusion_estimator__is_its_score_or_nan(X, y, regresso
     assert np.isnan(dependency_scorer(regressor(lam=0.0).fit(X, y), X))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_dependency_scorer__grid_search__is_a_column(quick_reports):
     rng = np.random.default_rng(0)
     shared = rng.normal(size=(120, 1))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     assert_type(model, MDMFusionRegressor)
     assert_type(model.dependency_score(X), float)
     assert_type(model.dependency_score(X, return_std=True), tuple[float, float])
+    assert_type(model.dependency_score(X, unit="coefficient"), float)
+    assert_type(model.dependency_score(X, return_std=True, unit="coefficient"), tuple[float, float])
     DependencyEstimator(modalities={"audio": slice(0, 1), "text": [1]})
     ModalityTransformer({"audio": "passthrough"}, modalities={"audio": [0]})
     modality_importance(model, X, array[:, 0])

@@ -102,17 +102,12 @@ class EncodedRatio:
         return total.clamp_max_(self.critic.cap_).sub_(self.critic.log_normalizer_).numpy()
 
 
-def row_ratios(critic: Any, *, single: bool, most_members: int | None = None) -> list[RowRatio]:
-    """What reads a critic off encoded rows: one or several, whose mean is the critic's.
-
-    Of several members, as many as there are, or at most so many of them, at even distances.
-    """
+def row_ratios(critic: Any, *, single: bool) -> list[RowRatio]:
+    """What reads a critic off encoded rows: one or several, such as one a member, whose mean is the critic's."""
     if isinstance(critic, TrainedCritic):
         return [EncodedRatio(critic, lambda z: z, single=single)]
     if isinstance(critic, MemberCritics):
-        n = len(critic.critics)
-        members = range(n) if most_members is None else sorted({n * i // most_members for i in range(most_members)})
-        return [EncodedRatio(critic.critics[k], _columns_of(critic, k), single=single) for k in members]
+        return [EncodedRatio(own, _columns_of(critic, k), single=single) for k, own in enumerate(critic.critics)]
     if isinstance(critic, SummedCritic) and len(critic.critics) == 1:
         (inner,) = critic.critics.values()
         return [EncodedRatio(inner, lambda z: critic.each(z)[0][1], single=single)]

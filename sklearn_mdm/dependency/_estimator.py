@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -20,9 +21,10 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
-from ..utils._parameter_objects import check_nested, resolve_component
+from ..utils._parameter_objects import check_nested
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
+from ._coefficient import coefficient
 from ._columns import ColumnReader
 from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
@@ -31,20 +33,13 @@ from ._density_ratio import TrainedCritic
 from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest, compare_means, draw_permutations
 from ._reliability import warn_all
 from ._seen_rows import SeenRows
+from ._standalone import standalone_measure
 
 # Held-out rows that are kept to compare others with, in random order: fewer wide ones, so that they stay small.
 MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
 
-FITTED = (
-    "critics_",
-    "dependency_",
-    "dependency_std_",
-    "pointwise_",
-    "held_out_",
-    "warnings_",
-    "modalities_",
-    "_reference",
-)
+READ = ("dependency_", "dependency_std_", "coefficient_", "pointwise_", "held_out_", "warnings_")
+FITTED = ("critics_", "modalities_", *READ, "_reference")
 
 
 @dataclass(eq=False, repr=False)
@@ -106,6 +101,10 @@ class DependencyEstimator(BaseEstimator):
         clipped: below zero, the critic found nothing that holds.
     dependency_std_ : float
         Its standard error, which takes samples (or groups) to be independent.
+    coefficient_ : float
+        ``dependency_`` D on a scale from 0 (independent) to 1 (one modality determines another):
+        :math:`\sqrt{1 - e^{-2 \max(D, 0)}}`, of two Gaussian variables their correlation [4]_, and of more modalities
+        the generalisation [5]_. NaN for measures that are not of total correlation.
     pointwise_ : array of shape (n_samples,)
         Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing, the sample was
         trained on, or the measure says nothing about single samples.
@@ -149,6 +148,9 @@ class DependencyEstimator(BaseEstimator):
     .. [2] McAllester, Stratos, "Formal limitations on the measurement of mutual information", AISTATS 2020.
     .. [3] Bai, Cheng, Hao, Carin, "Estimating Total Correlation with Mutual Information Estimators", AISTATS 2023, for
        the decompositions.
+    .. [4] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
+    .. [5] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical Association
+       84 (405), 1989.
 
     Examples
     --------
@@ -157,6 +159,8 @@ class DependencyEstimator(BaseEstimator):
     >>> X, truth = make_correlated_gaussians(2000, rho=0.5, random_state=0)
     >>> estimator = DependencyEstimator(max_updates=200, random_state=0).fit(X)
     >>> bool(abs(estimator.dependency_ - truth) < 3 * estimator.dependency_std_)
+    True
+    >>> 0.4 < estimator.coefficient_ < 0.7
     True
     >>> estimator.score_samples(X).shape
     (2000,)
@@ -200,6 +204,7 @@ class DependencyEstimator(BaseEstimator):
 
     dependency_: float = field(init=False)
     dependency_std_: float = field(init=False)
+    coefficient_: float = field(init=False)
     pointwise_: np.ndarray = field(init=False)
     held_out_: np.ndarray = field(init=False)
     critics_: list[SummedCritic] = field(init=False)
@@ -277,6 +282,7 @@ class DependencyEstimator(BaseEstimator):
             seed=self._seed,
         )
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
+        self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
         self.pointwise_ = np.full(len(complete), np.nan)
         self.pointwise_[rows] = found.pointwise
         held_out = np.concatenate([held_out for _, held_out in splits])
@@ -315,24 +321,7 @@ class DependencyEstimator(BaseEstimator):
 
     def _resolve(self) -> Measure:
         """Return the measure, if the other parameters go with it."""
-        measure: Measure = resolve_component("measure", self.measure, MEASURES, "value")
-        if measure.needs_y or not measure.stands_alone:
-            reads, where = "compares representations that a network learns", "a fusion estimator"
-            if measure.needs_y:
-                reads, where = "reads the predictions of a classifier", "MDMFusionClassifier"
-            raise ValueError(
-                f"measure={self.measure!r} cannot stand alone: it {reads}. Use it in {where}, or take another measure "
-                "here."
-            )
-        if self.decomposition is not None and not measure.total_correlation:
-            raise ValueError(
-                f"decomposition={self.decomposition!r} adds parts of the total correlation, which "
-                f'measure={self.measure!r} is not. Use decomposition=None, or a measure such as "kl".'
-            )
-        widths: Any = np.atleast_1d(np.asarray(self.hidden_dims, dtype=object))
-        if not all(isinstance(width, (int, np.integer)) and width >= 1 for width in widths):
-            raise ValueError(f"hidden_dims must be positive integers, got {self.hidden_dims!r}.")
-        return measure
+        return standalone_measure(self.measure, self.decomposition, self.hidden_dims)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

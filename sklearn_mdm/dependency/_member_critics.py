@@ -72,7 +72,7 @@ class MemberCritics:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values of :meth:`pointwise`, and numbers whose spread says how well the mean of these is known."""
         shape = len(representations[0]), len(self.critics)
-        read = np.ones(shape, dtype=bool) if held_out_by is None else held_out_by | ~held_out_by.any(1, keepdims=True)
+        read = np.ones(shape, dtype=bool) if held_out_by is None else readers(held_out_by)
         total = np.zeros((2, shape[0]))
         for critic, columns, rows in zip(self.critics, self._columns(representations), read.T, strict=True):
             if rows.any():
@@ -83,3 +83,16 @@ class MemberCritics:
                 total[1, rows] += looked_for - looked_for.mean() + values.mean()
         mean, spread = total / read.sum(1)
         return mean, spread
+
+
+def readers(held_out_by: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Members whose mean is the value of a row, bool (n_samples, n_members): those that held it out; all if none did.
+
+    With ``most``, no more than so many of them, at even distances.
+    """
+    read = held_out_by | ~held_out_by.any(1, keepdims=True)
+    if most is None:
+        return read
+    number, n = read.cumsum(1) - 1, read.sum(1, keepdims=True)
+    # Of n, those of the numbers floor(i * n / most): i is the first that may be, and is if it does not reach the next.
+    return read & (-(-number * most // n) * n < (number + 1) * most)

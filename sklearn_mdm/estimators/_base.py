@@ -50,13 +50,14 @@ from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
 from ._few_labels import MAX_EPOCHS, are_few
 from ._lam_path import Candidate, can_choose, candidates_of, default_of
-from ._members import Part, row_hashes
+from ._members import Part
 from ._net_builder import build_net
 from ._parameters import Parameters
-from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS
+from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, enough_unseen
 from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
 from ._scaling import fit_scalers, moderate, scale
 from ._target import check_scoring_callbacks
+from ._training_rows import TrainingRows
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,11 +70,14 @@ MIN_SAMPLES_TO_SPLIT, MIN_SAMPLES_TO_FOLD = 100, 20
 # error, which is half as large again with 4,000 to calibrate on as with 10,000.
 MAX_REPORT_TRAINING, MAX_REPORT_CALIBRATION = 20_000, 4_000
 
+# Rows of a stream that are remembered, a random part of more: 38 MB of hashes.
+MAX_STREAMED_ROWS = 2**22
+
 # What n_estimators="auto" is, unless the fusion asks for a single member.
 MEMBERS = 8
 
 # What belongs to the critics that report.
-REPORTED = ("reporting_critic_", "imputer_", "_reference")
+REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_repeat_by_nature")
 
 
 class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):
@@ -273,6 +277,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             # A fit that fails must not leave a net that belongs to other data.
             for name in (
                 "net_",
+                "_net_rows",
                 "_n_features_out",
                 "_folds",
                 "lam_",
@@ -417,11 +422,23 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             self._held_out_outputs = keepers[chosen].outputs_
         else:
             self._seen_by_all = True  # folds of a later fit hold out nothing that no update saw
+        self._remember(samples, parts, streamed=max_epochs is None)
         if finished and (reset or max_epochs is not None):  # once for a stream of small batches
             self._warn_idle_term(trained_on)
         if finished and samples.unlabelled is not None:
             self._warn_idle_unlabelled(len(samples.unlabelled))
         return parts, finished
+
+    def _remember(self, samples: Samples, parts: list[Part], *, streamed: bool) -> None:
+        """Remember which rows the members were trained on, so that no one takes them for new ones."""
+        if not hasattr(self, "_net_rows"):
+            self._net_rows = TrainingRows(self._n_members)
+        trained = np.zeros((len(samples.X), self._n_members), dtype=bool)
+        for k, part in enumerate(parts):
+            trained[part.train.rows, k] = True
+        if samples.unlabelled is not None and self._learns_from_unlabelled():
+            trained[samples.unlabelled] = True
+        self._net_rows.add(samples.X.hashes, trained, most=MAX_STREAMED_ROWS if streamed else None)
 
     def _report(self, samples: Samples, parts: list[Part]) -> None:
         """Train the critics that report dependency on what the members were trained on, if that is enough."""
@@ -433,18 +450,20 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             most = MAX_REPORT_TRAINING + MAX_REPORT_CALIBRATION
             rows, groups = self._reported_rows(replace(samples, X=train.X), most, samples.groups)
             z, arrays, candidates, held_out = self._represent(train.X, rows), list(train.X.arrays.values()), rows, []
+            hashes = train.X.hashes[rows]
             for member in parts:
                 not_seen = np.isin(rows, samples.rows) & ~np.isin(rows, member.train.rows)
-                held_out.append(not_seen if MIN_UNSEEN_ROWS <= not_seen.sum() < len(rows) else None)
+                held_out.append(enough_unseen(not_seen, groups, self._seed + len(held_out)))
         else:
             rows, groups = self._reported_rows(train, MAX_REPORT_TRAINING, samples.groups)
             z, held_out = self._represent(train.X, rows), [None] * self._n_members
-            arrays, candidates = list(train.X.arrays.values()), rows
+            arrays, candidates, hashes = list(train.X.arrays.values()), rows, train.X.hashes[rows]
             if valid is not None and valid.complete.sum() >= MIN_UNSEEN_ROWS:
                 # Rows that stopped the training never entered a gradient: what holds on them holds on new data.
                 unseen = self._some_complete(valid, MAX_REPORT_CALIBRATION)
                 held_out = [np.repeat([False, True], [len(candidates), len(unseen.rows)])] * self._n_members
                 z = [np.concatenate(both) for both in zip(z, self._represent(valid.X, unseen.rows), strict=True)]
+                hashes = np.r_[hashes, valid.X.hashes[unseen.rows]]
                 if valid.X is train.X:
                     rows = np.r_[rows, unseen.rows]
                 else:
@@ -465,6 +484,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             # costs a fifth of their fit, where a fifth halved the value of a few hundred images.
             self._train_reporting_critics(
                 z,
+                hashes=hashes,
                 groups=groups,
                 copies=copies,
                 held_out=held_out,
@@ -494,9 +514,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if groups is not None and of_unlabelled is not None:
             apart = apart & ~np.isin(of_unlabelled, groups)
         more = np.random.default_rng(self._seed).permutation(np.flatnonzero(apart))[: most - len(part.rows)]
-        arrays = list(samples.X.arrays.values())
-        labelled, others = (row_hashes(array[at] for array in arrays) for at in (part.rows, unlabelled[more]))
-        more = np.sort(more[~np.isin(others, labelled)])
+        hashes = samples.X.hashes
+        more = np.sort(more[~np.isin(hashes[unlabelled[more]], hashes[part.rows])])
         if part.groups is None or of_unlabelled is None:
             return np.r_[part.rows, unlabelled[more]], None
         return np.r_[part.rows, unlabelled[more]], np.r_[part.groups, of_unlabelled[more]]
@@ -566,7 +585,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             return X
         with isolated():
             prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
-        return replace(X, arrays={name: prepared[self._keys[name]] for name in X.names})
+        return X.prepared({name: prepared[self._keys[name]] for name in X.names})
 
     def _prepared_parts(self, parts: list[Part]) -> list[Part]:
         prepared: dict[int, Observed] = {}

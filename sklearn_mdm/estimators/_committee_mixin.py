@@ -120,18 +120,17 @@ class CommitteeMixin:
             classes=self._stratify(samples.y),
         )
         held_out = never_trained_on(splits, len(samples.y))
-        # Samples without a label have trained all members: as for a new one, there is none to prefer for them.
-        arrays = [array[: len(samples.y)] for array in samples.X.arrays.values()]
+        hashes = samples.X.hashes[: len(samples.y)]
         if earlier is not None and self.cv is None:
             # In a warm start, no member may be trained on what its stopping was decided by.
-            held_out = earlier.kept(arrays, held_out, samples.groups)
+            held_out = earlier.kept(hashes, held_out, samples.groups)
             splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
             if not all(len(part) for split in splits for part in split):
                 raise ValueError(
                     "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
                     "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
                 )
-        self._folds = Folds(arrays, held_out)
+        self._folds = Folds(hashes, held_out)
         return splits
 
     def _group_of(self, member: int) -> int:

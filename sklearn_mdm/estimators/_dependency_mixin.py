@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, overload
@@ -11,11 +12,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ..critic._negatives import offset_indices
+from ..dependency._coefficient import coefficient, coefficient_with_std
 from ..dependency._copies import Copies, copies_of
 from ..dependency._density_ratio import EVALUATION_SETS, TrainedCritic
 from ..dependency._member_critics import MemberCritics
 from ..dependency._reliability import warn_all
-from ..exceptions import SingleModalityWarning, UnusedSamplesWarning
+from ..exceptions import SeenSamplesWarning, SingleModalityWarning, UnusedSamplesWarning
 from ..inputs._cells import warn_of_filled
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
@@ -26,9 +28,15 @@ from ..utils._splits import fewest_rows, read_groups
 from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._lam_path import candidates_of
-from ._members import Folds
-from ._reporting_critic import DEPENDENCY_UPDATES, train_reporting_critic, train_reporting_critics
+from ._reporting_critic import (
+    DEPENDENCY_UPDATES,
+    enough_unseen,
+    rows_to_calibrate,
+    train_reporting_critic,
+    train_reporting_critics,
+)
 from ._samples import Samples
+from ._training_rows import TrainingRows
 
 
 class DependencyMixin:
@@ -49,8 +57,10 @@ class DependencyMixin:
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     _seed: int
     _n_members: int
+    _net_rows: TrainingRows
+    _critic_rows: TrainingRows
+    _repeat_by_nature: bool
     _reference: list[np.ndarray]
-    _folds: Folds
     _epochs_run: int
 
     def _read_later(self, X: Any) -> Observed:
@@ -102,24 +112,47 @@ class DependencyMixin:
         if groups is not None:
             groups = groups[rows]
         copies = copies_of(observed.arrays.values(), rows, groups)
-        none: list[np.ndarray | None] = [None] * self._n_members
-        self._train_reporting_critics(z, groups=groups, copies=copies, held_out=none, n_updates=DEPENDENCY_UPDATES)
+        hashes = observed.hashes[rows]
+        self._train_reporting_critics(
+            z,
+            hashes=hashes,
+            groups=groups,
+            copies=copies,
+            held_out=self._unseen_by_members(hashes, groups),
+            n_updates=DEPENDENCY_UPDATES,
+        )
         warn_all(copies.warnings, stacklevel=2)
         self._keep_candidates(observed, rows, z)
         return self
+
+    def _unseen_by_members(self, hashes: np.ndarray, groups: np.ndarray | None) -> list[np.ndarray | None]:
+        """Rows to calibrate the critic of each member on: of rows of the fit, those that the member held out."""
+        unseen = ~self._net_rows.trained(hashes)
+        own: list[np.ndarray | None] = [None] * self._n_members
+        if self._n_members == 1 or unseen.all(axis=1).any():
+            return own
+        for k, rows in enumerate(unseen.T):
+            if groups is None or not np.isin(groups[rows], groups[~rows]).any():
+                own[k] = enough_unseen(rows, groups, self._seed + k)
+        return own
 
     def _train_reporting_critics(
         self,
         z: list[np.ndarray],
         *,
+        hashes: np.ndarray,
         groups: np.ndarray | None,
         copies: Copies,
         held_out: list[np.ndarray | None],
         n_updates: int,
         thrifty: bool = False,
     ) -> None:
-        """Train a critic on the representations of each member, which z has side by side."""
+        """Train a critic on the representations of each member, which z has side by side, of rows of these hashes."""
         n = self._n_members
+        calibrated = [rows_to_calibrate(z, groups, copies, held_out[k], self._seed + k)[0] for k in range(n)]
+        self._critic_rows = TrainingRows(n)
+        self._critic_rows.add(hashes, ~np.stack(calibrated, axis=1))
+        self._repeat_by_nature = not copies.found
         if n == 1:
             self.reporting_critic_ = train_reporting_critic(
                 z,
@@ -167,18 +200,14 @@ class DependencyMixin:
         warn_of_filled(observed, "what their row suggests")
         return observed
 
-    def _represent_complete(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        """Representations of the complete rows of X, and which rows these are."""
-        observed = self._read_modalities(X)
-        return self._represent(observed, np.flatnonzero(observed.complete)), observed.complete
-
     def pointwise_dependency(self, X: Any) -> np.ndarray:
         r"""Dependency of each sample: the estimated :math:`\log p(z_1..z_m) / \prod_j p(z_j)`, in nats.
 
         High values mark samples whose modalities agree with each other, low ones samples where they disagree. A
         sample's value does not depend on the other rows of X. With a committee it is the mean over the members, for a
-        labelled sample that was in the fit over those that held it out. One without a label trained all of them, and
-        its value may be too high.
+        labelled sample that was in the fit over those that held it out. Of samples that trained all of them, or the
+        critic, such as those without a label or of a single network, values are too high; a
+        :class:`~sklearn_mdm.exceptions.SeenSamplesWarning` says how many there are.
 
         Parameters
         ----------
@@ -205,51 +234,96 @@ class DependencyMixin:
         return values
 
     def _held_out_by(self, X: Observed, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Which members did not see these rows in fit, if they held out folds: no other may speak of them."""
-        if not isinstance(self._critic(), MemberCritics) or not hasattr(self, "_folds"):
-            return {}
-        return {"held_out_by": self._folds.among(array[rows] for array in X.arrays.values())}
+        """Which members of a committee saw these rows neither in fit nor by their critics: no other speaks of them.
+
+        Warns of rows that all saw.
+        """
+        hashes = X.hashes[rows]
+        trained = self._net_rows.trained(hashes) | self._critic_rows.trained(hashes)
+        self._warn_of_seen(np.asarray(trained.all(axis=1)))
+        return {"held_out_by": ~trained} if isinstance(self._critic(), MemberCritics) else {}
+
+    def _warn_of_seen(self, seen: np.ndarray) -> None:
+        """Warn of samples that were trained on, unless they are as many as are equal to others by nature."""
+        n, n_seen, share = len(seen), int(seen.sum()), 0.0
+        if self._repeat_by_nature:
+            share = max(self._net_rows.share_equal, self._critic_rows.share_equal)
+        if n_seen > share * n + 3 * math.sqrt(share * (1 - share) * n):
+            by = "the network" if self._n_members == 1 else "every network of the committee"
+            warn_caller(
+                f"{n_seen} of {n} samples were trained on, by {by} or by the critic that reports, and look more "
+                "dependent than new ones. Pass new samples. Or fit with folds, which n_estimators and early_stopping "
+                "make by default: labelled samples are then read by networks that did not see them.",
+                SeenSamplesWarning,
+            )
 
     @overload
     def dependency_score(
-        self, X: Any, *, return_std: Literal[False] = False, measure: Literal["training"] | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[False] = False,
+        measure: Literal["training"] | None = None,
+        unit: Literal["nats", "coefficient"] = "nats",
     ) -> float: ...
 
     @overload
-    def dependency_score(self, X: Any, *, return_std: Literal[True], measure: None = None) -> tuple[float, float]: ...
+    def dependency_score(
+        self, X: Any, *, return_std: Literal[True], measure: None = None, unit: Literal["nats", "coefficient"] = "nats"
+    ) -> tuple[float, float]: ...
 
     def dependency_score(
-        self, X: Any, *, return_std: bool = False, measure: Literal["training"] | None = None
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        measure: Literal["training"] | None = None,
+        unit: Literal["nats", "coefficient"] = "nats",
     ) -> float | tuple[float, float]:
-        """Dependency between the modalities' representations, averaged over the samples, and over members.
+        r"""Dependency between the modalities' representations, averaged over the samples, and over members.
 
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, and
-            single cells that are missing filled, with warnings that say how many.
+            New samples; or, of a committee that holds out folds, those of the fit, each of which is read by networks
+            that did not see it. A :class:`~sklearn_mdm.exceptions.SeenSamplesWarning` says how many were seen by all,
+            recognised by their values. Samples with a missing modality are left out, and single cells that are missing
+            filled, with warnings that say how many.
         return_std : bool, default=False
             Whether to return the standard error too.
         measure : {None, "training"}, default=None
             None: total correlation in nats from the reporting critic, whatever measure trained the net; an estimate
             from below that is never clipped, so it may be negative. ``"training"``: the training measure with the
-            training critic, in the measure's own unit.
+            training critic, in the measure's own unit; on samples of the fit that is a value of training.
+        unit : {"nats", "coefficient"}, default="nats"
+            ``"coefficient"``: :math:`\sqrt{1 - e^{-2 \max(D, 0)}}` of the score D in nats, from 0 (independent) to 1
+            (one modality determines another); of two Gaussian variables their correlation [1]_, and of more modalities
+            the generalisation [2]_.
 
         Returns
         -------
         score : float
         std : float
             Standard error, if ``return_std``, as for independent samples, of which copies count as one: several of one
-            speaker or patient say less than it assumes.
+            speaker or patient say less than it assumes. Of a coefficient, half of what lies between the coefficients
+            one standard error above and below, as at zero it has no derivative.
 
         Raises
         ------
         ValueError
             If there is a single modality, no complete sample, or no critic because ``lam=0``: call
-            :meth:`fit_dependency` then.
+            :meth:`fit_dependency` then. If the training measure, which is not total correlation, has no coefficient.
+
+        References
+        ----------
+        .. [1] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
+        .. [2] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical
+           Association 84 (405), 1989.
         """
         if measure not in (None, "training"):
             raise ValueError(f'measure must be None or "training", got {measure!r}.')
+        if unit not in ("nats", "coefficient"):
+            raise ValueError(f'unit must be "nats" or "coefficient", got {unit!r}.')
         observed = self._read_modalities(X)
         complete, rows = observed.complete, np.flatnonzero(observed.complete)
         z = self._represent(observed, rows)
@@ -265,12 +339,21 @@ class DependencyMixin:
             )
         if critic is not None:
             held_out_by = self._held_out_by(observed, rows)
-            if not return_std:
-                return critic.score(z, **held_out_by)[0]
-            return critic.score(z, copies_of(observed.arrays.values(), rows, None).groups, **held_out_by)
+            groups = copies_of(observed.arrays.values(), rows, None).groups if return_std else None
+            value, std = critic.score(z, groups, **held_out_by)
+            if unit == "coefficient":
+                value, std = coefficient_with_std(value, std)
+            return (value, std) if return_std else value
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
-        return self._training_measure(z)
+        if unit == "nats":
+            return self._training_measure(z)
+        if not self.net_.measure_.total_correlation:
+            raise ValueError(
+                f"{type(self.net_.measure_).__name__} is not total correlation in nats, which alone has a coefficient. "
+                'Use measure=None, whose value is, or unit="nats", which leaves the value as it is.'
+            )
+        return coefficient(self._training_measure(z))
 
     def _critic(self) -> TrainedCritic | MemberCritics:
         if not hasattr(self, "reporting_critic_"):
@@ -322,11 +405,16 @@ class DependencyMixin:
             stacklevel=5,
         )
 
+    def _learns_from_unlabelled(self) -> bool:
+        """Whether samples without a label train the networks."""
+        learns = self.agreement_ or (self.lam_ > 0 and not self.net_.measure_.needs_y)
+        return len(self.modalities_) > 1 and bool(learns)
+
     def _warn_idle_unlabelled(self, n_unlabelled: int) -> None:
         """Say so if samples without a label train nothing."""
-        several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
-        if several and (self.agreement_ or (self.lam_ > 0 and not reads_labels)):
+        if self._learns_from_unlabelled():
             return
+        several, reads_labels = len(self.modalities_) > 1, self.net_.measure_.needs_y
         why = "X holds a single modality" if not several else f"lam={self.lam_:g} and agreement=0"
         if several and reads_labels and self.lam_:
             why = f"{type(self.net_.measure_).__name__} reads labels and agreement=0"

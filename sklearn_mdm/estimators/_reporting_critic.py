@@ -38,10 +38,10 @@ def train_reporting_critic(
     """Train a critic on one part of the rows of representations z, (n, k_j) each, and calibrate it on the other.
 
     The other part is ``held_out``, or a random third, in whole groups where there are any. ``copies`` that groups do
-    not hold together are, whatever ``held_out`` says, and its groups replace them. A ``thrifty`` critic spends less
+    not hold together are, and ``held_out`` is not used if it cuts them. A ``thrifty`` critic spends less
     where there is much data.
     """
-    held_out, groups = _held_out(z, groups, copies, held_out, seed)
+    held_out, groups = rows_to_calibrate(z, groups, copies, held_out, seed)
     return _normalized(_critic(n_updates, thrifty, seed, ALONE).fit(z, held_out), z, groups, held_out)
 
 
@@ -60,7 +60,7 @@ def train_reporting_critics(
     Each has its own rows, of which it reads the member's representations.
     """
     given = (by or [None] * len(seeds) for by in (groups_by_member, copies_by_member, held_out_by_member))
-    parts = [_held_out(*own) for own in zip(z_by_member, *given, seeds, strict=True)]
+    parts = [rows_to_calibrate(*own) for own in zip(z_by_member, *given, seeds, strict=True)]
     critics = [_critic(n_updates, thrifty, seed, OF_MEMBERS) for seed in seeds]
     fit_together(critics, z_by_member, [held_out for held_out, _ in parts])
     for critic, z, (held_out, groups) in zip(critics, z_by_member, parts, strict=True):
@@ -68,22 +68,41 @@ def train_reporting_critics(
     return MemberCritics(critics)
 
 
-def _held_out(
+def rows_to_calibrate(
     z: Sequence[np.ndarray],
     groups: np.ndarray | None,
     copies: Copies | None,
     held_out: np.ndarray | None,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows to calibrate on, and groups of all rows."""
+    """Rows to calibrate on, which no critic is trained on, and groups of all rows."""
     if copies is not None and copies.warnings:
-        groups, held_out = copies.groups, None
+        groups = copies.groups
+        if groups is None or held_out is None or np.isin(groups[held_out], groups[~held_out]).any():
+            held_out = None
     n, fewest = len(z[0]), 3 * fewest_rows(len(z))
     if n < fewest:
         raise TooFewSamplesError(
             f"{n} samples have every modality observed; the critic needs at least {fewest}. Pass more samples."
         )
     return held_out_rows(n, CALIBRATION_FRACTION, seed, groups) if held_out is None else held_out, groups
+
+
+def enough_unseen(unseen: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray | None:
+    """Add others to the rows that a member did not see, where these are too few to calibrate on: bool (n_rows,).
+
+    None if there is none, or no other.
+    """
+    n, n_unseen = len(unseen), int(unseen.sum())
+    if not 0 < n_unseen < n:
+        return None
+    rest = np.flatnonzero(~unseen)
+    wanted = CALIBRATION_FRACTION * n - n_unseen
+    if n_unseen >= MIN_UNSEEN_ROWS or wanted <= 0 or (groups is not None and len(np.unique(groups[rest])) < 2):
+        return unseen
+    held_out = unseen.copy()
+    held_out[rest] = held_out_rows(len(rest), wanted / len(rest), seed, None if groups is None else groups[rest])
+    return held_out
 
 
 def _critic(n_updates: int, thrifty: bool, seed: int, batch: dict[str, int]) -> TrainedCritic:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from ..utils._hashes import row_hashes
+
 Rows = np.ndarray | slice
 
 
@@ -75,6 +77,17 @@ class Observed:
     def complete(self) -> np.ndarray:
         """Samples with every modality observed: bool (n_samples,)."""
         return np.asarray(self.rows.all(axis=1))
+
+    @functools.cached_property
+    def hashes(self) -> np.ndarray:
+        """Hash of each sample by all of its values: (n_samples,)."""
+        return row_hashes(self.arrays.values())
+
+    def prepared(self, arrays: dict[Hashable, np.ndarray]) -> Observed:
+        """Replace the arrays by what was made of them; samples are still known by the hashes of what they were."""
+        prepared = replace(self, arrays=arrays)
+        prepared.__dict__["hashes"] = self.hashes
+        return prepared
 
     def take(self, rows: Rows) -> Observed:
         """Some of the samples: views for a slice, copies for an array."""

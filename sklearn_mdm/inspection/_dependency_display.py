@@ -10,12 +10,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from ..utils._typing import RandomState
-from ._display import DARK, GREY, MARKERS, Artist, Axes, Display
+from ._display import DARK, GREY, MARKERS, Artist, Axes, Display, with_coefficient
 from ._pointwise_ratio import PointwiseRatio
 
 
 class DependencyDisplay(Display):
     """Distribution of the pointwise dependency of samples, beside that of negatives.
+
+    The legend has the mean of the samples in nats, with its coefficient from 0 to 1 in brackets.
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ class DependencyDisplay(Display):
         _, _, self.null_ = ax.hist(
             null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="negatives"
         )
-        style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": "samples"}
+        label = f"samples, mean {with_coefficient(known.mean())}" if len(known) else "samples"
+        style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": label}
         _, _, self.values_ = ax.hist(known, edges, density=True, **{**style, **kwargs})
         self.marks_ = []
         for position, (i, name) in enumerate(marked.items()):

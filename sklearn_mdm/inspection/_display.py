@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from ..dependency._coefficient import coefficient
+
 if TYPE_CHECKING:
     import matplotlib
 
@@ -34,6 +36,11 @@ class Display:
             ax = plt.subplots(figsize=figsize, layout="constrained")[1]
         self.ax_, self.figure_ = ax, ax.figure
         return ax
+
+
+def with_coefficient(nats: float, _: Any = None) -> str:
+    """Nats, and their coefficient in brackets: also the label of a tick."""
+    return f"{nats:.3g} ({coefficient(nats):.3g})"
 
 
 def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

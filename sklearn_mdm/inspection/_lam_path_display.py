@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..utils._unwrap import final_estimator
-from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend
+from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend, with_coefficient
+
+NATS = "dependency (nats)"
 
 
 class LamPathDisplay(Display):
@@ -28,7 +30,7 @@ class LamPathDisplay(Display):
     score_name : str, default="score"
         Label of the score.
     dependency_name : str, default="dependency (nats)"
-        Label of the dependency.
+        Label of the dependency. With the default, ticks have its coefficient from 0 to 1 in brackets.
     chosen : float, default=None
         The ``lam`` to mark; None for none.
 
@@ -90,7 +92,7 @@ class LamPathDisplay(Display):
         dependency_std: np.ndarray | None = None,
         *,
         score_name: str = "score",
-        dependency_name: str = "dependency (nats)",
+        dependency_name: str = NATS,
         chosen: float | None = None,
     ) -> None:
         self.lam = lam
@@ -236,6 +238,9 @@ class LamPathDisplay(Display):
             beside = positions + 0.06  # not on the score
             self.dependency_line_ = self.dependency_ax_.errorbar(beside, self.dependency, self.dependency_std, **style)
             self.dependency_ax_.set_ylabel(self.dependency_name)
+            if self.dependency_name == NATS:
+                self.dependency_ax_.set_ylabel("dependency in nats (coefficient)")
+                self.dependency_ax_.yaxis.set_major_formatter(with_coefficient)
             joint_legend(ax, self.dependency_ax_)
         elif self.chosen is not None:
             joint_legend(ax)

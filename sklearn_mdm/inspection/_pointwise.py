@@ -39,7 +39,7 @@ def pointwise_attribution(
     estimator : object
         Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
     X : dict, ModalityDict, data frame or array
-        Samples, best ones that the estimator was not fitted on.
+        Samples, best ones that the estimator was not fitted on; see :func:`rank_samples` for others.
     background : dict, ModalityDict, data frame or array, default=None
         Samples that modalities are re-drawn from. None takes some that the estimator keeps: up to 1,000 that a
         DependencyEstimator held out, up to 256 that a fusion estimator was trained on, or was given in
@@ -70,7 +70,9 @@ def pointwise_attribution(
     Notes
     -----
     With a committee, T is the mean over four of its members (all, if there are fewer), as each is asked about every
-    draw. More than 10,000 samples are read in single precision: values are then known to about 1e-4 nats.
+    draw; for a sample of the fit, over at most four of those that held it out. Draws may be samples that these were
+    trained on: nothing warns of a background. More than 10,000 samples are read in single precision: values are then
+    known to about 1e-4 nats.
 
     Examples
     --------
@@ -128,7 +130,10 @@ def rank_samples(
     -----
     Values of samples that the critic was trained on are too high, those of mismatched ones among them too: it learns
     by heart what it sees. To search a data set for mismatches, fit a DependencyEstimator with ``cv`` on it and sort its
-    ``pointwise_``, or leave the part that is searched out of the fit.
+    ``pointwise_``, or leave the part that is searched out of the fit. A committee, which holds out folds, speaks of a
+    sample of its fit by the members that held it out, as ``pointwise_dependency`` does. They also speak of the
+    negatives made of the sample, the other modalities of which are from samples that they may have been trained on. A
+    :class:`~sklearn_mdm.exceptions.SeenSamplesWarning` says how many samples nothing held out.
 
     With a null of 10,000 samples, the standard error of a percentile is half a point at most. More samples than these
     are read in single precision: values are then known to about 1e-4 nats, and count as equal within that.
@@ -170,8 +175,9 @@ def mismatch_test(
     estimator : object
         Fitted fusion estimator or :class:`~sklearn_mdm.DependencyEstimator`, or a pipeline or search around one.
     X : dict, ModalityDict, data frame or array
-        Samples whose modalities belong together, and that the estimator was not fitted on. Those with a missing
-        modality are left out. Of more than 10,000, as many are drawn at random.
+        Samples whose modalities belong together, best ones that the estimator was not fitted on; see
+        :func:`rank_samples` for others. Those with a missing modality are left out. Of more than 10,000, as many are
+        drawn at random.
     n_negatives : int, default=8
         Negatives made of each sample.
     random_state : int, RandomState instance or None, default=None

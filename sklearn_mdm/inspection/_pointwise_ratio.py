@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from ..dependency._encoded_rows import RowRatio, row_ratios
 from ..dependency._estimator import DependencyEstimator
+from ..dependency._member_critics import readers
 from ..estimators._dependency_mixin import DependencyMixin
 from ..exceptions import SeenSamplesWarning
 from ..utils._unwrap import final_estimator
@@ -23,7 +24,7 @@ ROWS_READ = 2048
 MAX_TOGETHER = 10_000
 # Most negatives in a null: more would not make it any better known than these rows do.
 MAX_NULL = 40_000
-# Most members of a committee that say what a sample owes to a modality: each is asked about every draw.
+# Most members of a committee that say what a sample owes to a modality, as each is asked about every draw.
 MOST_MEMBERS = 4
 
 # Reads some of the complete samples, by their number, into what critics read: an array for each modality.
@@ -35,13 +36,16 @@ class PointwiseRatio:
 
     Of X only the ``n`` samples that are ``complete`` have a value. They are read in blocks; many of them in single
     precision, where that is enough: values are known to ``precision`` nats.
+
+    A committee speaks of a row of its fit by those members that held it out. What is put together from several rows
+    counts as a variant of one of them, and is read by whoever reads that one.
     """
 
     def __init__(self, estimator: BaseEstimator, X: Any) -> None:
         self._estimator = estimator
         self._final, _ = final_estimator(estimator)
         self._critics = _critics_of(self._final)
-        self._take, self.complete = self._read(X)
+        self._take, self.complete, self._held_out_by = self._read(X)
         self.names: list[Hashable] = list(self._final.modalities_)
         self.n = int(self.complete.sum())
         self._single = self.n > MAX_TOGETHER
@@ -49,39 +53,42 @@ class PointwiseRatio:
 
     def joint(self) -> np.ndarray:
         """Return the values of the complete samples of X: (n,)."""
-        ratios, values = self._ratios(), np.empty(self.n)
+        ratios, read = self._ratios()
+        total = np.zeros(self.n)
         for rows, z in self._blocks():
-            values[rows] = np.mean([ratio.values(ratio.encode(z)) for ratio in ratios], axis=0)
-        return values
+            for ratio, own in _of_each(ratios, read[rows]):
+                total[rows][own] += ratio.values(ratio.encode([part[own] for part in z]))
+        return total / read.sum(1)
 
     def together(self, rows: np.ndarray, indices: Sequence[np.ndarray]) -> np.ndarray:
         """Return values of what is put together from these rows.
 
-        Each index (n_modalities, n) holds, of n samples, the place among ``rows`` that each modality is from. Returns
-        values (n_indices, n).
+        Each index (n_modalities, n) holds, of n variants of the n rows, the place among ``rows`` that each modality is
+        from. Returns values (n_indices, n).
         """
-        z, ratios = self._take(rows), self._ratios()
-        total = np.zeros((len(indices), np.shape(indices)[-1]))
-        for ratio in ratios:
+        z, (ratios, read) = self._take(rows), self._ratios()
+        read, total = read[rows], np.zeros((len(indices), len(rows)))
+        for ratio, own in _of_each(ratios, read):
             features = ratio.encode(z)
             for values, index in zip(total, indices, strict=True):
-                values += ratio.values(features, index)
-        return total / len(ratios)
+                values[own] += ratio.values(features, index[:, own])
+        return total / read.sum(1)
 
     def attribution(self, others: list[np.ndarray]) -> np.ndarray:
         """Return how much values fall when a modality is from each of the others (n_others, k_j): (n, n_modalities)."""
-        ratios, m = self._ratios(MOST_MEMBERS), len(self.names)
-        features = [ratio.encode(others) for ratio in ratios]
+        (ratios, read), m = self._ratios(MOST_MEMBERS), len(self.names)
+        features = {ratio: ratio.encode(others) for ratio, _ in _of_each(ratios, read)}
         attribution, dtype = np.empty((self.n, m)), torch.float32 if self._single else torch.float64
         for rows, z in self._blocks():
             joint, redrawn = np.zeros(len(z[0])), torch.zeros(m, len(z[0]), len(others[0]), dtype=dtype)
-            for ratio, other in zip(ratios, features, strict=True):
-                own = ratio.encode(z)
-                joint += ratio.values(own)
+            for ratio, own in _of_each(ratios, read[rows]):
+                encoded = ratio.encode([part[own] for part in z])
+                joint[own] += ratio.values(encoded)
                 for j, values in enumerate(redrawn):
-                    values += torch.from_numpy(ratio.each(own, j, other))
-            mean = torch.logsumexp(redrawn / len(ratios), 2).numpy() - np.log(len(others[0]))
-            attribution[rows] = (joint / len(ratios) - mean).T
+                    values[own] += torch.from_numpy(ratio.each(encoded, j, features[ratio]))
+            n_readers = read[rows].sum(1)
+            mean = torch.logsumexp(redrawn / torch.from_numpy(n_readers).to(dtype)[:, None], 2).numpy()
+            attribution[rows] = (joint / n_readers - mean + np.log(len(others[0]))).T
         return attribution
 
     def null(self, n_negatives: int, random: np.random.RandomState) -> np.ndarray:
@@ -117,7 +124,7 @@ class PointwiseRatio:
             if not hasattr(self._final, "_reference"):  # of an earlier version
                 raise ValueError("the estimator keeps no samples to draw from. Pass a background, or fit it again.")
             return [part[:n_draws] for part in self._final._reference]
-        take, complete = self._read(X, warn=False)
+        take, complete, _ = self._read(X, new=False)
         if not complete.any():
             raise ValueError("no sample of the background has every modality observed: there is nothing to draw from.")
         return take(random.permutation(int(complete.sum()))[:n_draws])
@@ -128,12 +135,12 @@ class PointwiseRatio:
         full[self.complete] = values
         return full
 
-    def _ratios(self, most_members: int | None = None) -> list[RowRatio]:
-        return [
-            ratio
-            for critic in self._critics
-            for ratio in row_ratios(critic, single=self._single, most_members=most_members)
-        ]
+    def _ratios(self, most_members: int | None = None) -> tuple[list[RowRatio], np.ndarray]:
+        """Return what reads samples, and which samples each reads, whose value is the mean: bool (n, n_ratios)."""
+        ratios = [ratio for critic in self._critics for ratio in row_ratios(critic, single=self._single)]
+        if self._held_out_by is None:
+            return ratios, np.ones((self.n, len(ratios)), dtype=bool)
+        return ratios, readers(self._held_out_by, most_members)
 
     def _blocks(self) -> Iterator[tuple[slice, list[np.ndarray]]]:
         """Yield rows, and what critics read of them."""
@@ -141,21 +148,32 @@ class PointwiseRatio:
             rows = slice(start, min(start + ROWS_READ, self.n))
             yield rows, self._take(np.arange(rows.start, rows.stop))
 
-    def _read(self, X: Any, *, warn: bool = True) -> tuple[Take, np.ndarray]:
-        """Return what reads complete samples of X, and which these are."""
+    def _read(self, X: Any, *, new: bool = True) -> tuple[Take, np.ndarray, np.ndarray | None]:
+        """Return what reads complete samples of X, which these are, and of a committee which members held them out.
+
+        Samples that should be ``new``, and were trained on, are warned of.
+        """
         final, (_, X) = self._final, final_estimator(self._estimator, X)
         if isinstance(final, DependencyMixin):
             observed = final._read_modalities(X)
             complete = np.flatnonzero(observed.complete)
-            return lambda rows: final._represent(observed, complete[rows]), observed.complete
+            held_out_by = final._held_out_by(observed, complete).get("held_out_by") if new else None
+            return lambda rows: final._represent(observed, complete[rows]), observed.complete, held_out_by
         arrays, is_complete = final._read(X)
-        if warn and (seen := int(final._seen.among(arrays).sum())):
+        if new and (seen := int(final._seen.among(arrays).sum())):
             warn_caller(
                 f"{seen} of {len(arrays[0])} samples were trained on in fit, and look more dependent than new ones. "
                 "pointwise_ holds values of those that were not; with cv, of all.",
                 SeenSamplesWarning,
             )
-        return lambda rows: [a[rows] for a in arrays], is_complete
+        return lambda rows: [a[rows] for a in arrays], is_complete, None
+
+
+def _of_each(ratios: Sequence[RowRatio], read: np.ndarray) -> Iterator[tuple[RowRatio, np.ndarray]]:
+    """Yield what reads any of the rows, by ``read`` (n_rows, n_ratios), and which rows it reads."""
+    for ratio, own in zip(ratios, read.T, strict=True):
+        if own.any():
+            yield ratio, np.flatnonzero(own)
 
 
 def _critics_of(final: BaseEstimator) -> Sequence[Any]:

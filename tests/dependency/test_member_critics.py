@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_mdm.dependency import _density_ratio as ratio
 from sklearn_mdm.dependency._copies import copies_of
 from sklearn_mdm.dependency._density_ratio import TrainedCritic, fit_together
-from sklearn_mdm.dependency._member_critics import MemberCritics
+from sklearn_mdm.dependency._member_critics import MemberCritics, readers
 from sklearn_mdm.estimators import _reporting_critic as reporting
 from sklearn_mdm.estimators._reporting_critic import train_reporting_critic, train_reporting_critics
 from sklearn_mdm.exceptions import TooFewSamplesError
@@ -160,6 +160,17 @@ def test_pointwise__is_the_mean_of_members_on_their_own_columns(correlated):
     assert value == pytest.approx(np.mean(each), rel=1e-12)
     normalizer_std = np.mean([critic.log_normalizer_std_ for critic in critics.critics])
     assert std == pytest.approx(np.hypot(standard_error(np.mean(each, axis=0), groups), normalizer_std), rel=1e-9)
+
+
+@pytest.mark.parametrize("most", [None, 1, 4, 8])
+def test_readers__are_those_that_held_a_row_out_or_all_at_even_distances(most):
+    held_out_by = np.random.default_rng(0).random((50, 8)) < 0.4
+    held_out_by[:2] = [[False], [True]]
+    found = readers(held_out_by, most)
+    for row, held_out in zip(found, held_out_by, strict=True):
+        members = np.flatnonzero(held_out) if held_out.any() else np.arange(8)
+        few = len(members) if most is None else min(most, len(members))
+        assert np.flatnonzero(row).tolist() == [members[len(members) * i // few] for i in range(few)]
 
 
 def test_pointwise__held_out_by_some__is_the_mean_of_these(correlated):

@@ -396,6 +396,7 @@ def test_inspection_of_scores__takes_them(regressor, holes, y):
 
 
 @filled_warnings
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.filterwarnings("ignore:.*were trained on in fit")
 @pytest.mark.parametrize("kind", ["estimator", "dependency"])
 def test_inspection_of_samples__takes_them(regressor, holes, y, kind, quick_reports):
@@ -422,6 +423,7 @@ def warned(call):
     return [str(each.message) for each in found]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.filterwarnings("ignore:.*samples are left out")
 def test_dependency_methods__say_once_how_many_cells_they_filled(regressor, X, y, holes, quick_reports):
     complete = ~np.isnan(holes["audio"]).all(axis=1)

@@ -48,7 +48,7 @@ def member_outputs(fitted, X):
 
 
 def held_out(fitted, X):
-    return fitted._folds.among(fitted._read_later(X).arrays.values())
+    return ~fitted._net_rows.trained(fitted._read_later(X).hashes)
 
 
 def out_of_fold(fitted):
@@ -229,6 +229,7 @@ def test_cv_with_one_member__gives_it_the_first_fold(estimator, X, y):
     assert_allclose(one.validation_loss_curve_, other.validation_loss_curve_, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("how", ["X_val", "early_stopping=False", "few samples"])
 def test_without_folds__every_member_sees_every_sample(committee, X, y, how):
     parameters, fit = {"early_stopping": {"X_val": True, "early_stopping=False": False}.get(how, "auto")}, {}
@@ -324,6 +325,7 @@ def test_warm_start__after_every_sample_trained_every_member_has_nothing_out_of_
     assert hasattr(fitted, "oof_score_")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_partial_fit__gives_every_member_every_chunk(committee, X, y):
     fitted = committee(lam=0.1)
     chunks = [slice(0, 30), slice(30, 60), slice(0, 60)]
@@ -484,6 +486,7 @@ def test_gridsearch_clones_and_params(committee, X, y):
             committee(**bad).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_inspection__takes_a_committee(committee, X, y):
     fitted = committee(lam=0.3, max_epochs=4).fit(X, y)
     assert len(modality_drop(fitted, X, y)) > 1
@@ -503,6 +506,6 @@ def test_classes_of_fewer_samples_than_folds__are_spread_over_some_of_them():
     X = {"a": rng.normal(size=(120, 3)), "b": rng.normal(size=(120, 2))}
     y = np.arange(120) % 40  # three of each
     fitted = MDMFusionClassifier(**NETWORKS, n_estimators=8, lam=0, max_epochs=2, random_state=0).fit(X, y)
-    by = fitted._folds.among(fitted._read_later(X).arrays.values())
+    by = ~fitted._net_rows.trained(fitted._read_later(X).hashes)
     assert_array_equal(by.sum(1), 1)
     assert all(np.bincount(y[column], minlength=40).max() <= 1 for column in by.T)

@@ -188,6 +188,7 @@ def test_groups_given_to_fit_with_a_held_out_part__reach_the_calibration(regress
     assert critics[0].log_normalizer_std_ > 1.5 * critics[1].log_normalizer_std_
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_dependency__of_repeated_samples__is_that_of_independent_ones(early_stopping):
     rng = np.random.default_rng(0)
@@ -205,6 +206,7 @@ def test_dependency__of_repeated_samples__is_that_of_independent_ones(early_stop
         model.fit_dependency(X, groups=rows)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_dependency_score__of_repeated_samples__has_the_error_of_single_ones():
     X = views(200, 0.5)
     model = MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=5, early_stopping=False, random_state=0).fit(

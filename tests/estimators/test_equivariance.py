@@ -97,6 +97,7 @@ def test_scaling_features_by_powers_of_two__changes_nothing(estimator, X, y, lam
     assert_array_equal(other.predict(scaled), one.predict(X))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("measure", ["kl", "f", "wasserstein"])
 def test_shifting_and_scaling_features__changes_nothing(estimator, X, y, measure, members):
     target = (y > np.median(y)).astype(int)

@@ -333,6 +333,7 @@ def test_warm_start__keeps_statistics_classes_and_modalities(estimator, X, y):
         model.fit({"video": X["audio"]}, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_warm_start__takes_up_another_lam(estimator, X, y):
     model = estimator(warm_start=True, lam=0).fit(X, y)
     model.set_params(lam=1.0).fit(X, y)
@@ -390,6 +391,7 @@ def test_scoring_callbacks__see_the_validation_set(regressor, X, y):
     assert len(model.fit(X, y).history_[:, "r2"]) == 3
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_verbose__prints_a_bar_a_table_or_nothing(estimator, X, y, capfd):
     model = estimator().fit(X, y).fit_dependency(X)
     model.predict(X), model.dependency_score(X), model.partial_fit(X, y)

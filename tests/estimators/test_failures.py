@@ -15,7 +15,11 @@ from sklearn_mdm.dependency._density_ratio import TrainedCritic
 from sklearn_mdm.net._committee import CommitteeNet
 
 nan = np.nan
-pytestmark = pytest.mark.usefixtures("quick_reports")
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = [
+    pytest.mark.usefixtures("quick_reports"),
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning"),
+]
 
 
 def started(estimator, X, y, **parameters):

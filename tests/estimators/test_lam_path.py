@@ -136,6 +136,7 @@ KINDS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("k", range(len(LAMS)))
 @pytest.mark.parametrize("kind", KINDS)
 def test_candidate__is_what_it_is_alone(path, monkeypatch, X, y, kind, k):

@@ -25,6 +25,9 @@ from sklearn_mdm.fusion import (
 )
 from sklearn_mdm.inputs._observed import Observed
 
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
+
 nan = np.nan
 N = 90
 OPTIONS = ["auto", "mean", "token", "skip", "critic"]

@@ -267,6 +267,7 @@ def through_joblib(model):
     return joblib.load(file)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize(
     "copy_of", [lambda model: pickle.loads(pickle.dumps(model)), through_joblib], ids=["pickle", "joblib"]
 )
@@ -409,6 +410,7 @@ def test_auto_early_stopping__keeps_small_data_whole(X, y, regressor, splits):
 # --- global configuration --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("fitted_inside", [True, False])
 def test_transform_output_of_pandas__changes_the_form_of_transform_only(estimator, X, y, fitted_inside):
     expected = estimator(early_stopping=True).fit(X, y)

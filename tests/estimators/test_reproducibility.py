@@ -18,7 +18,11 @@ from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import Measure
 from sklearn_mdm.net._committee import CommitteeNet
 
-pytestmark = pytest.mark.usefixtures("quick_reports")
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = [
+    pytest.mark.usefixtures("quick_reports"),
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning"),
+]
 
 DROPOUT = {"encoder": MLPEncoder((8,), 4, dropout=0.3), "fusion": ConcatFusion((8,), dropout=0.3)}
 EVERYTHING = {**DROPOUT, "modality_dropout": 0.3, "lam": 1.0, "unroll": 2, "missing": "token", "n_negatives": 2}

@@ -10,7 +10,11 @@ from sklearn_mdm.encoders import MLPEncoder, ModalityEncoders
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.net import _inference as evaluation
 
-pytestmark = pytest.mark.usefixtures("quick_reports")
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = [
+    pytest.mark.usefixtures("quick_reports"),
+    pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning"),
+]
 
 nan = np.nan
 

@@ -109,7 +109,7 @@ def test_the_net__reads_scaled_features(estimator, X, y, scaling, members):
 def test_auto__has_half_the_members_read_ranks(estimator, X, y):
     fitted = estimator(scaling="auto", n_estimators=4, early_stopping=True, lam=0.3, max_epochs=4).fit(X, y)
     assert [type(s["audio"]) for s in fitted.scalers_] == [RobustScaler, NormalScores]
-    by = fitted._folds.among(X[name] for name in fitted.modalities_)
+    by = ~fitted._net_rows.trained(fitted._read_later(X).hashes)
     assert_array_equal(by[:, :2], by[:, 2:])  # both halves hold out both folds
     assert list(fitted.blend_weights_) == ["robust", "rank"]
     assert sum(fitted.blend_weights_.values()) == pytest.approx(1)

@@ -125,6 +125,7 @@ def test_x_unlabeled__may_lack_modalities_and_have_other_numbers_of_steps(estima
         clone(fitted)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_partial_fit_and_warm_start__take_samples_without_labels(estimator, X, y):
     more = {"classes": [0, 1, 2]} if hasattr(estimator(), "class_weight") else {}
     fitted = estimator(lam=0.1).partial_fit(X, WAYS["NaN"](y), **more, X_unlabeled=MORE)

@@ -165,6 +165,7 @@ def test_last_layer__special_tokens_and_words_without_anything__are_the_plain_ba
     assert touched.sum() == 2
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("layer", [0, 2])
 def test_critic_steps__run_no_layer_above_the_gate(layer, directories):
     X, _ = data()
@@ -205,7 +206,7 @@ def test_representations__depend_on_their_own_modality_alone(directories):
     model = built(regressor(directories["bert"]), X)
 
     def representations(**changed):
-        return dict(zip(model.modalities_, model._represent_complete({**X, **changed})[0], strict=True))
+        return dict(zip(model.modalities_, model._represent(model._read_modalities({**X, **changed})), strict=True))
 
     before = representations()
     after = representations(audio=[3 * a for a in X["audio"]], visual=X["visual"] + 1)
@@ -289,6 +290,7 @@ def test_a_missing_text__steps_beyond_the_positions_have_no_say(kind, directorie
     assert abs(found[1] - found[2]) > 1e-5
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_inspection__repairs_texts_and_sequences_of_unequal_length(directories):
     X, y = data()
     whole = [i for i, text in enumerate(X["text"]) if text is not None]

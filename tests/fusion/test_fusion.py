@@ -391,6 +391,7 @@ def test_one_seed__builds_one_module(system, shapes):
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.usefixtures("quick_reports")
 @pytest.mark.parametrize(("cls", "kind"), [(MDMFusionRegressor, "vectors"), (MDMFusionClassifier, "sequences")])
 def test_estimator__fits_predicts_repeats_and_pickles(system, cls, kind, X, y):

@@ -13,6 +13,9 @@ from skorch.helper import SliceDict
 
 from sklearn_mdm import MDMFusionClassifier, ModalityDict, SingleModalityWarning
 
+# Of samples that were fitted, here and there: the numbers must repeat, not tell of new ones.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
+
 nan = np.nan
 
 

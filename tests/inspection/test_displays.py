@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor, ModalityDict, ModalityTransformer
+from sklearn_mdm.dependency._coefficient import coefficient
 from sklearn_mdm.inspection import (
     DependencyDisplay,
     FusionMapDisplay,
@@ -215,7 +216,9 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
     heights = [patch.get_height() for patch in display.null_]
     np.testing.assert_allclose(heights, np.histogram(display.null, edges, density=True)[0])
     assert [mark.get_xdata()[0] for mark in display.marks_] == [values[3], values[-1]]
-    assert f"sample 3: {values[3]:.1f}" in [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    mean = np.nanmean(values)
+    assert {f"sample 3: {values[3]:.1f}", f"samples, mean {mean:.3g} ({coefficient(mean):.3g})"} <= set(legend)
     ranked = rank_samples(model, test, n_negatives=4, random_state=0).set_index("sample")
     below = np.mean((display.null < values[3]) + (display.null == values[3]) / 2) * 100
     assert ranked.loc[3, "null_percentile"] == pytest.approx(below)
@@ -258,6 +261,8 @@ def test_lam_path_display__cv_results__best_of_each_lam_is_shown(data):
     np.testing.assert_array_equal(display.dependency_line_.lines[0].get_ydata(), [np.nan, 1.6])
     assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0", "0.1"]
     assert LamPathDisplay.from_cv_results(results, score="r2").dependency_ax_ is None
+    label = display.dependency_ax_.yaxis.get_major_formatter()
+    assert [label(nats) for nats in (-0.2, 0, 0.5, 2.9)] == ["-0.2 (0)", "0 (0)", "0.5 (0.795)", "2.9 (0.998)"]
     with pytest.raises(ValueError, match=r"no metric 'accuracy'; found \['nats', 'r2'\]"):
         LamPathDisplay.from_cv_results(results, score="accuracy")
     with pytest.raises(ValueError, match=r"found \['fusion__lam', 'fusion__lr'\]. Pass param="):

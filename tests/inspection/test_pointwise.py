@@ -188,7 +188,7 @@ def test_pointwise_attribution__without_background__draws_from_samples_that_fit_
 
 def test_pointwise_attribution__fusion_without_background__draws_from_representations_that_it_keeps(small):
     estimator, X = small[0]["fusion"], small[1][:5]
-    z, critic = estimator._represent_complete(X)[0], estimator.reporting_critic_
+    z, critic = estimator._represent(estimator._read_modalities(X)), estimator.reporting_critic_
     attribution = pointwise_attribution(estimator, X, n_draws=20)
     for i in range(5):
         same = [np.repeat(part[[i]], 20, axis=0) for part in z]
@@ -246,7 +246,7 @@ def test_pointwise_attribution__sample__does_not_depend_on_the_others(small, for
 
 def test_pointwise_attribution__committee__is_the_mean_over_four_members(small):
     estimator, X = small[0]["committee"], small[1]
-    z, critics = estimator._represent_complete(X)[0], estimator.reporting_critic_
+    z, critics = estimator._represent(estimator._read_modalities(X)), estimator.reporting_critic_
     assert len(critics.critics) == 5
     members = [0, 1, 2, 3]  # at even distances: 5 * i // 4
     of_members = [critics._columns(z)[k] for k in members]
@@ -262,6 +262,7 @@ def test_pointwise_attribution__committee__is_the_mean_over_four_members(small):
         assert found.loc[i, "c"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_reference__later_calls__belongs_to_the_critic_that_is_there(small):
     X = small[1]
     y = X["a"][:, 0]
@@ -352,6 +353,7 @@ def test_inspection__random_state__repeats_and_changes_no_estimator(small, funct
     assert all((after[name] == before[name]).all() for name in before)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("function", [pointwise_attribution, rank_samples, mismatch_test])
 def test_inspection__pipeline_and_search__are_those_of_what_is_inside(small, function):
     X = small[1]

@@ -181,6 +181,7 @@ def test_every_measure__trains_a_classifier_reproducibly(classifier, X, y, name,
     assert len(twin.dependency_curve_) == 3
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize("name", MEASURE_OBJECTS)
 def test_the_training_measure__can_be_read_where_no_labels_are_needed(classifier, X, y, name, quick_reports):
     fitted = classifier(measure=MEASURE_OBJECTS[name], lam=0.5).fit(X, y)
@@ -415,6 +416,7 @@ def test_tcmax__skips_batches_with_few_complete_rows(classifier, X, y):
     assert np.isnan(fitted.dependency_curve_).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.7"), reason="older scorers take a bare net for a regressor"
 )

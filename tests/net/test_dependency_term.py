@@ -126,6 +126,7 @@ def test_lam_10__stays_finite(estimator, X, y, sequences, measure):
         assert np.isfinite(fitted.transform(data)).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 @pytest.mark.parametrize(
     "measure", ["kl", "wasserstein", *(pytest.param(name, marks=pytest.mark.slow) for name in ("f", "kl unbounded"))]
 )

@@ -95,6 +95,7 @@ def test_a_small_fit__opens_no_pool_that_a_forked_child_would_wait_for(how):
     subprocess.run([sys.executable, "-c", POOLS, how], env=environment, check=True, timeout=200)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
 def test_fit_and_predict__leave_the_number_of_threads(estimator, X, y, monkeypatch):
     inside = []
     train_step = MDMNet.train_step
