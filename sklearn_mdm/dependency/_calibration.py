@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,31 +10,14 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from ..utils._statistics import standard_error
+from ._contrasts import Contrast, KeptModality
 
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
 NOISE = 6.0
 # Smallest spread in nats of a part that says something.
 MIN_SPREAD = 1e-4
-# Most standard deviations of rows that a weighted part may have: where they are told apart for sure, more change nothing.
+# Most standard deviations of rows that a weighted part may have: more change nothing where rows are told apart.
 MAX_SPREAD = 1000.0
-
-
-class Contrast(NamedTuple):
-    """What the parts of a log ratio say about rows, and about each of them with other rows' modalities put beside one.
-
-    Attributes
-    ----------
-    own : array of shape (n_parts, n)
-        Parts of the rows.
-    others : array of shape (n_parts, n, n_others)
-        Parts of each row's negatives, in which it keeps one modality.
-    allowed : array of bool of shape (n, n_others)
-        Negatives that have nothing else of the row.
-    """
-
-    own: np.ndarray
-    others: np.ndarray
-    allowed: np.ndarray
 
 
 def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
@@ -91,16 +74,6 @@ def contrast_rows(contrast: Contrast, w: np.ndarray, cap: float = np.inf) -> tup
     return own, level, np.exp(others - level[:, None])
 
 
-class Kept(NamedTuple):
-    """Contrasts in which rows keep one modality: blocks of rows, and the rows that all negatives' others come from.
-
-    ``others`` has an array (n_others,) for each other modality.
-    """
-
-    others: np.ndarray
-    blocks: Iterable[tuple[slice, Contrast]]
-
-
 class Normalizer(NamedTuple):
     """Mean over rows of the logarithms of their normalisers, its standard error, and the influence of each row on it.
 
@@ -113,18 +86,18 @@ class Normalizer(NamedTuple):
 
 
 def log_normalizer(
-    contrasts: Iterable[Kept], weights: np.ndarray, cap: float, n_rows: int, groups: np.ndarray | None
+    contrasts: Sequence[KeptModality], weights: np.ndarray, cap: float, groups: np.ndarray | None
 ) -> Normalizer:
-    """Normalise rows (n_rows,), whose groups are independent units, each in every modality that it keeps in turn.
+    """Normalise rows, whose groups are independent units, each in every modality that it keeps in turn.
 
     The normaliser of a row is the mean of e^s over it and its negatives. That gives a tighter bound than one normaliser
     of all rows, and at most the logarithm of the number of negatives. A row counts in its own normaliser and, as a part
     of negatives, in those of others: the first-order terms of a generalised U-statistic.
     """
-    influence, n_kept = np.zeros(n_rows), 0
+    influence = np.zeros(contrasts[0].n_rows)
     for kept in contrasts:
         excess = np.zeros(kept.others.shape[1])
-        for rows, contrast in kept.blocks:
+        for rows, contrast in kept.blocks():
             _, level, share = contrast_rows(contrast, weights, cap)
             n_others = contrast.allowed.sum(1)
             influence[rows] += level - np.log1p(n_others)
@@ -132,6 +105,5 @@ def log_normalizer(
             excess += (share - usual[:, None] * contrast.allowed).sum(0)
         for index in kept.others:
             np.add.at(influence, index, excess)
-        n_kept += 1
-    influence /= n_kept
+    influence /= len(contrasts)
     return Normalizer(float(influence.mean()), standard_error(influence, groups), influence)

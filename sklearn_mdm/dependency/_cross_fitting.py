@@ -17,7 +17,7 @@ from ..utils._statistics import standard_error
 from ._calibration import bound_weights
 from ._copies import Copies
 from ._decomposition import SummedCritic
-from ._density_ratio import EVALUATION_SETS, TrainedCritic
+from ._density_ratio import EVALUATION_SETS, MOST_NEGATIVES, TrainedCritic
 from ._reliability import find_warnings
 
 # Of the samples that a critic is given, those that it is not trained on but that validate and calibrate it.
@@ -132,7 +132,8 @@ class _Fold:
     ) -> None:
         train, self.held_out = split
         used, self.rest = [a[train] for a in arrays], [a[self.held_out] for a in arrays]
-        used_groups, self.groups = (None, None) if groups is None else (groups[train], groups[self.held_out])
+        used_groups = None if groups is None else groups[train]
+        self.groups = None if groups is None else groups[self.held_out]
         fraction = max(VALIDATION_FRACTION, fewest_rows(len(arrays)) / len(train))
         validation = held_out_rows(len(train), fraction, seed, used_groups)
         self.critic = critic.fit(used, validation)
@@ -184,7 +185,7 @@ def _warnings_of(
         found |= find_warnings(
             parts[name][0],
             seen_parts[name][0],
-            n_held_out,
+            min(n_held_out, MOST_NEGATIVES),
             part.curve_,
             in_nats=measure.total_correlation,
             limit=_limit(part, len(critic.parts[name]), min(batch_size, n_held_out)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
-from ._calibration import Contrast, Kept, Normalizer, bound_weights, log_normalizer
+from ._calibration import Normalizer, bound_weights, log_normalizer
+from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
 from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, train_critics
@@ -38,13 +39,14 @@ MAX_VALIDATION_ROWS = 4000
 # A thrifty critic validates and calibrates on as many negatives per row as others up to so many rows, and from there on
 # on as many in all; those fitted together share them, as their mean is what is read.
 THRIFTY_NEGATIVES = 1000
-# Negatives of each row that weights are found on, and that normalise: values are at most the logarithm of the latter.
-WEIGHING_NEGATIVES, NORMALIZING_NEGATIVES = 64, 1024
+# Negatives of each row that weights are found on, and fewest of a thrifty critic.
+WEIGHING_NEGATIVES, FEWEST_NEGATIVES = 64, 16
+# Negatives of each row that normalise. Values are at most the logarithm of their number, and too low as they come near:
+# from so many nats below it on, there are the most.
+NORMALIZING_NEGATIVES, NEAR_LIMIT, MOST_NEGATIVES = 1024, 3.5, 4096
 # Most rows that normalise; a thrifty critic has as many as make so many negatives, with this many each if they can.
-NORMALIZING_ROWS = 20_000
+NORMALIZING_ROWS = 10_000
 THRIFTY_PAIRS, THRIFTY_NORMALIZING = 4_000_000, 256
-# Pairs of rows that are looked at together, which a cache holds.
-BLOCK = 1 << 15
 # Most rows times components times squared width of its mixtures of several components; those fitted together share it.
 THRIFTY_MIXTURE = 10**8
 
@@ -250,7 +252,8 @@ class TrainedCritic:
         """Weights and cap, from rows that no update saw."""
         self.weights_, self.cap_ = np.ones(1), math.inf
         if self.measure.density_ratio:
-            contrasts = list(self._contrasts(rest, self._n_sets(WEIGHING_NEGATIVES, len(rest[0])), None))
+            n_others = max(FEWEST_NEGATIVES, self._n_sets(WEIGHING_NEGATIVES, len(rest[0])))
+            contrasts = self._contrasts(rest, n_others, None)
             self.weigh(bound_weights(contrasts), [c.own for c in contrasts])
 
     def weigh(self, weights: np.ndarray, seen: Sequence[np.ndarray]) -> None:
@@ -265,58 +268,13 @@ class TrainedCritic:
         """What :func:`bound_weights` reads of so many of these rows."""
         rows = np.random.default_rng(self.seed).permutation(len(representations[0]))[:n_rows]
         z = self._double([part[rows] for part in representations])
-        return list(self._contrasts(z, WEIGHING_NEGATIVES, None if groups is None else groups[rows]))
+        return self._contrasts(z, WEIGHING_NEGATIVES, None if groups is None else groups[rows])
 
-    def _contrasts(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> Iterator[Contrast]:
-        for kept in self._kept(z, n_others, groups):
-            blocks = [contrast for _, contrast in kept.blocks]
-            parts = ([getattr(block, name) for block in blocks] for name in ("own", "others"))
-            own, others = (np.concatenate(part, axis=1) for part in parts)
-            yield Contrast(own, others, np.concatenate([block.allowed for block in blocks]))
+    def _contrasts(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> list[Contrast]:
+        return [kept.joined() for kept in self._kept(z, n_others, groups)]
 
-    def _kept(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> Iterator[Kept]:
-        """Contrasts of rows, which keep each modality in turn."""
-        n, m = len(z[0]), len(z)
-        unit = torch.arange(n) if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        networks = self._networks()
-        if not all(hasattr(network, "combine_each") for network in networks):
-            n_others = min(n_others, EVALUATION_SETS)
-        with torch.no_grad():
-            features = [network.encode(z) for network in networks]
-            own = torch.stack([n_.combine(f) for n_, f in zip(networks, features, strict=True)])
-        order = torch.randperm(n, generator=generator)[: min(n_others, n)]
-        offsets = torch.randperm(n - 1, generator=generator)[: m - 2] + 1
-        ranks = torch.empty(n, dtype=torch.int64)
-        shuffled = torch.randperm(n, generator=generator)
-        ranks[shuffled] = torch.arange(n)
-        composed = torch.stack([order, *(shuffled[(ranks[order] + offset) % n] for offset in offsets)])
-        for j in range(m):
-            others = composed.roll(j, 0)
-            yield Kept(others.numpy(), self._blocks(networks, features, own, others, j, unit))
-
-    def _blocks(
-        self,
-        networks: Sequence[Any],
-        features: Sequence[Sequence[Tensor]],
-        own: Tensor,
-        others: Tensor,
-        j: int,
-        unit: Tensor,
-    ) -> Iterator[tuple[slice, Contrast]]:
-        n, n_others = len(unit), others.shape[1]
-        rest = [i for i in range(len(features[0])) if i != j]
-        gathered = [gather([f[i] for i in rest], others) for f in features]
-        step = max(1, BLOCK // n_others)
-        for start in range(0, n, step):
-            rows = slice(start, start + step)
-            with torch.no_grad():
-                parts = [
-                    _combine_each(network, f[j][rows], other, j)
-                    for network, f, other in zip(networks, features, gathered, strict=True)
-                ]
-            allowed = (unit[rows, None, None] != unit[others.T]).all(2)
-            yield rows, Contrast(own[:, rows].numpy(), torch.stack(parts).numpy(), allowed.numpy())
+    def _kept(self, z: list[Tensor], n_others: int, groups: np.ndarray | None) -> list[KeptModality]:
+        return keep_each(self._networks(), z, n_others, groups, self.seed + 1)
 
     def _parts(self, z: list[Tensor], indices: Sequence[Tensor] | None = None) -> np.ndarray:
         """T and the log ratio of the mixture, of rows or of negatives by each index: (n_parts, n) or more columns."""
@@ -407,8 +365,11 @@ class TrainedCritic:
             rows = np.sort(np.random.default_rng(self.seed).permutation(n)[:n_rows])
             groups = None if groups is None else groups[rows]
         z = self._double([part[rows] for part in representations])
-        contrasts = self._kept(z, n_others, groups)
-        return log_normalizer(contrasts, self.weights_, self.cap_, len(rows), groups), rows
+        found = log_normalizer(self._kept(z, n_others, groups), self.weights_, self.cap_, groups)
+        near = self._calibrated(self._parts(z)).mean() - found.value > math.log1p(min(n_others, len(rows))) - NEAR_LIMIT
+        if near and not self.thrifty and n_others < len(rows):
+            found = log_normalizer(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.cap_, groups)
+        return found, rows
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -519,16 +480,6 @@ def fit_together(
         )
     for critic, own, course in zip(critics, rows, courses, strict=True):
         critic._finish(own, course)
-
-
-def _combine_each(network: Any, kept: Tensor, others: Sequence[Tensor], j: int) -> Tensor:
-    """What a network says of each row of modality j with each of the others' rows: (n, n_others)."""
-    if hasattr(network, "combine_each"):
-        return network.combine_each([kept], others)
-    n, n_others = len(kept), len(others[0])
-    every = [part.repeat(n, *[1] * (part.dim() - 1)) for part in others]
-    every.insert(j, kept.repeat_interleave(n_others, 0))
-    return network.combine(every).view(n, n_others)
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

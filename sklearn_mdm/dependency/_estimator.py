@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -29,14 +30,13 @@ from ._columns import ColumnReader
 from ._copies import Copies, one_of_each
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
-from ._density_ratio import TrainedCritic
-from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest, compare_means, draw_permutations
+from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest, independence_test
 from ._reliability import warn_all
-from ._seen_rows import SeenRows
-from ._standalone import standalone_measure
+from ._seen_rows import SeenRows, some_rows
+from ._standalone import standalone_critic, standalone_measure
 
-# Held-out rows that are kept to compare others with, in random order: fewer wide ones, so that they stay small.
-MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
+# Most samples that a fit looks at: more change little, and cost more.
+MAX_SAMPLES = 100_000
 
 READ = ("dependency_", "dependency_std_", "coefficient_", "pointwise_", "held_out_", "warnings_")
 FITTED = ("critics_", "modalities_", *READ, "_reference")
@@ -49,10 +49,11 @@ class DependencyEstimator(BaseEstimator):
     .. math:: TC = KL\Big(p(x_1, \dots, x_m) \,\Big\|\, \prod_j p(x_j)\Big) = E[\log r(x)], \quad
               r(x) = \frac{p(x_1, \dots, x_m)}{\prod_j p(x_j)}
 
-    A critic T is trained to tell samples from negatives, whose modalities come from different samples; the log ratio of
-    a Gaussian mixture is added to it. Both are calibrated on samples that neither was fitted to, and the value is read
-    on further samples, so that it is a lower bound up to its standard error. Columns are standardised; nothing else is
-    assumed about them. Single values of NaN are filled, with a warning; see Notes.
+    A critic T is trained to tell samples from negatives, whose modalities come from different samples; log ratios of
+    Gaussian mixtures are added to it. T reads the values of columns and their ranks, and there is a mixture of each:
+    what the samples prefer counts. The value is read on samples that none of them was fitted to, as a contrastive bound
+    [4]_ of the weighted sum, so that it is a lower bound up to its standard error. Single values of NaN are filled, with
+    a warning; see Notes.
 
     Parameters
     ----------
@@ -61,32 +62,32 @@ class DependencyEstimator(BaseEstimator):
     critic : {"encoded", "concatenated", "separable", "multilinear"}, default=None
         Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" for measures of total correlation, and what the
         measure asks for otherwise.
-    hidden_dims : sequence of int, default=(128, 128, 64)
+    hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
-    scaling : {"standard", "rank"}, default="standard"
-        ``"rank"`` replaces columns by the normal scores of their ranks. Dependency does not change; do it for columns
-        with heavy tails or odd scales.
+    scaling : {"auto", "standard", "rank"}, default="auto"
+        What is read of columns: their values (``"standard"``), the normal scores of their ranks (``"rank"``), which have
+        the same dependency and no heavy tails, or both.
     held_out_fraction : float, default=0.5
-        Share of the samples on which ``dependency_`` is read, and which the critic never sees. Ignored if ``cv`` is
-        given.
-    cv : int or cross-validation splitter, default=None
+        Share of the samples on which ``dependency_`` is read with ``cv=None``, and which the critic never sees.
+    cv : "auto", int, cross-validation splitter or None, default="auto"
         Cross-fitting: one critic per fold, each read on the samples that it was not trained on, so that every sample
-        gets an out-of-fold value in ``pointwise_``. None holds out one part of the samples.
+        gets an out-of-fold value in ``pointwise_``. ``"auto"``: five folds, three of more than 3,000 samples, and None
+        for measures whose critic is no log ratio. None holds out one part of the samples.
     decomposition : {"line", "tree"}, default=None
         Estimate the total as a sum of parts, with a critic each. ``"line"``: one modality after the other is added,
         :math:`I(x_1; x_2) + I(x_1, x_2; x_3) + \dots` ``"tree"``: halves, and halves of halves. Parts are smaller than
         their total and easier to estimate. None: one critic of all modalities.
     n_components : int, default=32
-        Most components of the Gaussian mixture; 0 leaves it out.
+        Most components of each Gaussian mixture; 0 leaves them out.
     max_updates : int, default=3000
         Most updates of each critic; small data get no more than 60 passes.
     batch_size : int, default=128
         Samples per update.
     n_negatives : int, default=16
         Negatives per sample of a batch.
-    lr : float, default=4e-3
+    lr : float, default=8e-3
         Learning rate, which is annealed.
-    weight_decay : float, default=0.3
+    weight_decay : float, default=1.0
         Decoupled weight decay.
     modalities : dict or "columns", default=None
         Columns of each modality where X is a 2-D array or a flat data frame: names to selectors, as in
@@ -97,10 +98,11 @@ class DependencyEstimator(BaseEstimator):
     Attributes
     ----------
     dependency_ : float
-        Value on the held-out samples (with ``cv``, on all of them), in nats for measures of total correlation. Never
-        clipped: below zero, the critic found nothing that holds.
+        Value on the held-out samples (with folds, on all of them), in nats for measures of total correlation. Never
+        clipped: at zero or below, the critic found nothing that holds.
     dependency_std_ : float
-        Its standard error, which takes samples (or groups) to be independent.
+        Its standard error, which takes samples (or groups) to be independent. The interval of two of them to each side
+        is one of what the estimator finds in such samples on average; dependency itself is that, or more.
     coefficient_ : float
         ``dependency_`` D on a scale from 0 (independent) to 1 (one modality determines another):
         :math:`\sqrt{1 - e^{-2 \max(D, 0)}}`, of two Gaussian variables their correlation [4]_, and of more modalities
@@ -129,11 +131,17 @@ class DependencyEstimator(BaseEstimator):
 
     Notes
     -----
-    No lower bound of n samples can be certain far above log n nats [2]_; :class:`.SampleLimitWarning` says so. Other
-    warnings tell of critics that overfit or were still improving, and of measures that are saturated.
+    No lower bound of n samples can be certain far above log n nats [2]_, and this one is at most the logarithm of the
+    number of samples held out together (or 4,096, if they are more). Where modalities determine each other it comes
+    near, and :class:`.SampleLimitWarning` says that dependency is at least that. Other warnings tell of critics that
+    overfit or were still improving, and of measures that are saturated.
 
-    Cells of NaN in a row that holds numbers too are filled with the mean of their column in ``fit``, with
-    ``scaling="rank"`` its median, and a warning says how many of which modality. The value is that of the filled data:
+    Weights of critic and mixtures are found on the samples that are read, with folds, and shrunk by what chance may
+    have made of them; with ``cv=None`` on a part of the samples that are trained on. Of more than 100,000 samples, as
+    many random ones are used; the others have a value in ``pointwise_`` too.
+
+    Cells of NaN in a row that holds numbers too are filled with the mean of their column in ``fit``, unless
+    ``scaling="standard"`` its median, and a warning says how many of which modality. The value is that of the filled data:
     too low where cells are missing for no reason, and possibly too high where several modalities miss them in the same
     samples.
 
@@ -148,6 +156,7 @@ class DependencyEstimator(BaseEstimator):
     .. [2] McAllester, Stratos, "Formal limitations on the measurement of mutual information", AISTATS 2020.
     .. [3] Bai, Cheng, Hao, Carin, "Estimating Total Correlation with Mutual Information Estimators", AISTATS 2023, for
        the decompositions.
+    .. [4] van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018.
     .. [4] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
     .. [5] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical Association
        84 (405), 1989.
@@ -253,7 +262,7 @@ class DependencyEstimator(BaseEstimator):
         for name in FITTED:  # an earlier fit: one that fails must not leave what belongs to other data
             self.__dict__.pop(name, None)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._measure = self._resolve()
+        self._measure = standalone_measure(self)
         reader = ColumnReader("mean" if self.scaling == "standard" else "median")
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
@@ -267,13 +276,17 @@ class DependencyEstimator(BaseEstimator):
                 f"n_samples={len(rows)} with every modality observed is too few to train, calibrate and read a critic; "
                 f"it needs at least {3 * min_rows}."
             )
+        every, used = arrays, np.arange(len(rows))
+        if len(rows) > MAX_SAMPLES:
+            used = np.sort(np.random.default_rng(self._seed).permutation(len(rows))[:MAX_SAMPLES])
+            arrays, groups = [a[used] for a in arrays], None if groups is None else groups[used]
         copies = Copies(arrays, groups)
         cv = self.cv if self._measure.density_ratio or not isinstance(self.cv, str) else None
         splits = split_folds(
-            len(rows), cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
+            len(used), cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
         )
         found = cross_fit(
-            self._critic,
+            partial(standalone_critic, self, self._measure, self._seed),
             self._measure,
             arrays,
             splits,
@@ -284,44 +297,20 @@ class DependencyEstimator(BaseEstimator):
         self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
         self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
         self.pointwise_ = np.full(len(complete), np.nan)
-        self.pointwise_[rows] = found.pointwise
+        self.pointwise_[rows[used]] = found.pointwise
         held_out = np.concatenate([held_out for _, held_out in splits])
-        self.held_out_ = rows[held_out]
+        self.held_out_ = rows[used[held_out]]
+        if len(used) < len(rows) and self._measure.pointwise:
+            rest = np.setdiff1d(np.arange(len(rows)), used, assume_unique=True)
+            self.pointwise_[rows[rest]] = self._mean_pointwise([a[rest] for a in every])
         trained = np.unique(np.concatenate([train for train, _ in splits]))
-        kept = min(MAX_REFERENCE, max(FEWEST_REFERENCE, REFERENCE_NUMBERS // sum(a.shape[1] for a in arrays)))
-        kept_rows = np.random.default_rng(self._seed).permutation(held_out)[:kept]
-        self._reference = [a[kept_rows] for a in arrays]
+        self._reference = some_rows(arrays, held_out, self._seed)
         self._seen = SeenRows(arrays, trained, copies=copies.found)
         self._grouped = groups is not None
         found.warnings.update(copies.warnings)
         self.warnings_ = [category.__name__ for category in found.warnings]
         warn_all(found.warnings, stacklevel=2)
         return self
-
-    def _critic(self) -> SummedCritic:
-        # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
-        takes_any = self._measure.density_ratio and not self._measure.own_critic
-
-        def make() -> TrainedCritic:
-            return TrainedCritic(
-                self._measure,
-                kind="encoded" if self.critic is None and takes_any else self.critic,
-                hidden_dims=tuple(self.hidden_dims),
-                n_updates=self.max_updates,
-                batch_size=self.batch_size,
-                n_negatives=self.n_negatives,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                n_components=self.n_components,
-                scaling=self.scaling,
-                seed=self._seed,
-            )
-
-        return SummedCritic(make, self.modalities_, self.decomposition)
-
-    def _resolve(self) -> Measure:
-        """Return the measure, if the other parameters go with it."""
-        return standalone_measure(self.measure, self.decomposition, self.hidden_dims)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -372,7 +361,11 @@ class DependencyEstimator(BaseEstimator):
         arrays, complete = self._read(X)
         values = np.full(len(complete), np.nan)
         if complete.any():
-            values[complete] = np.mean([critic.pointwise(arrays) for critic in self.critics_], axis=0)
+            values[complete] = self._mean_pointwise(arrays)
+        return values
+
+    def _mean_pointwise(self, arrays: list[np.ndarray]) -> np.ndarray:
+        values: np.ndarray = np.mean([critic.pointwise(arrays) for critic in self.critics_], axis=0)
         return values
 
     def _check_pointwise(self) -> None:
@@ -415,14 +408,17 @@ class DependencyEstimator(BaseEstimator):
         r"""Test whether the modalities are independent of each other.
 
         The mean log ratio of the samples is compared with those after permuting the modalities independently. The
-        critic is the fitted one throughout, so the test is exact for samples that it has not seen, however good the
-        critic, as long as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on
-        and copies of others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
+        critic stays the same, so the test is exact for samples that it has not seen, however good the critic, as long
+        as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on and copies of
+        others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
+
+        Critics of folds know all samples passed to ``fit`` between them. For these, one more is trained on half of the
+        samples and tested on the other; ``statistic`` is ``dependency_`` then, which all of them went into.
 
         Parameters
         ----------
         X : dict, ModalityDict, data frame or array
-            New samples, or those passed to ``fit``, of which the held-out ones are used then.
+            New samples, or those passed to ``fit``; of these the held-out ones are used with ``cv=None``.
         n_permutations : int, default=199
             Number of permutations B, at least 1. The smallest p-value is :math:`1 / (B + 1)`.
 
@@ -436,10 +432,13 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
-        if len(self.critics_) > 1 and self._seen.among(self._read(X)[0]).all():
+        arrays = self._read(X)[0]
+        if len(self.critics_) > 1 and self._seen.among(arrays).all():
+            same = len(arrays[0]) == len(self.held_out_)
             # No critic is new to all of them, and those of different folds know of each other's: one more, of half.
             halved = clone(self).set_params(cv=None, random_state=self._seed)
-            return halved.fit(X).permutation_test(X, n_permutations)
+            test = halved.fit(X).permutation_test(X, n_permutations)
+            return test._replace(statistic=self.dependency_) if same else test
         arrays = one_of_each(self._new(X, testing=True)[0])
         if self._grouped:
             warnings.warn(
@@ -448,10 +447,7 @@ class DependencyEstimator(BaseEstimator):
                 stacklevel=2,
             )
         most = MAX_TEST_ROWS if len(self.critics_[0].parts) == 1 else MAX_TEST_ROWS_OF_PARTS
-        rows, orders = draw_permutations(len(arrays[0]), len(arrays), n_permutations, self._seed, most)
-        tested = [array[rows] for array in arrays]
-        evidence = np.mean([critic.permutations(tested, orders) for critic in self.critics_], axis=0)
-        return compare_means(evidence, float(np.mean([critic.score(tested) for critic in self.critics_])))
+        return independence_test(self.critics_, arrays, n_permutations, most, self._seed)
 
     def _read(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """Columns of the complete rows of X, and which these are."""

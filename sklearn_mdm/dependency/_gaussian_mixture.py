@@ -83,7 +83,9 @@ class MixtureRatio(nn.Module):
     def encode(self, representations: Representations, kept: Sequence[int] | None = None) -> list[Tensor]:
         """Share of each modality (with ``kept``, of those there) in the whitened rows, and its own log density."""
         features = []
-        layers = list(zip(self.inputs.of(representations), self.shares, self.margins, self.margin_constants, strict=True))
+        layers = list(
+            zip(self.inputs.of(representations), self.shares, self.margins, self.margin_constants, strict=True)
+        )
         for z, share, margin, constant in layers if kept is None else [layers[j] for j in kept]:
             features.append(torch.cat([share(z), log_mixture_density(margin(z), constant)[:, None]], dim=1))
         return features

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -55,18 +56,29 @@ class PermutationTest(NamedTuple):
         )
 
 
-def draw_permutations(
-    n_samples: int, n_modalities: int, n_permutations: int, seed: int, max_rows: int
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Rows that a test looks at, and (n_modalities, n_rows) indices into them: as they are, then permuted."""
+class PermutedCritic(Protocol):
+    """Anything that gives rows a value, and each of them evidence, as they are and with their modalities permuted."""
+
+    def permutations(self, arrays: Sequence[np.ndarray], orders: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the evidence in each of several orders (n_modalities, n_rows): (n_orders, n_rows)."""
+
+    def score(self, arrays: Sequence[np.ndarray]) -> float:
+        """Return the value of rows."""
+
+
+def independence_test(
+    critics: Sequence[PermutedCritic], arrays: Sequence[np.ndarray], n_permutations: int, most: int, seed: int
+) -> PermutationTest:
+    """Compare rows that no critic has seen, of many rows the most, with permutations of them."""
     random = np.random.default_rng(seed)
-    rows = random.permutation(n_samples)[:max_rows]
+    rows = random.permutation(len(arrays[0]))[:most]
     own = np.arange(len(rows))
     permuted = [
-        np.stack([own, *(random.permutation(len(rows)) for _ in range(n_modalities - 1))])
-        for _ in range(n_permutations)
+        np.stack([own, *(random.permutation(len(rows)) for _ in range(len(arrays) - 1))]) for _ in range(n_permutations)
     ]
-    return rows, [np.tile(own, (n_modalities, 1)), *permuted]
+    tested, orders = [array[rows] for array in arrays], [np.tile(own, (len(arrays), 1)), *permuted]
+    evidence = np.mean([critic.permutations(tested, orders) for critic in critics], axis=0)
+    return compare_means(evidence, float(np.mean([critic.score(tested) for critic in critics])))
 
 
 def compare_means(values: np.ndarray, statistic: float) -> PermutationTest:

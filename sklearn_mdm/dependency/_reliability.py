@@ -24,18 +24,20 @@ EXCESS, RELATIVE_EXCESS = 0.25, 0.25
 
 
 def find_warnings(
-    value: float, train_value: float, n_held_out: int, curve: list[float], *, in_nats: bool, limit: float | None
+    value: float, train_value: float, n_negatives: int, curve: list[float], *, in_nats: bool, limit: float | None
 ) -> dict[type[DependencyWarning], str]:
     """Return the warnings that an estimate deserves, with their texts.
 
-    ``value`` and ``train_value`` are estimates on ``n_held_out`` held-out and on training samples, ``curve`` the loss
-    on the validation samples at each check, from before training on, and ``limit`` the largest possible value.
+    ``value`` and ``train_value`` are estimates on held-out samples, told from ``n_negatives`` each, and on training
+    samples, ``curve`` the loss on the validation samples at each check, from before training on, and ``limit`` the
+    largest possible value of the measure.
     """
     found: dict[type[DependencyWarning], str] = {}
-    if in_nats and value > math.log(n_held_out) - LOG_N_MARGIN:
+    if in_nats and value > math.log(n_negatives) - LOG_N_MARGIN:
         found[SampleLimitWarning] = (
-            f"the value of {value:.2f} nats is near log({n_held_out}) = {math.log(n_held_out):.2f}, the most that as "
-            'many held-out samples can show. Pass more samples, or split the total with decomposition="line".'
+            f"dependency is at least {value:.2f} nats: as much as that is near log({n_negatives}) = "
+            f"{math.log(n_negatives):.2f}, the most that so many held-out samples can show. Pass more samples, or "
+            'split the total with decomposition="line".'
         )
     if limit is not None and value > SATURATED * limit:
         found[BatchLimitWarning] = (
@@ -47,7 +49,8 @@ def find_warnings(
         found[StillRisingWarning] = (
             "the critic was still improving when its updates were used up: the value is too low. Raise max_updates."
         )
-    if train_value - value > max(EXCESS, RELATIVE_EXCESS * abs(value)):
+    saturated = SampleLimitWarning in found or BatchLimitWarning in found
+    if not saturated and train_value - value > max(EXCESS, RELATIVE_EXCESS * abs(value)):
         found[OverfittingWarning] = (
             f"the critic says {train_value:.2f} about the samples it was trained on and {value:.2f} about held-out "
             "ones. The value is likely too low: pass more samples, or reduce the number of features."

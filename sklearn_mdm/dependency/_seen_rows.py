@@ -8,6 +8,9 @@ import numpy as np
 
 from ._copies import hash_rows
 
+# Rows that are kept to compare others with: fewer wide ones, so that they stay small.
+MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
+
 
 class SeenRows:
     """Remembers samples (n_samples, d_j) by hashes of their columns, and which of them a critic was trained on.
@@ -30,3 +33,10 @@ class SeenRows:
         if not self.tells:
             return np.zeros(len(hashes), dtype=bool)  # where rows repeat, equal ones need not be the same
         return np.isin(hashes, self.hashes[self.trained])
+
+
+def some_rows(arrays: Sequence[np.ndarray], rows: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Keep some of the rows to compare others with, in random order."""
+    kept = min(MAX_REFERENCE, max(FEWEST_REFERENCE, REFERENCE_NUMBERS // sum(a.shape[1] for a in arrays)))
+    chosen = np.random.default_rng(seed).permutation(rows)[:kept]
+    return [a[chosen] for a in arrays]

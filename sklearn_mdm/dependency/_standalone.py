@@ -1,21 +1,39 @@
-"""Which measures a DependencyEstimator can estimate, and with what."""
+"""What the parameters of a DependencyEstimator make: a measure that can stand alone, and its critics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ..measures import MEASURES, Measure
+from ..measures._base import CriticKind
 from ..utils._parameter_objects import resolve_component
-from ._decomposition import Decomposition
+from ._decomposition import Decomposition, SummedCritic
+from ._density_ratio import TrainedCritic
 
 
-def standalone_measure(
-    measure: str | Measure, decomposition: Decomposition | None, hidden_dims: Sequence[int]
-) -> Measure:
+class Parameters(Protocol):
+    """Those of an estimator that are read here."""
+
+    measure: str | Measure
+    critic: CriticKind | None
+    hidden_dims: Sequence[int]
+    scaling: Literal["auto", "standard", "rank"]
+    decomposition: Decomposition | None
+    n_components: int
+    max_updates: int
+    batch_size: int
+    n_negatives: int
+    lr: float
+    weight_decay: float
+    modalities_: list[Hashable]
+
+
+def standalone_measure(estimator: Parameters) -> Measure:
     """Return the measure, if it needs no network and goes with the other parameters."""
+    measure, decomposition = estimator.measure, estimator.decomposition
     resolved: Measure = resolve_component("measure", measure, MEASURES, "value")
     if resolved.needs_y or not resolved.stands_alone:
         reads, where = "compares representations that a network learns", "a fusion estimator"
@@ -29,7 +47,30 @@ def standalone_measure(
             f"decomposition={decomposition!r} adds parts of the total correlation, which measure={measure!r} is not. "
             'Use decomposition=None, or a measure such as "kl".'
         )
-    widths: Any = np.atleast_1d(np.asarray(hidden_dims, dtype=object))
+    widths: Any = np.atleast_1d(np.asarray(estimator.hidden_dims, dtype=object))
     if not all(isinstance(width, (int, np.integer)) and width >= 1 for width in widths):
-        raise ValueError(f"hidden_dims must be positive integers, got {hidden_dims!r}.")
+        raise ValueError(f"hidden_dims must be positive integers, got {estimator.hidden_dims!r}.")
     return resolved
+
+
+def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> SummedCritic:
+    """Return critics of all parts of the total, which are not fitted."""
+    # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
+    takes_any = measure.density_ratio and not measure.own_critic
+
+    def make() -> TrainedCritic:
+        return TrainedCritic(
+            measure,
+            kind="encoded" if estimator.critic is None and takes_any else estimator.critic,
+            hidden_dims=tuple(estimator.hidden_dims),
+            n_updates=estimator.max_updates,
+            batch_size=estimator.batch_size,
+            n_negatives=estimator.n_negatives,
+            lr=estimator.lr,
+            weight_decay=estimator.weight_decay,
+            n_components=estimator.n_components,
+            scaling=estimator.scaling,
+            seed=seed,
+        )
+
+    return SummedCritic(make, estimator.modalities_, estimator.decomposition)

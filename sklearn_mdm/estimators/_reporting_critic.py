@@ -111,7 +111,8 @@ def _critic(n_updates: int, thrifty: bool, seed: int, batch: dict[str, int]) -> 
         kind="encoded",
         hidden_dims=(64, 64, 64),
         n_updates=n_updates,
-        **batch,
+        batch_size=batch["batch_size"],
+        n_negatives=batch["n_negatives"],
         n_components=4,
         refit=False,
         thrifty=thrifty,
@@ -122,5 +123,5 @@ def _critic(n_updates: int, thrifty: bool, seed: int, batch: dict[str, int]) -> 
 def _normalized(
     critic: TrainedCritic, z: Sequence[np.ndarray], groups: np.ndarray | None, held_out: np.ndarray
 ) -> TrainedCritic:
-    rest = [part[held_out] for part in z]
-    return critic.normalize(rest, None if groups is None else groups[held_out])
+    critic.normalize([part[held_out] for part in z], None if groups is None else groups[held_out])
+    return critic
