@@ -51,9 +51,9 @@ class DependencyEstimator(BaseEstimator):
 
     A critic T is trained to tell samples from negatives, whose modalities come from different samples; log ratios of
     Gaussian mixtures are added to it. T reads the values of columns and their ranks, and there is a mixture of each:
-    what the samples prefer counts. The value is read on samples that none of them was fitted to, as a contrastive bound
-    [4]_ of the weighted sum, so that it is a lower bound up to its standard error. Single values of NaN are filled, with
-    a warning; see Notes.
+    what the samples prefer counts. The value is read on samples that none of these was fitted to, as a contrastive
+    bound [4]_ of their weighted sum, so that it is a lower bound up to its standard error. Single values of NaN are
+    filled, with a warning; see Notes.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class DependencyEstimator(BaseEstimator):
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"
-        What is read of columns: their values (``"standard"``), the normal scores of their ranks (``"rank"``), which have
-        the same dependency and no heavy tails, or both.
+        What is read of columns: their values (``"standard"``), the normal scores of their ranks (``"rank"``), which
+        have the same dependency and no heavy tails, or both.
     held_out_fraction : float, default=0.5
         Share of the samples on which ``dependency_`` is read with ``cv=None``, and which the critic never sees.
     cv : "auto", int, cross-validation splitter or None, default="auto"
@@ -140,10 +140,10 @@ class DependencyEstimator(BaseEstimator):
     have made of them; with ``cv=None`` on a part of the samples that are trained on. Of more than 100,000 samples, as
     many random ones are used; the others have a value in ``pointwise_`` too.
 
-    Cells of NaN in a row that holds numbers too are filled with the mean of their column in ``fit``, unless
-    ``scaling="standard"`` its median, and a warning says how many of which modality. The value is that of the filled data:
-    too low where cells are missing for no reason, and possibly too high where several modalities miss them in the same
-    samples.
+    Cells of NaN in a row that holds numbers too are filled with the median of their column in ``fit``, with
+    ``scaling="standard"`` its mean, and a warning says how many of which modality. The value is that of the filled
+    data: too low where cells are missing for no reason, and possibly too high where several modalities miss them in the
+    same samples.
 
     Samples that agree in every value are copies of one another, which are kept together like those of a group, with a
     :class:`.RepeatedSamplesWarning`. Discrete data repeat by nature, and are left alone: data in which no modality is
