@@ -169,7 +169,7 @@ def _share_weights(folds: list[_Fold]) -> None:
             continue
         weights = bound_weights([contrast for each in contrasts for contrast in each])
         for (critic, _, _), each in zip(members, contrasts, strict=True):
-            critic.weigh(weights, [contrast.own for contrast in each])
+            critic.weigh(weights, each)
 
 
 def _warnings_of(
