@@ -2,8 +2,8 @@
 
 Samples come from the makers of ``sklearn_mdm.datasets``, whose total correlation is known. Our estimator runs with its
 defaults on all of them, which read each sample by critics of other folds; beside it the nearest-neighbour estimate
-(KSG), the closed form for Gaussians and plain MINE (``_reference_estimators.py``). MINE holds half of the samples out and
-reads the value there; the other two read all of them. Every run keeps to one thread.
+(KSG), the closed form for Gaussians and plain MINE (``_reference_estimators.py``). MINE holds half of the samples out
+and reads the value there; the other two read all of them. Every run keeps to one thread.
 
     python benchmarks/dependency.py
     python benchmarks/dependency.py --only gaussians tests --jobs 8

@@ -13,8 +13,9 @@ each one saturates, not how close they get with more of both.
 # %%
 # One estimate
 # ------------
-# :class:`~sklearn_mdm.DependencyEstimator` reads every sample by a critic that was trained on others, in five folds. The
-# value is a lower bound: two standard errors around it are for what such samples show on average, which the truth exceeds.
+# :class:`~sklearn_mdm.DependencyEstimator` reads every sample by a critic that was trained on others, in five folds.
+# The value is a lower bound: two standard errors around it hold what such samples show on average, and not always the
+# truth.
 
 import functools
 import warnings
