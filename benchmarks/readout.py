@@ -92,7 +92,7 @@ def fresh_value(estimator, fit, judge, seed):
     def representations_of(part):
         return dict(zip(names, estimator._codes(part.X)[0], strict=True))
 
-    fresh = DependencyEstimator(held_out_fraction=0.2, random_state=seed).fit(representations_of(fit))
+    fresh = DependencyEstimator(cv=None, held_out_fraction=0.2, random_state=seed).fit(representations_of(fit))
     return fresh.critics_[0].score(list(representations_of(judge).values()))
 
 

@@ -4,7 +4,7 @@
 (``_dependency_tasks.py``) or known to be awkward (``_trust_cells.py``). Every run keeps to one thread.
 
     python benchmarks/trust.py --jobs 16
-    python benchmarks/trust.py --only tasks --seeds 1 --params cv=5 scaling=rank
+    python benchmarks/trust.py --only tasks --seeds 1 --params cv=None scaling=rank
     python benchmarks/trust.py --only coverage --n 300 1000 --repeats 50 --limit-seconds 540 --resume
 
 Sections (``--only``):
@@ -16,7 +16,8 @@ copies       views that nearly or wholly determine each other, real tables, disc
 cost         seconds of a fit as samples become more, one at a time whatever ``--jobs``
 
 Runs go seed by seed, so that those that ``--limit-seconds`` leaves spread over all cells; ``--resume`` keeps the runs
-of the JSON file and adds what is missing, which is for one state of the code only.
+of the JSON file and adds what is missing, which is for one state of the code only. ``_trust_page.py`` writes the tables
+of the documentation from such files.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import environment, processor, table, write_json
 from _trust_cells import INDEPENDENT, WEAK, Cell, copy_cells, independent_normals, level_cells, task_cells
 from joblib import Parallel, delayed
 from scipy import stats
@@ -328,7 +329,8 @@ def main():
         keys = {key_of(r) for r in found}
         results[name] = [r for r in args.earlier.get(name, []) if key_of(r) not in keys] + found
         # After each section: the whole takes hours on one core.
-        write_json(args.out, {"environment": environment(), "settings": settings, "results": results})
+        ran = {**environment(), "processor": processor()}
+        write_json(args.out, {"environment": ran, "settings": settings, "results": results})
     print(f"{clock() - args.start:.0f} s in all")
 
 

@@ -29,7 +29,7 @@ class DependencyWarning(UserWarning):
 
 
 class SampleLimitWarning(DependencyWarning):
-    """The value is near the logarithm of the number of samples, beyond which no lower bound can be certain.
+    """Dependency is at least the value: it is near the logarithm of the number of samples, the end of any lower bound.
 
     References
     ----------

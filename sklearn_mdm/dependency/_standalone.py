@@ -57,6 +57,9 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
     """Return critics of all parts of the total, which are not fitted."""
     # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
     takes_any = measure.density_ratio and not measure.own_critic
+    # A distance is one of columns as they are: with ranks beside them it would be another.
+    distance = not measure.density_ratio and not measure.total_correlation
+    scaling = "standard" if distance and estimator.scaling == "auto" else estimator.scaling
 
     def make() -> TrainedCritic:
         return TrainedCritic(
@@ -69,7 +72,7 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
             lr=estimator.lr,
             weight_decay=estimator.weight_decay,
             n_components=estimator.n_components,
-            scaling=estimator.scaling,
+            scaling=scaling,
             seed=seed,
         )
 
