@@ -13,8 +13,7 @@ each one saturates, not how close they get with more of both.
 # %%
 # One estimate
 # ------------
-# :class:`~sklearn_mdm.DependencyEstimator` trains critics on folds of the samples, and reads the value of each on the
-# others.
+# :class:`~sklearn_mdm.DependencyEstimator` trains a critic on one half of the samples and reads the value on the other.
 
 import functools
 import warnings
@@ -34,8 +33,8 @@ print(f"truth {truth:.2f} nats, estimate {estimator.dependency_:.2f} +- {estimat
 # All measures
 # ------------
 # By default a Gaussian mixture stands beside the critic, and with one component it is all that Gaussians need. It is
-# left out here (``n_components=0``), to see what critics learn, each from one half of the samples (``cv=None``).
-# InfoNCE contrasts all combinations of a batch, b cubed of them, so its batches are small.
+# left out here (``n_components=0``), to see what critics learn. InfoNCE contrasts all combinations of a
+# batch, b cubed of them, so its batches are small.
 
 NATS = {"kl": "KL", "f": "f (NWJ)", "jsd": "Jensen-Shannon", "smile": "SMILE", "infonce": "InfoNCE", "knife": "KNIFE"}
 DISTANCES = {"wasserstein": "Wasserstein", "wpc": "Wasserstein predictive coding"}
@@ -50,7 +49,6 @@ def estimate(measure, rho, n_features):
     X, _ = make_correlated_gaussians(N_SAMPLES, n_features=n_features, rho=rho, random_state=0)
     estimator = DependencyEstimator(
         measure,
-        cv=None,
         hidden_dims=(64, 64),
         n_negatives=8,
         n_components=0,

@@ -339,7 +339,8 @@ class TrainedCritic:
         -------
         influence : array of shape (n_samples,)
             How far each row moves the mean of :meth:`pointwise` of these rows, whose spread says how well that is
-            known: the value of a row, less what it does as a part of negatives. NaN where the critic is no log ratio.
+            known: the value of a row, less what it does as a part of negatives. NaN for measures whose critic is no
+            log ratio.
         """
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
         if not self.measure.density_ratio:
