@@ -161,7 +161,7 @@ def _share_weights(folds: list[_Fold]) -> None:
             continue
         weights = bound_weights([contrast for each in contrasts for contrast in each])
         for (critic, _, _), each in zip(members, contrasts, strict=True):
-            critic.weigh(weights, [contrast.own for contrast in each])
+            critic.weigh(weights, each)
 
 
 def _warnings_of(folds: list[_Fold], measure: Measure, weights: np.ndarray, batch_size: int) -> Found:
