@@ -6,16 +6,20 @@ import torch
 from sklearn.mixture import GaussianMixture
 
 from sklearn_mdm.critic import EncodedCritic
-from sklearn_mdm.dependency._gaussian_mixture import MixtureRatio
+from sklearn_mdm.dependency._gaussian_mixture import MixtureInputs, MixtureRatio
 from sklearn_mdm.dependency._normal_scores import NormalScores
 from sklearn_mdm.utils._blocks import in_blocks
+
+
+def of_widths(widths):
+    return MixtureInputs([slice(0, width) for width in widths])
 
 
 def test_mixture_ratio__of_one_component__mean_is_the_total_correlation_of_gaussians():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 1))
     z = np.hstack([x, x + rng.normal(size=(2000, 1))])
-    ratio = MixtureRatio(GaussianMixture(1).fit(z), [1, 1])
+    ratio = MixtureRatio(GaussianMixture(1).fit(z), of_widths([1, 1]))
     values = ratio([torch.tensor(z[:, :1]), torch.tensor(z[:, 1:])])
     assert values.mean().item() == pytest.approx(0.5 * np.log(2), abs=0.05)
 
@@ -36,7 +40,7 @@ def test_combine_each__is_combine__of_every_pair(kind, kept):
         network.output.bias.data.fill_(0.3)
     else:
         mixture = GaussianMixture(3 if "three" in kind else 1, random_state=0)
-        network = MixtureRatio(mixture.fit(rng.normal(size=(200, 6))), dims)
+        network = MixtureRatio(mixture.fit(rng.normal(size=(200, 6))), of_widths(dims))
     own, others = ([torch.tensor(rng.normal(size=(n, d))) for d in dims] for n in (5, 4))
     rest = [j for j in range(3) if j not in kept]
     with torch.no_grad():

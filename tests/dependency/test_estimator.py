@@ -34,7 +34,8 @@ from sklearn_mdm.measures import KL, Wasserstein
 
 
 def quick(measure="kl", **parameters):
-    defaults = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 2, "random_state": 0}
+    """One small critic, and one part of the samples that it is read on."""
+    defaults = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 2, "cv": None, "random_state": 0}
     return DependencyEstimator(measure, **{**defaults, **parameters})
 
 
