@@ -339,10 +339,13 @@ class TrainedCritic:
         -------
         influence : array of shape (n_samples,)
             How far each row moves the mean of :meth:`pointwise` of these rows, whose spread says how well that is
-            known: the value of a row, less what it does as a part of negatives.
+            known: the value of a row, less what it does as a part of negatives. NaN for measures whose critic is no
+            log ratio.
         """
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
-        if not self.measure.density_ratio or not any(self.weights_):
+        if not self.measure.density_ratio:
+            return np.full(len(representations[0]), np.nan)
+        if not any(self.weights_):
             return self._looked_for(representations)
         found, rows = self._normalizer(representations, groups)
         self.log_normalizer_, self.log_normalizer_std_ = found.value, found.std
