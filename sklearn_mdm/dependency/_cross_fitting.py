@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -156,9 +156,6 @@ def _share_weights(folds: list[_Fold]) -> None:
     for name in folds[0].critic.parts:
         members = [(fold.critic.critics[name], fold.critic.read_by(name, fold.rest), fold) for fold in folds]
         contrasts = [critic.contrasts(z, fold.groups, n_rows) for critic, z, fold in members]
-        n_parts = {len(each[0].own) for each in contrasts}
-        if len(n_parts) > 1:  # a mixture was found in some folds only
-            continue
         weights = bound_weights([contrast for each in contrasts for contrast in each])
         for (critic, _, _), each in zip(members, contrasts, strict=True):
             critic.weigh(weights, each)
