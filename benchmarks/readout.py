@@ -90,7 +90,7 @@ def fresh_value(estimator, fit, judge, seed):
     names = [str(name) for name in estimator.modalities_]
 
     def representations_of(part):
-        return dict(zip(names, estimator._codes(part.X)[0], strict=True))
+        return dict(zip(names, estimator._represent(estimator._read_modalities(part.X)), strict=True))
 
     fresh = DependencyEstimator(cv=None, held_out_fraction=0.2, random_state=seed).fit(representations_of(fit))
     return fresh.critics_[0].score(list(representations_of(judge).values()))
