@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,6 +18,14 @@ NOISE = 6.0
 MIN_SPREAD = 1e-4
 # Most standard deviations of rows that a weighted part may have: more change nothing where rows are told apart.
 MAX_SPREAD = 1000.0
+# Penalty of the square of a weighted part's standard deviation, over the number of rows: where a part tells all rows
+# apart, only this keeps its weight finite.
+RIDGE = 0.1
+# How far in nats s may fall below its median on the rows that weights are found on: few rows that the parts are wrong
+# about would decide a mean.
+DEPTH = 12.0
+
+Limits: TypeAlias = tuple[float, float]
 
 
 def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
@@ -42,7 +50,9 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         found = [_contrastive_loss(contrast, w) for contrast in parts]
-        return sum(value for value, _ in found) / n, np.sum([slope for _, slope in found], axis=0) / n
+        penalty = RIDGE * (w**2).sum() / 2
+        slope = np.sum([slope for _, slope in found], axis=0) + RIDGE * w
+        return (sum(value for value, _ in found) + penalty) / n, slope / n
 
     start = np.full(used.sum(), 0.1)
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, MAX_SPREAD)] * len(start))
@@ -50,6 +60,12 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
         ratio = -2 * best.fun * n
         weights[used] = max(0.0, 1 - NOISE / ratio) * best.x / scale[used]
     return weights
+
+
+def limits_of(weights: np.ndarray, contrasts: Sequence[Contrast]) -> Limits:
+    """Smallest and largest s, from the rows that weights were found on."""
+    own = np.concatenate([weights @ contrast.own for contrast in contrasts])
+    return float(np.median(own)) - DEPTH, float(own.max())
 
 
 def _spread(contrasts: Sequence[Contrast], part: int) -> float:
@@ -65,10 +81,12 @@ def _contrastive_loss(contrast: Contrast, w: np.ndarray) -> tuple[float, np.ndar
     return float((level - own).sum() - np.log1p(contrast.allowed.sum(1)).sum()), -slope
 
 
-def contrast_rows(contrast: Contrast, w: np.ndarray, cap: float = np.inf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def contrast_rows(
+    contrast: Contrast, w: np.ndarray, limits: Limits = (-np.inf, np.inf)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return s of rows (n,), the logarithm of the sum of e^s over them and their negatives, and these' shares in it."""
-    own = np.minimum(w @ contrast.own, cap)
-    others = np.minimum(np.tensordot(w, contrast.others, 1), cap)
+    own = np.clip(w @ contrast.own, *limits)
+    others = np.clip(np.tensordot(w, contrast.others, 1), *limits)
     others[~contrast.allowed] = -np.inf
     level = np.logaddexp(own, logsumexp(others, axis=1)) if others.shape[1] else own
     return own, level, np.exp(others - level[:, None])
@@ -86,7 +104,7 @@ class Normalizer(NamedTuple):
 
 
 def log_normalizer(
-    contrasts: Sequence[KeptModality], weights: np.ndarray, cap: float, groups: np.ndarray | None
+    contrasts: Sequence[KeptModality], weights: np.ndarray, limits: Limits, groups: np.ndarray | None
 ) -> Normalizer:
     """Normalise rows, whose groups are independent units, each in every modality that it keeps in turn.
 
@@ -98,7 +116,7 @@ def log_normalizer(
     for kept in contrasts:
         excess = np.zeros(kept.others.shape[1])
         for rows, contrast in kept.blocks():
-            _, level, share = contrast_rows(contrast, weights, cap)
+            _, level, share = contrast_rows(contrast, weights, limits)
             n_others = contrast.allowed.sum(1)
             influence[rows] += level - np.log1p(n_others)
             usual = share.sum(1) / np.maximum(n_others, 1)

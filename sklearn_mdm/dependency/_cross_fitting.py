@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -109,11 +109,7 @@ def cross_fit(
     if measure.density_ratio and len(folds) > 1:
         _share_weights(folds)
     pointwise, influence = np.full(len(arrays[0]), np.nan), np.full(len(arrays[0]), np.nan)
-    values = []
-    found: Found = {}
-    for fold in folds:
-        values.append(fold.read(measure, pointwise, influence))
-        found |= fold.warnings(measure, batch_size)
+    values = [fold.read(measure, pointwise, influence) for fold in folds]
     sizes = np.array([len(fold.held_out) for fold in folds])
     weights = sizes / sizes.sum()
     means, stds = np.transpose(values)
@@ -121,6 +117,7 @@ def cross_fit(
     if measure.total_correlation and measure.density_ratio:
         read = ~np.isnan(influence)
         std = standard_error(influence[read], None if groups is None else groups[read])
+    found = _warnings_of(folds, measure, weights, batch_size)
     return CrossFit([fold.critic for fold in folds], float(weights @ means), std, pointwise, found)
 
 
@@ -152,11 +149,6 @@ class _Fold:
         value, std = np.sum(list(self.parts.values()), axis=0)
         return value, std
 
-    def warnings(self, measure: Measure, batch_size: int) -> Found:
-        """What the value on the held-out rows deserves."""
-        seen = self.critic.scores_of_parts(self.seen)
-        return _warnings_of(self.critic, measure, self.parts, seen, len(self.held_out), batch_size)
-
 
 def _share_weights(folds: list[_Fold]) -> None:
     """Give the critics of all folds, part by part of the total, the weights of the largest bound on held-out rows."""
@@ -164,32 +156,27 @@ def _share_weights(folds: list[_Fold]) -> None:
     for name in folds[0].critic.parts:
         members = [(fold.critic.critics[name], fold.critic.read_by(name, fold.rest), fold) for fold in folds]
         contrasts = [critic.contrasts(z, fold.groups, n_rows) for critic, z, fold in members]
-        n_parts = {len(each[0].own) for each in contrasts}
-        if len(n_parts) > 1:  # a mixture was found in some folds only
-            continue
         weights = bound_weights([contrast for each in contrasts for contrast in each])
         for (critic, _, _), each in zip(members, contrasts, strict=True):
-            critic.weigh(weights, [contrast.own for contrast in each])
+            critic.weigh(weights, each)
 
 
-def _warnings_of(
-    critic: SummedCritic,
-    measure: Measure,
-    parts: Mapping[str, tuple[float, float]],
-    seen_parts: Mapping[str, tuple[float, float]],
-    n_held_out: int,
-    batch_size: int,
-) -> Found:
+def _warnings_of(folds: list[_Fold], measure: Measure, weights: np.ndarray, batch_size: int) -> Found:
+    """What the value deserves: of all folds, as a single one has few samples, and strays."""
     found: Found = {}
-    for name, part in critic.critics.items():
-        found |= find_warnings(
-            parts[name][0],
-            seen_parts[name][0],
-            min(n_held_out, MOST_NEGATIVES),
-            part.curve_,
-            in_nats=measure.total_correlation,
-            limit=_limit(part, len(critic.parts[name]), min(batch_size, n_held_out)),
-        )
+    n_held_out = min(len(fold.held_out) for fold in folds)
+    seen = [fold.critic.scores_of_parts(fold.seen) for fold in folds]
+    for name, part in folds[0].critic.parts.items():
+        for fold in folds:
+            critic = fold.critic.critics[name]
+            found |= find_warnings(
+                float(weights @ [each.parts[name][0] for each in folds]),
+                float(weights @ [each[name][0] for each in seen]),
+                min(n_held_out, MOST_NEGATIVES),
+                critic.curve_,
+                in_nats=measure.total_correlation,
+                limit=_limit(critic, len(part), min(batch_size, n_held_out)),
+            )
     return found
 
 

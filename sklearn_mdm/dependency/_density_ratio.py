@@ -26,7 +26,7 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
-from ._calibration import Normalizer, bound_weights, log_normalizer
+from ._calibration import Normalizer, bound_weights, limits_of, log_normalizer
 from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
@@ -57,13 +57,13 @@ class TrainedCritic:
 
     For measures whose critic estimates the log density ratio :math:`r = p(z_1..z_m) / \prod_j p(z_j)`,
 
-    .. math:: \log \hat r(z) = s(z) - c, \quad s = \min\Big(w_0 T + \sum_q w_q g_q, b\Big), \quad w \ge 0
+    .. math:: \log \hat r(z) = s(z) - c, \quad s = \min(\max(w_0 T + w_1 g_1 + w_2 g_2, a), b), \quad w \ge 0
 
-    where T is the critic and :math:`g_q` are log ratios of Gaussian mixtures. Weights are those of the largest
-    contrastive bound on validation rows, so that what did not learn anything that holds counts for nothing; b is the
-    largest value there. The constant c is the mean over rows of the logarithms of their own normalisers, in which each
-    keeps one modality in turn: under the joint, :math:`E[\log \hat r] \le KL(P \| Q)`, and at most the logarithm of the
-    number of negatives.
+    where T is the critic and g are log ratios of Gaussian mixtures. Weights are those of the largest contrastive bound
+    on validation rows, so that what did not learn anything that holds counts for nothing; a is far below the median
+    there, b the largest value. The constant c is the mean over rows of the logarithms of their own normalisers, in
+    which each keeps one modality in turn: under the joint, :math:`E[\log \hat r] \le KL(P \| Q)`, and at most the
+    logarithm of the number of negatives.
 
     Parameters
     ----------
@@ -100,8 +100,8 @@ class TrainedCritic:
     ----------
     weights_ : array
         Calibration w; all zero if nothing that was learned held on the validation rows.
-    cap_ : float
-        Calibration b.
+    limits_ : tuple of float
+        Calibration a and b.
     log_normalizer_, log_normalizer_std_ : float
         The constant c, and its standard error.
     n_updates_ : int
@@ -249,17 +249,16 @@ class TrainedCritic:
     # -- calibration -------------------------------------------------------------------------------------------------
 
     def _calibrate(self, rest: list[Tensor]) -> None:
-        """Weights and cap, from rows that no update saw."""
-        self.weights_, self.cap_ = np.ones(1), math.inf
+        """Weights and limits, from rows that no update saw."""
+        self.weights_, self.limits_ = np.ones(1), (-math.inf, math.inf)
         if self.measure.density_ratio:
             n_others = max(FEWEST_NEGATIVES, self._n_sets(WEIGHING_NEGATIVES, len(rest[0])))
             contrasts = self._contrasts(rest, n_others, None)
-            self.weigh(bound_weights(contrasts), [c.own for c in contrasts])
+            self.weigh(bound_weights(contrasts), contrasts)
 
-    def weigh(self, weights: np.ndarray, seen: Sequence[np.ndarray]) -> None:
-        """Take weights, and the cap of what the parts are on the rows that they were found on."""
-        self.weights_ = weights
-        self.cap_ = max(float((weights @ own).max()) for own in seen)
+    def weigh(self, weights: np.ndarray, contrasts: Sequence[Contrast]) -> None:
+        """Take weights, and limits from the rows that they were found on."""
+        self.weights_, self.limits_ = weights, limits_of(weights, contrasts)
 
     @isolated()
     def contrasts(
@@ -320,7 +319,7 @@ class TrainedCritic:
             for network, weight, own, other in zip(self._networks(), self.weights_, features, others, strict=True):
                 if weight:
                     total.add_(network.combine_each(own, other), alpha=weight)
-        return total.clamp_max_(self.cap_).numpy()
+        return total.clamp_(*self.limits_).numpy()
 
     def _networks(self) -> list[Any]:
         return [self.network_, *self.mixtures_]
@@ -329,7 +328,7 @@ class TrainedCritic:
         return [z.double() for z in self._standardized(representations)]
 
     def _calibrated(self, parts: np.ndarray) -> np.ndarray:
-        return np.minimum(self.weights_ @ parts, self.cap_)
+        return np.clip(self.weights_ @ parts, *self.limits_)
 
     @isolated()
     def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> np.ndarray:
@@ -339,10 +338,13 @@ class TrainedCritic:
         -------
         influence : array of shape (n_samples,)
             How far each row moves the mean of :meth:`pointwise` of these rows, whose spread says how well that is
-            known: the value of a row, less what it does as a part of negatives.
+            known: the value of a row, less what it does as a part of negatives. NaN for measures whose critic is no
+            log ratio.
         """
         self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
-        if not self.measure.density_ratio or not any(self.weights_):
+        if not self.measure.density_ratio:
+            return np.full(len(representations[0]), np.nan)
+        if not any(self.weights_):
             return self._looked_for(representations)
         found, rows = self._normalizer(representations, groups)
         self.log_normalizer_, self.log_normalizer_std_ = found.value, found.std
@@ -365,10 +367,10 @@ class TrainedCritic:
             rows = np.sort(np.random.default_rng(self.seed).permutation(n)[:n_rows])
             groups = None if groups is None else groups[rows]
         z = self._double([part[rows] for part in representations])
-        found = log_normalizer(self._kept(z, n_others, groups), self.weights_, self.cap_, groups)
+        found = log_normalizer(self._kept(z, n_others, groups), self.weights_, self.limits_, groups)
         near = self._calibrated(self._parts(z)).mean() - found.value > math.log1p(min(n_others, len(rows))) - NEAR_LIMIT
         if near and not self.thrifty and n_others < len(rows):
-            found = log_normalizer(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.cap_, groups)
+            found = log_normalizer(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.limits_, groups)
         return found, rows
 
     # -- reading -----------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class EncodedRatio:
         total = torch.zeros_like(parts[0])
         for part, weight in zip(parts, self.critic.weights_.tolist(), strict=True):
             total.add_(part, alpha=weight)
-        return total.clamp_max_(self.critic.cap_).sub_(self.critic.log_normalizer_).numpy()
+        return total.clamp_(*self.critic.limits_).sub_(self.critic.log_normalizer_).numpy()
 
 
 def row_ratios(critic: Any, *, single: bool) -> list[RowRatio]:

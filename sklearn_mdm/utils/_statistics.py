@@ -19,4 +19,4 @@ def standard_error(values: np.ndarray, groups: np.ndarray | None = None) -> floa
         units = np.unique(groups, return_inverse=True)[1]
         sums = np.bincount(units, weights=values - values.mean())
         return math.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / len(values)
-    return values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan

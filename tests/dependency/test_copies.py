@@ -17,7 +17,7 @@ CODES = WHICH[:, None].astype(float)
 
 
 def quick(**parameters):
-    return DependencyEstimator(max_updates=100, random_state=0, **parameters)
+    return DependencyEstimator(**{"max_updates": 100, "cv": None, "random_state": 0, **parameters})
 
 
 @pytest.fixture

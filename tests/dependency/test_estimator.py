@@ -34,7 +34,8 @@ from sklearn_mdm.measures import KL, Wasserstein
 
 
 def quick(measure="kl", **parameters):
-    defaults = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 2, "random_state": 0}
+    """One small critic, and one part of the samples that it is read on."""
+    defaults = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 2, "cv": None, "random_state": 0}
     return DependencyEstimator(measure, **{**defaults, **parameters})
 
 
@@ -150,6 +151,7 @@ def test_value__does_not_depend_on_units_or_names(gaussians, fitted):
     assert abs(other.dependency_ - fitted.dependency_) < 2 * spread
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.StillRisingWarning")
 def test_ranks__make_increasing_maps_of_columns_immaterial(gaussians):
     X, _ = gaussians
     warped = {name: np.exp(3 * value) for name, value in X.items()}
@@ -209,6 +211,7 @@ def test_pickle__reads_the_same(gaussians, fitted):
 # --- forms of X ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.StillRisingWarning")
 def test_accepted_forms__give_the_same_value(gaussians):
     X, _ = gaussians
     few = {"max_updates": 10}

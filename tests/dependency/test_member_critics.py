@@ -72,7 +72,8 @@ def test_fit_together__each_is_what_it_is_alone():
         assert critic.n_updates_ == other.n_updates_
         # Training is in single precision.
         assert_allclose(critic.curve_, other.curve_, rtol=1e-3)
-        assert_allclose(critic.normalize(z).pointwise(z), other.pointwise(z), atol=0.01)
+        critic.normalize(z)
+        assert_allclose(critic.pointwise(z), other.pointwise(z), atol=0.01)
         assert_allclose(critic.score(z), other.score(z), atol=1e-3)
 
 
@@ -86,7 +87,7 @@ def test_fit_together__thrifty__share_what_one_may_spend_on_mixtures(monkeypatch
         options = {"kind": "encoded", "hidden_dims": (8, 8), "n_updates": 5, "thrifty": True}
         critics = [TrainedCritic(KL(), seed=seed, **options) for seed in range(n_critics)]
         fit_together(critics, [z] * n_critics, [held_out] * n_critics)
-        return [len(critic.mixture_.constant) for critic in critics]
+        return [len(mixture.constant) for critic in critics for mixture in critic.mixtures_]
 
     assert n_components(1) == [2]
     assert n_components(2) == [1, 1]
@@ -95,13 +96,18 @@ def test_fit_together__thrifty__share_what_one_may_spend_on_mixtures(monkeypatch
 def test_fit_together__thrifty__share_negatives(monkeypatch):
     monkeypatch.setattr(ratio, "THRIFTY_NEGATIVES", 100)
     z, held_out, seen = make_pairs(300, RHO), np.arange(300) % 3 == 0, []
-    weigh = ratio.logistic_weights
-    monkeypatch.setattr(ratio, "logistic_weights", lambda *parts: seen.append(parts[1].shape[1]) or weigh(*parts))
+    weigh = ratio.bound_weights
+
+    def spy(contrasts):
+        seen.append(contrasts[0].others.shape[2])
+        return weigh(contrasts)
+
+    monkeypatch.setattr(ratio, "bound_weights", spy)
     for n_critics in (1, 4):
         options = {"kind": "encoded", "hidden_dims": (8, 8), "n_updates": 5, "thrifty": True}
         critics = [TrainedCritic(KL(), seed=seed, **options) for seed in range(n_critics)]
         fit_together(critics, [z] * n_critics, [held_out] * n_critics)
-    assert seen == [32 * 100] + 4 * [8 * 100]  # of 100 rows
+    assert seen == [64] + 4 * [16]  # of each of 100 rows
 
 
 def test_train_reporting_critics__each_is_the_reporting_critic_of_its_member(monkeypatch):

@@ -31,7 +31,7 @@ def gaussians(request):
     X, truth, log_ratio = make_correlated_gaussians(
         FIT + TEST, n_features=2, total_correlation=request.param, return_log_ratio="callable", random_state=0
     )
-    return DependencyEstimator(max_updates=300, random_state=0).fit(X[:FIT]), X[FIT:], log_ratio, truth
+    return DependencyEstimator(cv=None, max_updates=300, random_state=0).fit(X[:FIT]), X[FIT:], log_ratio, truth
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def pair_and_unique():
     for kind, rho in (("dependent", 0.9), ("independent", 0.0)):
         z = rng.normal(size=(3, 3000, 1))
         X = ModalityDict(left=z[0], right=rho * z[0] + np.sqrt(1 - rho**2) * z[1], unique=z[2])
-        fitted[kind] = DependencyEstimator(max_updates=200, random_state=0).fit(X[:1500]), X[1500:]
+        fitted[kind] = DependencyEstimator(cv=None, max_updates=200, random_state=0).fit(X[:1500]), X[1500:]
     return fitted
 
 
@@ -63,11 +63,11 @@ def small():
             "committee": MDMFusionRegressor(
                 n_estimators=5, lam=0.1, max_epochs=2, scaling="standard", device="cpu", random_state=0
             ).fit(fit, shared[:120, 0]),
-            "plain": DependencyEstimator(**options).fit(fit),
+            "plain": DependencyEstimator(cv=None, **options).fit(fit),
             "folds": DependencyEstimator(cv=2, **options).fit(fit),
-            "line": DependencyEstimator(decomposition="line", **options).fit(fit),
-            "rank": DependencyEstimator(scaling="rank", **options).fit(fit),
-            "knife": DependencyEstimator("knife", **options).fit(fit),
+            "line": DependencyEstimator(cv=None, decomposition="line", **options).fit(fit),
+            "rank": DependencyEstimator(cv=None, scaling="rank", **options).fit(fit),
+            "knife": DependencyEstimator("knife", cv=None, **options).fit(fit),
         }
     return fitted, test
 
@@ -291,10 +291,10 @@ def test_dependency_estimator__wide_columns__keeps_fewer_of_them():
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wide = DependencyEstimator(max_updates=2, n_components=0, random_state=0).fit(
+        wide = DependencyEstimator(cv=None, max_updates=2, n_components=0, random_state=0).fit(
             {"a": rng.normal(size=(400, 3000)), "b": rng.normal(size=(400, 1))}
         )
-        narrow = DependencyEstimator(max_updates=2, random_state=0).fit(
+        narrow = DependencyEstimator(cv=None, max_updates=2, random_state=0).fit(
             {"a": rng.normal(size=(2400, 1)), "b": rng.normal(size=(2400, 1))}
         )
     assert [len(part) for part in (*wide._reference, *narrow._reference)] == [87, 87, 1000, 1000]
@@ -369,7 +369,7 @@ def test_inspection__pipeline_and_search__are_those_of_what_is_inside(small, fun
 def test_inspection__flat_frame__keeps_its_index():
     rng = np.random.default_rng(0)
     data = pd.DataFrame(rng.normal(size=(60, 3)) + rng.normal(size=(60, 1)), columns=list("xyz"))
-    model = DependencyEstimator(max_updates=20, n_components=1, modalities="columns", random_state=0)
+    model = DependencyEstimator(cv=None, max_updates=20, n_components=1, modalities="columns", random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(data[:40])
@@ -388,7 +388,7 @@ def test_mismatch_test__modality_named_all__is_an_error(small):
     named = ModalityDict({"all": X["a"], "b": X["b"]})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = DependencyEstimator(max_updates=5, n_components=1, random_state=0).fit(named[:30])
+        model = DependencyEstimator(cv=None, max_updates=5, n_components=1, random_state=0).fit(named[:30])
     with pytest.raises(ValueError, match="a modality is named 'all'"):
         mismatch_test(model, named[30:], random_state=0)
 
@@ -492,7 +492,7 @@ def test_rank_samples__equal_values__count_by_half_in_single_precision(monkeypat
     X = {"a": classes[:, None].astype(float), "b": np.where(rng.random(600) < 0.8, classes, 1 - classes)[:, None] * 1.0}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = DependencyEstimator(max_updates=50, n_components=0, random_state=0).fit(X)
+        estimator = DependencyEstimator(cv=None, max_updates=50, n_components=0, random_state=0).fit(X)
         new = {name: values[:200] for name, values in X.items()}
         expected = rank_samples(estimator, new, random_state=0).sort_values("sample")["null_percentile"]
         monkeypatch.setattr(pointwise_ratio, "MAX_TOGETHER", 199)

@@ -1,0 +1,148 @@
+"""What readers rely on who change nothing: scalings by evidence, strong dependency, none at all."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from sklearn_mdm import DependencyEstimator
+from sklearn_mdm.datasets import make_correlated_gaussians
+from sklearn_mdm.exceptions import DependencyWarning, RepeatedSamplesWarning, SampleLimitWarning
+
+RNG = np.random.default_rng(0)
+A, E = RNG.normal(size=(300, 1)), RNG.normal(size=(300, 1))
+CELSIUS = np.round(15 + 10 * A, 1)
+
+
+def quick(X, **parameters):
+    """Defaults, but for what only makes them better."""
+    parameters = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 8, "random_state": 0, **parameters}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DependencyWarning)
+        return DependencyEstimator(**parameters).fit(X)
+
+
+def views(*columns):
+    return dict(zip("abc", columns, strict=False))
+
+
+def with_correlation(rho):
+    return views(A, rho * A + np.sqrt(1 - rho**2) * E)
+
+
+# --- scalings --------------------------------------------------------------------------------------------------------
+
+
+def test_heavy_tails__are_read_as_ranks():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2000, 2)) / np.sqrt(rng.chisquare(1, size=(2000, 1)))
+    auto, rank, standard = (quick(views(z[:, :1], z[:, 1:]), scaling=name) for name in ("auto", "rank", "standard"))
+    assert abs(auto.dependency_ - rank.dependency_) < 3 * rank.dependency_std_
+    assert abs(auto.dependency_ - 0.224) < 2 * auto.dependency_std_  # Student's t with one degree of freedom
+    assert standard.dependency_ < auto.dependency_ - 0.02
+
+
+@pytest.mark.parametrize("warp", [np.exp, np.cbrt, lambda x: np.sinh(3 * x), lambda x: 1e6 + x], ids=str)
+def test_increasing_maps_of_columns__change_little(warp):
+    X, _ = make_correlated_gaussians(1000, rho=0.6, random_state=0)
+    values = quick(X).dependency_, quick({name: warp(value) for name, value in X.items()}).dependency_
+    assert abs(values[1] - values[0]) < 0.03  # of about 0.5 nats
+
+
+def test_one_outlier__changes_little():
+    X = with_correlation(0.8)
+    far = {name: np.where(np.arange(300)[:, None] == j, 1e9, value) for j, (name, value) in enumerate(X.items())}
+    assert quick(far).dependency_ == pytest.approx(quick(X).dependency_, abs=0.05)
+
+
+# --- modalities that determine each other ----------------------------------------------------------------------------
+
+
+def test_rising_correlation__is_rising_dependency():
+    found = [quick(with_correlation(rho)) for rho in (0.9, 0.99, 0.999, 1.0)]
+    values = [each.dependency_ for each in found]
+    assert values == sorted(values) and values[0] == pytest.approx(0.83, abs=0.15)
+    assert [("SampleLimitWarning" in each.warnings_) for each in found] == [False, False, True, True]
+    assert max(each.dependency_std_ for each in found) < 0.15
+    assert values[-1] <= np.log(60)  # the most that 60 held-out samples can show
+
+
+def test_copies__are_said_to_have_at_least_so_much():
+    with pytest.warns(SampleLimitWarning, match=r"dependency is at least \d\.\d\d nats.*near log\(60\)"):
+        DependencyEstimator(max_updates=100, hidden_dims=(32, 32), random_state=0).fit(with_correlation(1.0))
+
+
+@pytest.mark.parametrize(
+    ("X", "least"),
+    [
+        (views(CELSIUS, 32 + 1.8 * CELSIUS), 2.5),
+        (views(A, A**2), 1.0),
+        (views(A, np.hstack([E, -3 * A])), 2.5),
+        (views(A, A, A), 3.5),
+        (views(np.sign(A), np.sign(A)), 0.6),  # log(2) = 0.69
+        (views(np.hsplit(load_breast_cancer().data, 3)[0], *np.hsplit(load_breast_cancer().data, 3)[1:]), 2.0),
+    ],
+    ids=["celsius beside fahrenheit", "square", "among noise", "three", "classes", "breast cancer"],
+)
+def test_functions_of_each_other__have_much_dependency_with_a_small_error(X, least):
+    found = quick(X)
+    assert least < found.dependency_
+    assert 0 <= found.dependency_std_ < 0.2
+
+
+# --- nothing to find -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["normal", "wide", "heavy", "classes", "three"])
+def test_independent_modalities__have_none(kind, seed):
+    rng = np.random.default_rng(seed)
+    X = {
+        "normal": lambda: views(*rng.normal(size=(2, 300, 2))),
+        "wide": lambda: views(*rng.normal(size=(2, 300, 40))),
+        "heavy": lambda: views(*rng.standard_cauchy(size=(2, 300, 2))),
+        "classes": lambda: views(rng.integers(3, size=(300, 1)).astype(float), rng.normal(size=(300, 3))),
+        "three": lambda: views(*rng.normal(size=(3, 300, 2))),
+    }[kind]()
+    assert abs(quick(X, random_state=seed).dependency_) < 0.02
+
+
+@pytest.mark.parametrize("constant", [np.zeros((300, 2)), np.full((300, 1), 1e6 + 0.1)], ids=["zeros", "large"])
+def test_constant_modality__has_none(constant):
+    found = quick(views(A, constant))
+    assert abs(found.dependency_) < 0.02 and found.warnings_ == []
+
+
+def test_grouped_copies_of_independent_samples__have_none():
+    rows = np.arange(300) // 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RepeatedSamplesWarning)
+        found = quick(views(A[rows], E[rows]))
+    assert abs(found.dependency_) < 2 * found.dependency_std_ + 0.02
+
+
+# --- which samples ---------------------------------------------------------------------------------------------------
+
+
+def test_more_samples_than_are_used__have_values_too(monkeypatch):
+    monkeypatch.setattr("sklearn_mdm.dependency._estimator.MAX_SAMPLES", 200)
+    X = with_correlation(0.9)
+    X["a"] = X["a"].copy()
+    X["a"][7] = np.nan
+    found = quick(X)
+    assert len(found.held_out_) == len(set(found.held_out_)) == 200 and 7 not in found.held_out_
+    assert np.flatnonzero(np.isnan(found.pointwise_)).tolist() == [7]
+    rest = np.setdiff1d(np.arange(300), [*found.held_out_, 7])
+    np.testing.assert_allclose(found.pointwise_[rest], found.score_samples(X)[rest])
+    assert found.pointwise_[rest].mean() == pytest.approx(found.dependency_, abs=0.2)  # new samples
+    assert found.pointwise_[found.held_out_].mean() == pytest.approx(found.dependency_)
+
+
+@pytest.mark.parametrize(("n", "n_folds"), [(3000, 3), (14, 2)])
+def test_default_folds__are_fewer_for_many_and_for_very_few_samples(n, n_folds, monkeypatch):
+    monkeypatch.setattr("sklearn_mdm.dependency._cross_fitting.MANY", 200)
+    rows = np.arange(n) % 300
+    X = views(*np.random.default_rng(0).normal(size=(2, min(n, 201), 1)))
+    del rows
+    assert len(quick(X, max_updates=2).critics_) == n_folds
