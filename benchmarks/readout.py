@@ -93,7 +93,7 @@ def fresh_value(estimator, fit, judge, seed):
         return dict(zip(names, estimator._represent(estimator._read_modalities(part.X)), strict=True))
 
     fresh = DependencyEstimator(cv=None, held_out_fraction=0.2, random_state=seed).fit(representations_of(fit))
-    return fresh.critics_[0].score(list(representations_of(judge).values()))
+    return fresh.critics_[0].scores_of_parts(list(representations_of(judge).values())).popitem()[1]
 
 
 def on_task(name, task, seeds, *, compare, lams):

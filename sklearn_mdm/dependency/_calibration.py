@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from ..utils._statistics import standard_error
 from ._contrasts import Contrast, KeptModality
 
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
@@ -92,25 +91,13 @@ def contrast_rows(
     return own, level, np.exp(others - level[:, None])
 
 
-class Normalizer(NamedTuple):
-    """Mean over rows of the logarithms of their normalisers, its standard error, and the influence of each row on it.
-
-    ``influence`` (n,) has that mean. The spread of s minus it says how well the mean of normalised rows is known.
-    """
-
-    value: float
-    std: float
-    influence: np.ndarray
-
-
-def log_normalizer(
-    contrasts: Sequence[KeptModality], weights: np.ndarray, limits: Limits, groups: np.ndarray | None
-) -> Normalizer:
-    """Normalise rows, whose groups are independent units, each in every modality that it keeps in turn.
+def log_normalizers(contrasts: Sequence[KeptModality], weights: np.ndarray, limits: Limits) -> np.ndarray:
+    """Normalise rows in every modality that they keep in turn: influence of each on the mean logarithm, (n_rows,).
 
     The normaliser of a row is the mean of e^s over it and its negatives. That gives a tighter bound than one normaliser
     of all rows, and at most the logarithm of the number of negatives. A row counts in its own normaliser and, as a part
-    of negatives, in those of others: the first-order terms of a generalised U-statistic.
+    of negatives, in those of others: the first-order terms of a generalised U-statistic, whose mean is that of the
+    logarithms.
     """
     influence = np.zeros(contrasts[0].n_rows)
     for kept in contrasts:
@@ -123,5 +110,4 @@ def log_normalizer(
             excess += (share - usual[:, None] * contrast.allowed).sum(0)
         for index in kept.others:
             np.add.at(influence, index, excess)
-    influence /= len(contrasts)
-    return Normalizer(float(influence.mean()), standard_error(influence, groups), influence)
+    return influence / len(contrasts)

@@ -26,7 +26,7 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
-from ._calibration import Normalizer, bound_weights, limits_of, log_normalizer
+from ._calibration import bound_weights, limits_of, log_normalizers
 from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
@@ -346,16 +346,21 @@ class TrainedCritic:
             return np.full(len(representations[0]), np.nan)
         if not any(self.weights_):
             return self._looked_for(representations)
-        found, rows = self._normalizer(representations, groups)
-        self.log_normalizer_, self.log_normalizer_std_ = found.value, found.std
-        influence = self.log_ratio(representations) - found.value
-        influence[rows] -= (found.influence - found.value) * (len(influence) / len(rows))
+        normalizers, rows = self._normalizers(representations, groups)
+        values = self.log_ratio(representations)
+        normalized = values[rows] - normalizers
+        value, scale = normalized.mean(), len(values) / len(rows)
+        # The value is that of the rows that have a normaliser; the constant gives all rows the same mean.
+        influence = np.full(len(values), value)
+        influence[rows] += scale * (normalized - value)
+        self.log_normalizer_ = float(values.mean() - value)
+        self.log_normalizer_std_ = standard_error(values - influence, groups)
         return influence
 
-    def _normalizer(
+    def _normalizers(
         self, representations: Sequence[np.ndarray], groups: np.ndarray | None
-    ) -> tuple[Normalizer, np.ndarray]:
-        """Normaliser, and the rows that it is taken from."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logarithms of the normalisers of some rows, with what these are in those of others; and which rows."""
         n, m = len(representations[0]), len(representations)
         n_rows, n_others = NORMALIZING_ROWS, NORMALIZING_NEGATIVES
         if self.thrifty:
@@ -367,10 +372,10 @@ class TrainedCritic:
             rows = np.sort(np.random.default_rng(self.seed).permutation(n)[:n_rows])
             groups = None if groups is None else groups[rows]
         z = self._double([part[rows] for part in representations])
-        found = log_normalizer(self._kept(z, n_others, groups), self.weights_, self.limits_, groups)
-        near = self._calibrated(self._parts(z)).mean() - found.value > math.log1p(min(n_others, len(rows))) - NEAR_LIMIT
+        found = log_normalizers(self._kept(z, n_others, groups), self.weights_, self.limits_)
+        near = np.mean(self._calibrated(self._parts(z)) - found) > math.log1p(min(n_others, len(rows))) - NEAR_LIMIT
         if near and not self.thrifty and n_others < len(rows):
-            found = log_normalizer(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.limits_, groups)
+            found = log_normalizers(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.limits_)
         return found, rows
 
     # -- reading -----------------------------------------------------------------------------------------------------
