@@ -433,6 +433,12 @@ class DependencyEstimator(BaseEstimator):
             If too few samples are left.
         """
         arrays = self._read(X)[0]
+        if self._grouped:
+            warnings.warn(
+                "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
+                UserWarning,
+                stacklevel=2,
+            )
         if len(self.critics_) > 1 and self._seen.among(arrays).all():
             same = len(arrays[0]) == len(self.held_out_)
             # No critic is new to all of them, and those of different folds know of each other's: one more, of half.
@@ -440,12 +446,6 @@ class DependencyEstimator(BaseEstimator):
             test = halved.fit(X).permutation_test(X, n_permutations)
             return test._replace(statistic=self.dependency_) if same else test
         arrays = one_of_each(self._new(X, testing=True)[0])
-        if self._grouped:
-            warnings.warn(
-                "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
-                UserWarning,
-                stacklevel=2,
-            )
         most = MAX_TEST_ROWS if len(self.critics_[0].parts) == 1 else MAX_TEST_ROWS_OF_PARTS
         return independence_test(self.critics_, arrays, n_permutations, most, self._seed)
 

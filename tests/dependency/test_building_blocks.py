@@ -52,9 +52,7 @@ def test_choose_mixture__compares_with_the_best_so_far(losses, n_components, n_t
 )
 def test_choose_mixture__has_no_more_components_than_rows_and_limits_allow(most, most_work, n_rows, expected):
     rows, falling = np.random.default_rng(0).normal(size=(n_rows, 2)), iter(range(0, -100, -1))
-    found = choose_mixture(
-        rows, of_widths([1, 1]), lambda _: next(falling), seed=0, most=most, most_work=most_work
-    )
+    found = choose_mixture(rows, of_widths([1, 1]), lambda _: next(falling), seed=0, most=most, most_work=most_work)
     assert found.n_components == expected
 
 

@@ -137,7 +137,9 @@ def constant(a, b):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e5])
 def test_bound_weights__of_truth_and_noise_are_one_and_zero(seed, scale):
-    truth_weight, noise_weight, nothing = bound_weights(contrasts_of(lambda a, b: scale * truth(a, b), noise(seed), constant))
+    truth_weight, noise_weight, nothing = bound_weights(
+        contrasts_of(lambda a, b: scale * truth(a, b), noise(seed), constant)
+    )
     assert truth_weight * scale == pytest.approx(1, abs=0.15)
     assert noise_weight < 0.15 and nothing == 0
 
