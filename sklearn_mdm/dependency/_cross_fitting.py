@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -109,11 +109,7 @@ def cross_fit(
     if measure.density_ratio and len(folds) > 1:
         _share_weights(folds)
     pointwise, influence = np.full(len(arrays[0]), np.nan), np.full(len(arrays[0]), np.nan)
-    values = []
-    found: Found = {}
-    for fold in folds:
-        values.append(fold.read(measure, pointwise, influence))
-        found |= fold.warnings(measure, batch_size)
+    values = [fold.read(measure, pointwise, influence) for fold in folds]
     sizes = np.array([len(fold.held_out) for fold in folds])
     weights = sizes / sizes.sum()
     means, stds = np.transpose(values)
@@ -121,6 +117,7 @@ def cross_fit(
     if measure.total_correlation and measure.density_ratio:
         read = ~np.isnan(influence)
         std = standard_error(influence[read], None if groups is None else groups[read])
+    found = _find_warnings(folds, measure, batch_size)
     return CrossFit([fold.critic for fold in folds], float(weights @ means), std, pointwise, found)
 
 
@@ -152,11 +149,6 @@ class _Fold:
         value, std = np.sum(list(self.parts.values()), axis=0)
         return value, std
 
-    def warnings(self, measure: Measure, batch_size: int) -> Found:
-        """What the value on the held-out rows deserves."""
-        seen = self.critic.scores_of_parts(self.seen)
-        return _warnings_of(self.critic, measure, self.parts, seen, len(self.held_out), batch_size)
-
 
 def _share_weights(folds: list[_Fold]) -> None:
     """Give the critics of all folds, part by part of the total, the weights of the largest bound on held-out rows."""
@@ -172,24 +164,25 @@ def _share_weights(folds: list[_Fold]) -> None:
             critic.weigh(weights, [contrast.own for contrast in each])
 
 
-def _warnings_of(
-    critic: SummedCritic,
-    measure: Measure,
-    parts: Mapping[str, tuple[float, float]],
-    seen_parts: Mapping[str, tuple[float, float]],
-    n_held_out: int,
-    batch_size: int,
-) -> Found:
+def _find_warnings(folds: Sequence[_Fold], measure: Measure, batch_size: int) -> Found:
+    """What values deserve that are means over folds: those of a single one hang on its few rows."""
     found: Found = {}
-    for name, part in critic.critics.items():
-        found |= find_warnings(
-            parts[name][0],
-            seen_parts[name][0],
-            min(n_held_out, MOST_NEGATIVES),
-            part.curve_,
-            in_nats=measure.total_correlation,
-            limit=_limit(part, len(critic.parts[name]), min(batch_size, n_held_out)),
-        )
+    sizes = [len(fold.held_out) for fold in folds]
+    n_held_out = round(sum(sizes) / len(sizes))
+    seen_parts = [fold.critic.scores_of_parts(fold.seen) for fold in folds]
+    for name, groups in folds[0].critic.parts.items():
+        value = float(np.average([fold.parts[name][0] for fold in folds], weights=sizes))
+        seen = float(np.average([parts[name][0] for parts in seen_parts], weights=sizes))
+        for fold in folds:
+            part = fold.critic.critics[name]
+            found |= find_warnings(
+                value,
+                seen,
+                min(n_held_out, MOST_NEGATIVES),
+                part.curve_,
+                in_nats=measure.total_correlation,
+                limit=_limit(part, len(groups), min(batch_size, n_held_out)),
+            )
     return found
 
 
