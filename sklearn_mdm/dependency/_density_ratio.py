@@ -104,6 +104,8 @@ class TrainedCritic:
         Calibration a and b.
     log_normalizer_, log_normalizer_std_ : float
         The constant c, and its standard error.
+    normalized_share_ : float
+        Share of the rows passed to :meth:`normalize` that c was taken from, at random.
     n_updates_ : int
         Updates until the best loss on the validation rows.
     curve_ : list of float
@@ -341,7 +343,7 @@ class TrainedCritic:
             known: the value of a row, less what it does as a part of negatives. NaN for measures whose critic is no
             log ratio.
         """
-        self.log_normalizer_, self.log_normalizer_std_ = 0.0, 0.0
+        self.log_normalizer_, self.log_normalizer_std_, self.normalized_share_ = 0.0, 0.0, 1.0
         if not self.measure.density_ratio:
             return np.full(len(representations[0]), np.nan)
         if not any(self.weights_):
@@ -354,7 +356,7 @@ class TrainedCritic:
         influence = np.full(len(values), value)
         influence[rows] += scale * (normalized - value)
         self.log_normalizer_ = float(values.mean() - value)
-        self.log_normalizer_std_ = standard_error(values - influence, groups)
+        self.log_normalizer_std_, self.normalized_share_ = standard_error(values - influence, groups), 1 / scale
         return influence
 
     def _normalizers(

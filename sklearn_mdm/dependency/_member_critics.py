@@ -48,10 +48,13 @@ class MemberCritics:
     ) -> tuple[float, float]:
         """Mean of :meth:`pointwise`, and its standard error, for which groups are independent units.
 
-        Members err together, as they read the same rows: the error of the normaliser is the mean of theirs.
+        Members err together, as they read the same rows: the error of the normaliser is the mean of theirs. Where they
+        took it from a part of the rows, each from another, that share of it is their own.
         """
         values, looked_for = self._pointwise(representations, held_out_by)
-        normalizer_std = float(np.mean([critic.log_normalizer_std_ for critic in self.critics]))
+        stds, shares = np.transpose([(c.log_normalizer_std_, c.normalized_share_) for c in self.critics])
+        own = math.sqrt((stds**2 * (1 - shares)).sum()) / len(stds)
+        normalizer_std = math.hypot(float((stds * np.sqrt(shares)).mean()), own)
         return float(values.mean()), math.hypot(standard_error(looked_for, groups), normalizer_std)
 
     def log_ratio(self, representations: Sequence[np.ndarray], index: np.ndarray | None = None) -> np.ndarray:

@@ -69,7 +69,10 @@ class PermutedCritic(Protocol):
 def independence_test(
     critics: Sequence[PermutedCritic], arrays: Sequence[np.ndarray], n_permutations: int, most: int, seed: int
 ) -> PermutationTest:
-    """Compare rows that no critic has seen, of many rows the most, with permutations of them."""
+    """Compare rows that no critic has seen, of many rows the most, with permutations of them.
+
+    The statistic is the value of all of them.
+    """
     random = np.random.default_rng(seed)
     rows = random.permutation(len(arrays[0]))[:most]
     own = np.arange(len(rows))
@@ -78,7 +81,7 @@ def independence_test(
     ]
     tested, orders = [array[rows] for array in arrays], [np.tile(own, (len(arrays), 1)), *permuted]
     evidence = np.mean([critic.permutations(tested, orders) for critic in critics], axis=0)
-    return compare_means(evidence, float(np.mean([critic.score(tested) for critic in critics])))
+    return compare_means(evidence, float(np.mean([critic.score(arrays) for critic in critics])))
 
 
 def compare_means(values: np.ndarray, statistic: float) -> PermutationTest:

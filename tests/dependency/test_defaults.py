@@ -7,7 +7,6 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from sklearn_mdm import DependencyEstimator
-from sklearn_mdm.datasets import make_correlated_gaussians
 from sklearn_mdm.exceptions import DependencyWarning, RepeatedSamplesWarning, SampleLimitWarning
 
 RNG = np.random.default_rng(0)
@@ -17,7 +16,7 @@ CELSIUS = np.round(15 + 10 * A, 1)
 
 def quick(X, **parameters):
     """Defaults, but for what only makes them better."""
-    parameters = {"max_updates": 150, "hidden_dims": (32, 32), "n_components": 8, "random_state": 0, **parameters}
+    parameters = {"max_updates": 100, "hidden_dims": (32, 32), "n_components": 4, "random_state": 0, **parameters}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DependencyWarning)
         return DependencyEstimator(**parameters).fit(X)
@@ -37,23 +36,29 @@ def with_correlation(rho):
 def test_heavy_tails__are_read_as_ranks():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(2000, 2)) / np.sqrt(rng.chisquare(1, size=(2000, 1)))
-    auto, rank, standard = (quick(views(z[:, :1], z[:, 1:]), scaling=name) for name in ("auto", "rank", "standard"))
+    X = views(z[:, :1], z[:, 1:])
+    auto, rank, standard = (quick(X, scaling=name, cv=2) for name in ("auto", "rank", "standard"))
     assert abs(auto.dependency_ - rank.dependency_) < 3 * rank.dependency_std_
     assert abs(auto.dependency_ - 0.224) < 2 * auto.dependency_std_  # Student's t with one degree of freedom
     assert standard.dependency_ < auto.dependency_ - 0.02
 
 
-@pytest.mark.parametrize("warp", [np.exp, np.cbrt, lambda x: np.sinh(3 * x), lambda x: 1e6 + x], ids=str)
-def test_increasing_maps_of_columns__change_little(warp):
-    X, _ = make_correlated_gaussians(1000, rho=0.6, random_state=0)
-    values = quick(X).dependency_, quick({name: warp(value) for name, value in X.items()}).dependency_
-    assert abs(values[1] - values[0]) < 0.03  # of about 0.5 nats
+@pytest.fixture(scope="module")
+def plain():
+    return quick(with_correlation(0.8)).dependency_
 
 
-def test_one_outlier__changes_little():
-    X = with_correlation(0.8)
-    far = {name: np.where(np.arange(300)[:, None] == j, 1e9, value) for j, (name, value) in enumerate(X.items())}
-    assert quick(far).dependency_ == pytest.approx(quick(X).dependency_, abs=0.05)
+@pytest.mark.parametrize("warp", [np.exp, np.cbrt, lambda x: np.sinh(3 * x)], ids=["exp", "cbrt", "sinh"])
+def test_increasing_maps_of_columns__change_little(warp, plain):
+    warped = {name: warp(value) for name, value in with_correlation(0.8).items()}
+    assert quick(warped).dependency_ == pytest.approx(plain, abs=0.05)
+
+
+def test_outlier__is_one_sample(plain):
+    far = with_correlation(0.8)
+    far["a"] = np.where(np.arange(300)[:, None] == 0, 1e9, far["a"])
+    assert quick(far).dependency_ == pytest.approx(plain, abs=0.05)
+    assert quick(far, scaling="standard").dependency_ < 0.2  # what "auto" spares its readers
 
 
 # --- modalities that determine each other ----------------------------------------------------------------------------
@@ -69,8 +74,18 @@ def test_rising_correlation__is_rising_dependency():
 
 
 def test_copies__are_said_to_have_at_least_so_much():
-    with pytest.warns(SampleLimitWarning, match=r"dependency is at least \d\.\d\d nats.*near log\(60\)"):
-        DependencyEstimator(max_updates=100, hidden_dims=(32, 32), random_state=0).fit(with_correlation(1.0))
+    with pytest.warns(SampleLimitWarning) as warned:
+        found = DependencyEstimator(max_updates=100, hidden_dims=(32, 32), random_state=0).fit(with_correlation(1.0))
+    (warning,) = warned  # one for all folds, of their value
+    assert f"dependency is at least {found.dependency_:.2f} nats" in str(warning.message)
+    assert "near log(60)" in str(warning.message)
+
+
+def test_warnings__are_of_the_value__not_of_a_single_fold():
+    # One fold reads 0.98 of what its training rows have as 1.47, which others make up for.
+    rng = np.random.default_rng(1)
+    a, e = rng.normal(size=(2, 300, 2))
+    assert quick(views(a, 0.9 * a + np.sqrt(0.19) * e), random_state=1).warnings_ == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +109,7 @@ def test_functions_of_each_other__have_much_dependency_with_a_small_error(X, lea
 # --- nothing to find -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kind", ["normal", "wide", "heavy", "classes", "three"])
 def test_independent_modalities__have_none(kind, seed):
     rng = np.random.default_rng(seed)
@@ -139,10 +154,8 @@ def test_more_samples_than_are_used__have_values_too(monkeypatch):
     assert found.pointwise_[found.held_out_].mean() == pytest.approx(found.dependency_)
 
 
-@pytest.mark.parametrize(("n", "n_folds"), [(3000, 3), (14, 2)])
+@pytest.mark.parametrize(("n", "n_folds"), [(201, 3), (200, 5), (12, 3)])
 def test_default_folds__are_fewer_for_many_and_for_very_few_samples(n, n_folds, monkeypatch):
     monkeypatch.setattr("sklearn_mdm.dependency._cross_fitting.MANY", 200)
-    rows = np.arange(n) % 300
-    X = views(*np.random.default_rng(0).normal(size=(2, min(n, 201), 1)))
-    del rows
-    assert len(quick(X, max_updates=2).critics_) == n_folds
+    found = quick(views(A[:n], E[:n]), max_updates=2)
+    assert len(found.critics_) == n_folds and found.held_out_.size == n
