@@ -178,7 +178,7 @@ def test_dependency_scorer__dependency_estimator__is_its_score():
     X = ModalityDict(a=rng.normal(size=(80, 1)), b=rng.normal(size=(80, 1)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = DependencyEstimator(max_updates=10, n_components=1, random_state=0).fit(X[:60])
+        estimator = DependencyEstimator(cv=None, max_updates=10, n_components=1, random_state=0).fit(X[:60])
     assert dependency_scorer(estimator, X[60:]) == estimator.score(X[60:])
 
 

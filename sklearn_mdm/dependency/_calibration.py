@@ -13,8 +13,8 @@ from ._contrasts import Contrast, KeptModality
 
 # Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
 NOISE = 6.0
-# Smallest spread in nats of a part that says something.
-MIN_SPREAD = 1e-4
+# Spread in nats up to which a part says nothing.
+SAYS_NOTHING = 1e-4
 # Most standard deviations of rows that a weighted part may have: more change nothing where rows are told apart.
 MAX_SPREAD = 1000.0
 # Penalty of the square of a weighted part's standard deviation, over the number of rows: where a part tells all rows
@@ -38,7 +38,7 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
     """
     n_parts = len(contrasts[0].own)
     scale = np.array([_spread(contrasts, q) for q in range(n_parts)])
-    used, n = scale > MIN_SPREAD, sum(contrast.own.shape[1] for contrast in contrasts)
+    used, n = scale > SAYS_NOTHING, sum(contrast.own.shape[1] for contrast in contrasts)
     weights = np.zeros(n_parts)
     if not used.any():
         return weights

@@ -26,7 +26,7 @@ COMPONENTS = (2, 4, 8, 16, 32)
 MAX_FEATURES = 256
 # Smallest fall of the loss that is worth the cost of more components on every negative, and how many numbers of
 # components may pass without one.
-MIN_GAIN, PATIENCE = 1e-3, 2
+MIN_GAIN, MIXTURE_PATIENCE = 1e-3, 2
 # Most columns of a full covariance.
 MAX_WIDTH = 500
 # Rows that mixtures are fitted to, which is enough for as few components.
@@ -194,7 +194,8 @@ def choose_mixture(
     for n_components in COMPONENTS:
         work = n * n_components * width**2
         too_wide = n_components * width > MAX_FEATURES or work > most_work
-        if n_components > most or too_wide or n < MIN_ROWS_PER_COLUMN * width * n_components or since >= PATIENCE:
+        too_few = n < MIN_ROWS_PER_COLUMN * width * n_components
+        if n_components > most or too_wide or too_few or since >= MIXTURE_PATIENCE:
             break
         mixture = _fitted(_mixture(n_components, seed), rows)
         value = loss(MixtureRatio(mixture, inputs))

@@ -223,8 +223,8 @@ def test_every_container__gives_the_numbers_of_arrays(fit, container):
     fitted = fit(X)
     assert_allclose(fitted.predict(X), fit(arrays).predict(arrays), rtol=1e-9)
     assert_allclose(
-        DependencyEstimator(max_updates=30, random_state=0, modalities=fitted.modalities).fit(X).dependency_,
-        DependencyEstimator(max_updates=30, random_state=0).fit(arrays).dependency_,
+        DependencyEstimator(cv=None, max_updates=30, random_state=0, modalities=fitted.modalities).fit(X).dependency_,
+        DependencyEstimator(cv=None, max_updates=30, random_state=0).fit(arrays).dependency_,
         rtol=1e-6,
     )
 
@@ -281,7 +281,7 @@ def test_rows_of_y_weights_and_groups__in_another_order__are_refused(fit, contai
 def test_copies_of_samples__in_every_container__are_told(container):
     twice = {name: pd.concat([frame, frame[:30].set_axis(ROWS[:30] + "x", axis=0)]) for name, frame in FRAMES.items()}
     modalities = {name: list(frame) for name, frame in FRAMES.items()} if container.startswith("flat") else None
-    estimator = DependencyEstimator(max_updates=10, random_state=0, modalities=modalities)
+    estimator = DependencyEstimator(cv=None, max_updates=10, random_state=0, modalities=modalities)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.warns(RepeatedSamplesWarning, match="30 of 90"):

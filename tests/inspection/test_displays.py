@@ -240,7 +240,7 @@ def test_dependency_display__dependency_estimator__is_drawn_too(data):
     X, _ = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        estimator = DependencyEstimator(max_updates=20, random_state=0).fit(X[:120])
+        estimator = DependencyEstimator(cv=None, max_updates=20, random_state=0).fit(X[:120])
     display = DependencyDisplay.from_estimator(estimator, X[120:], random_state=0)
     np.testing.assert_allclose(display.values, estimator.score_samples(X[120:]), atol=1e-9)
 

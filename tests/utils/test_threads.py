@@ -75,7 +75,7 @@ X = {name: rng.normal(size=(2000, 30)).astype("f4") for name in ("audio", "text"
 def work(_):
     model = MDMFusionRegressor(n_estimators=1, lam=0.1, max_epochs=1, random_state=0, device="cpu")
     model.fit(X, X["text"][:, 0])
-    DependencyEstimator(max_updates=20, random_state=0).fit(X).score(X)
+    DependencyEstimator(cv=None, max_updates=20, random_state=0).fit(X).score(X)
     return float(model.fit_dependency(X).predict(X).sum() + model.dependency_score(X))
 if __name__ == "__main__":
     before = len(os.listdir("/proc/self/task"))
