@@ -57,6 +57,8 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
     """Return critics of all parts of the total, which are not fitted."""
     # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
     takes_any = measure.density_ratio and not measure.own_critic
+    # Distances depend on the columns that they are measured in: they are not to be doubled by their ranks.
+    doubles = estimator.scaling == "auto" and not measure.total_correlation
 
     def make() -> TrainedCritic:
         return TrainedCritic(
@@ -69,7 +71,7 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
             lr=estimator.lr,
             weight_decay=estimator.weight_decay,
             n_components=estimator.n_components,
-            scaling=estimator.scaling,
+            scaling="standard" if doubles else estimator.scaling,
             seed=seed,
         )
 

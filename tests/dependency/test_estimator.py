@@ -92,6 +92,7 @@ def test_wasserstein__lies_between_its_closed_forms_and_is_one_lipschitz(gaussia
     z = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     (slope,) = torch.autograd.grad(network([z[:, :1], z[:, 1:2], z[:, 2:]]).sum(), z)
     assert slope.norm(dim=1).max() <= 1 + 1e-4
+    assert estimator.dependency_ == quick("wasserstein", max_updates=300, scaling="standard").fit(X).dependency_
     with pytest.raises(ValueError, match="single samples"):
         estimator.score_samples(X)
 
@@ -335,6 +336,7 @@ def test_permutation_test__of_samples_that_were_all_trained_on_is_an_error(gauss
         fitted.score(X)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.OverfittingWarning")  # twelve rows weigh three parts
 def test_permutation_test__of_repeated_rows_uses_the_held_out_positions():
     # Discrete rows repeat: which of them were trained on is told by their place, or cannot be told.
     rng = np.random.default_rng(0)
