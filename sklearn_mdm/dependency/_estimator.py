@@ -66,7 +66,7 @@ class DependencyEstimator(BaseEstimator):
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"
         What is read of columns: their values (``"standard"``), the normal scores of their ranks (``"rank"``), which
-        have the same dependency and no heavy tails, or both; for measures that are not of total correlation, their values.
+        have the same dependency and no heavy tails, or both; for distances such as "wasserstein", their values.
     held_out_fraction : float, default=0.5
         Share of the samples on which ``dependency_`` is read with ``cv=None``, and which the critic never sees.
     cv : "auto", int, cross-validation splitter or None, default="auto"

@@ -57,8 +57,9 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
     """Return critics of all parts of the total, which are not fitted."""
     # Negatives are cheap for the encoded critic, and the square in it spares learning correlations.
     takes_any = measure.density_ratio and not measure.own_critic
-    # Distances depend on the columns that they are measured in: they are not to be doubled by their ranks.
-    doubles = estimator.scaling == "auto" and not measure.total_correlation
+    # Distances depend on the columns that they are measured in: ranks beside these would change them.
+    doubles = measure.total_correlation or measure.density_ratio
+    scaling = "standard" if estimator.scaling == "auto" and not doubles else estimator.scaling
 
     def make() -> TrainedCritic:
         return TrainedCritic(
@@ -71,7 +72,7 @@ def standalone_critic(estimator: Parameters, measure: Measure, seed: int) -> Sum
             lr=estimator.lr,
             weight_decay=estimator.weight_decay,
             n_components=estimator.n_components,
-            scaling="standard" if doubles else estimator.scaling,
+            scaling=scaling,
             seed=seed,
         )
 
