@@ -105,8 +105,8 @@ class DependencyEstimator(BaseEstimator):
         is one of what the estimator finds in such samples on average; dependency itself is that, or more.
     coefficient_ : float
         ``dependency_`` D on a scale from 0 (independent) to 1 (one modality determines another):
-        :math:`\sqrt{1 - e^{-2 \max(D, 0)}}`, of two Gaussian variables their correlation [4]_, and of more modalities
-        the generalisation [5]_. NaN for measures that are not of total correlation.
+        :math:`\sqrt{1 - e^{-2 \max(D, 0)}}`, of two Gaussian variables their correlation [5]_, and of more modalities
+        the generalisation [6]_. NaN for measures that are not of total correlation.
     pointwise_ : array of shape (n_samples,)
         Out-of-fold log ratio of each sample passed to ``fit``, in nats; NaN where a modality is missing, the sample was
         trained on, or the measure says nothing about single samples.
@@ -157,8 +157,8 @@ class DependencyEstimator(BaseEstimator):
     .. [3] Bai, Cheng, Hao, Carin, "Estimating Total Correlation with Mutual Information Estimators", AISTATS 2023, for
        the decompositions.
     .. [4] van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018.
-    .. [4] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
-    .. [5] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical Association
+    .. [5] Linfoot, "An informational measure of correlation", Information and Control 1 (1), 1957.
+    .. [6] Joe, "Relative entropy measures of multivariate dependence", Journal of the American Statistical Association
        84 (405), 1989.
 
     Examples
