@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import LeaveOneGroupOut
 
 from sklearn_mdm import DependencyEstimator
 from sklearn_mdm.exceptions import DependencyWarning, RepeatedSamplesWarning, SampleLimitWarning
@@ -135,6 +136,18 @@ def test_grouped_copies_of_independent_samples__have_none():
         warnings.simplefilter("ignore", RepeatedSamplesWarning)
         found = quick(views(A[rows], E[rows]))
     assert abs(found.dependency_) < 2 * found.dependency_std_ + 0.02
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "cv", "n_folds"), [(5, "auto", 2), (5, LeaveOneGroupOut(), 5), (60, "auto", 5)], ids=str
+)
+def test_few_groups__do_not_hide_dependency(n_groups, cv, n_folds):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DependencyWarning)
+        found = DependencyEstimator(max_updates=60, hidden_dims=(32, 32), n_components=4, cv=cv, random_state=0)
+        found.fit(with_correlation(0.8), groups=np.arange(300) % n_groups)
+    assert len(found.critics_) == n_folds
+    assert found.dependency_ == pytest.approx(0.51, abs=0.15)
 
 
 # --- which samples ---------------------------------------------------------------------------------------------------

@@ -388,6 +388,8 @@ def test_diagnostics__name_what_is_wrong():
     assert find() == set()
     assert find(value=6.5, train_value=6.5) == {SampleLimitWarning}
     assert find(value=6.5, train_value=6.5, in_nats=False) == set()
+    assert find(value=0.0, train_value=0.0, n=4) == set()
+    assert find(value=0.6, train_value=0.6, n=4) == {SampleLimitWarning}
     assert find(limit=1.1) == {BatchLimitWarning}
     assert find(train_value=1.5) == {OverfittingWarning}
     assert find(curve=(1.4, 1.3, 1.2, 1.0)) == {StillRisingWarning}
