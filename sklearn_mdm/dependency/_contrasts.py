@@ -81,9 +81,14 @@ class KeptModality:
 def keep_each(
     networks: Sequence[Any], z: Sequence[Tensor], n_others: int, groups: np.ndarray | None, seed: int
 ) -> list[KeptModality]:
-    """Keep each modality of rows z (n, k_j) in turn; negatives have nothing of the row's group but that."""
+    """Keep each modality of rows z (n, k_j) in turn; negatives have nothing of the row's group but that.
+
+    Rows of a single group, which a fold may hold, are told from each other.
+    """
     n, m = len(z[0]), len(z)
-    unit = torch.arange(n) if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].ravel())
+    unit = torch.arange(n)
+    if groups is not None and (groups != groups[0]).any():
+        unit = torch.from_numpy(np.unique(groups, return_inverse=True)[1].ravel())
     if not all(hasattr(network, "combine_each") for network in networks):
         n_others = min(n_others, DEAR_NEGATIVES)
     with torch.no_grad():

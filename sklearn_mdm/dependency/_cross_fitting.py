@@ -52,7 +52,8 @@ def split_folds(
     """
     if isinstance(cv, str):  # "auto"
         n_units = n_samples if copies.groups is None else len(np.unique(copies.groups))
-        cv = max(2, min(FEW_FOLDS if n_samples > MANY else FOLDS, n_samples // min_rows, n_units))
+        # Groups are told from each other, so a fold has two or more.
+        cv = max(2, min(FEW_FOLDS if n_samples > MANY else FOLDS, n_samples // min_rows, n_units // 2))
     if cv is None:
         most = 1 - 2 * min_rows / n_samples
         held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, copies.groups)

@@ -165,14 +165,14 @@ class DependencyEstimator(BaseEstimator):
     --------
     >>> from sklearn_mdm import DependencyEstimator
     >>> from sklearn_mdm.datasets import make_correlated_gaussians
-    >>> X, truth = make_correlated_gaussians(2000, rho=0.5, random_state=0)
+    >>> X, truth = make_correlated_gaussians(1000, rho=0.5, random_state=0)
     >>> estimator = DependencyEstimator(max_updates=200, random_state=0).fit(X)
     >>> bool(abs(estimator.dependency_ - truth) < 3 * estimator.dependency_std_)
     True
     >>> 0.6 < estimator.coefficient_ < 0.8
     True
     >>> estimator.score_samples(X).shape
-    (2000,)
+    (1000,)
     """
 
     measure: str | Measure = "kl"

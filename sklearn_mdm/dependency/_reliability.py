@@ -33,7 +33,7 @@ def find_warnings(
     largest possible value of the measure.
     """
     found: dict[type[DependencyWarning], str] = {}
-    if in_nats and value > math.log(n_negatives) - LOG_N_MARGIN:
+    if in_nats and value > max(0.0, math.log(n_negatives) - LOG_N_MARGIN):
         found[SampleLimitWarning] = (
             f"dependency is at least {value:.2f} nats: as much as that is near log({n_negatives}) = "
             f"{math.log(n_negatives):.2f}, the most that so many held-out samples can show. Pass more samples, or "

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import LeaveOneGroupOut
 
 from sklearn_mdm import DependencyEstimator
 from sklearn_mdm.exceptions import DependencyWarning, RepeatedSamplesWarning, SampleLimitWarning
@@ -16,7 +17,7 @@ CELSIUS = np.round(15 + 10 * A, 1)
 
 def quick(X, **parameters):
     """Defaults, but for what only makes them better."""
-    parameters = {"max_updates": 100, "hidden_dims": (32, 32), "n_components": 4, "random_state": 0, **parameters}
+    parameters = {"max_updates": 60, "hidden_dims": (32, 32), "n_components": 4, "random_state": 0, **parameters}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DependencyWarning)
         return DependencyEstimator(**parameters).fit(X)
@@ -85,7 +86,7 @@ def test_warnings__are_of_the_value__not_of_a_single_fold():
     # One fold reads 0.98 of what its training rows have as 1.47, which others make up for.
     rng = np.random.default_rng(1)
     a, e = rng.normal(size=(2, 300, 2))
-    assert quick(views(a, 0.9 * a + np.sqrt(0.19) * e), random_state=1).warnings_ == []
+    assert quick(views(a, 0.9 * a + np.sqrt(0.19) * e), random_state=1, max_updates=150).warnings_ == []
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,18 @@ def test_grouped_copies_of_independent_samples__have_none():
     assert abs(found.dependency_) < 2 * found.dependency_std_ + 0.02
 
 
+@pytest.mark.parametrize(
+    ("n_groups", "cv", "n_folds"), [(5, "auto", 2), (5, LeaveOneGroupOut(), 5), (60, "auto", 5)], ids=str
+)
+def test_few_groups__do_not_hide_dependency(n_groups, cv, n_folds):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DependencyWarning)
+        found = DependencyEstimator(max_updates=60, hidden_dims=(32, 32), n_components=4, cv=cv, random_state=0)
+        found.fit(with_correlation(0.8), groups=np.arange(300) % n_groups)
+    assert len(found.critics_) == n_folds
+    assert found.dependency_ == pytest.approx(0.51, abs=0.15)
+
+
 # --- which samples ---------------------------------------------------------------------------------------------------
 
 
@@ -159,3 +172,4 @@ def test_default_folds__are_fewer_for_many_and_for_very_few_samples(n, n_folds, 
     monkeypatch.setattr("sklearn_mdm.dependency._cross_fitting.MANY", 200)
     found = quick(views(A[:n], E[:n]), max_updates=2)
     assert len(found.critics_) == n_folds and found.held_out_.size == n
+    assert type(found.dependency_) is type(found.dependency_std_) is float

@@ -92,6 +92,7 @@ def test_wasserstein__lies_between_its_closed_forms_and_is_one_lipschitz(gaussia
     z = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     (slope,) = torch.autograd.grad(network([z[:, :1], z[:, 1:2], z[:, 2:]]).sum(), z)
     assert slope.norm(dim=1).max() <= 1 + 1e-4
+    assert estimator.dependency_ == quick("wasserstein", max_updates=300, scaling="standard").fit(X).dependency_
     with pytest.raises(ValueError, match="single samples"):
         estimator.score_samples(X)
 
@@ -335,6 +336,7 @@ def test_permutation_test__of_samples_that_were_all_trained_on_is_an_error(gauss
         fitted.score(X)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.OverfittingWarning")  # twelve rows weigh three parts
 def test_permutation_test__of_repeated_rows_uses_the_held_out_positions():
     # Discrete rows repeat: which of them were trained on is told by their place, or cannot be told.
     rng = np.random.default_rng(0)
@@ -386,6 +388,8 @@ def test_diagnostics__name_what_is_wrong():
     assert find() == set()
     assert find(value=6.5, train_value=6.5) == {SampleLimitWarning}
     assert find(value=6.5, train_value=6.5, in_nats=False) == set()
+    assert find(value=0.0, train_value=0.0, n=4) == set()
+    assert find(value=0.6, train_value=0.6, n=4) == {SampleLimitWarning}
     assert find(limit=1.1) == {BatchLimitWarning}
     assert find(train_value=1.5) == {OverfittingWarning}
     assert find(curve=(1.4, 1.3, 1.2, 1.0)) == {StillRisingWarning}
