@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_is_fitted
 
-from ..exceptions import SeenSamplesWarning, TooFewSamplesError
+from ..exceptions import DependencyWarning, SeenSamplesWarning, TooFewSamplesError
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
@@ -25,6 +25,7 @@ from ..measures._base import CriticKind
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
+from ..utils._warnings import warn_caller
 from ._coefficient import coefficient
 from ._columns import ColumnReader
 from ._copies import Copies, one_of_each
@@ -329,7 +330,7 @@ class DependencyEstimator(BaseEstimator):
         score : float
             With ``cv``, the mean over the critics of all folds.
         """
-        arrays, _ = self._new(X)
+        arrays = self._new(X)
         return float(np.mean([critic.score(arrays) for critic in self.critics_]))
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -397,7 +398,7 @@ class DependencyEstimator(BaseEstimator):
         check_is_fitted(self)
         if len(self.critics_[0].parts) == 1 and len(self.modalities_) > 2:
             raise ValueError('decompose needs a critic for each part. Fit with decomposition="line" or "tree".')
-        arrays, _ = self._new(X)
+        arrays = self._new(X)
         folds = [pd.DataFrame(c.scores_of_parts(arrays), index=["value", "std"]).T for c in self.critics_]
         return sum(folds) / len(folds)
 
@@ -432,54 +433,52 @@ class DependencyEstimator(BaseEstimator):
         ValueError
             If too few samples are left.
         """
-        arrays = self._read(X)[0]
+        arrays = self._complete(X)
         if self._grouped:
-            warnings.warn(
-                "fit was given groups, so samples are not independent of each other, and the test rejects too often.",
-                UserWarning,
-                stacklevel=2,
+            message = (
+                "fit was given groups, so samples are not independent of each other, and the test rejects too often."
             )
-        if len(self.critics_) > 1 and self._seen.among(arrays).all():
-            same = len(arrays[0]) == len(self.held_out_)
-            # No critic is new to all of them, and those of different folds know of each other's: one more, of half.
-            halved = clone(self).set_params(cv=None, random_state=self._seed)
-            test = halved.fit(X).permutation_test(X, n_permutations)
-            return test._replace(statistic=self.dependency_) if same else test
-        arrays = one_of_each(self._new(X, testing=True)[0])
+            warn_caller(message, UserWarning)
+        seen = self._seen.among(arrays)
+        if len(self.critics_) > 1 and seen.all():
+            return self._test_half(arrays, n_permutations)
+        arrays = one_of_each(_enough([a[~seen] for a in arrays], " that fit did not train on"))
         most = MAX_TEST_ROWS if len(self.critics_[0].parts) == 1 else MAX_TEST_ROWS_OF_PARTS
         return independence_test(self.critics_, arrays, n_permutations, most, self._seed)
+
+    def _test_half(self, arrays: list[np.ndarray], n_permutations: int) -> PermutationTest:
+        """No critic of a fold is new to all rows, and those of different folds know of each other's: train one more."""
+        X = dict(zip(self.modalities_, arrays, strict=True))
+        halved = clone(self).set_params(cv=None, modalities=None, random_state=self._seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DependencyWarning)  # fit spoke of what is reported
+            test = halved.fit(X).permutation_test(X, n_permutations)
+        return test._replace(statistic=self.dependency_) if len(arrays[0]) == len(self.held_out_) else test
 
     def _read(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
         """Columns of the complete rows of X, and which these are."""
         check_is_fitted(self)
         return self._reader.read(self, X)
 
-    def _new(self, X: Any, *, testing: bool = False) -> tuple[list[np.ndarray], np.ndarray]:
-        """Complete rows of X, and which these are; rows that fit trained on are warned of, or left out of a test."""
+    def _complete(self, X: Any) -> list[np.ndarray]:
+        """Complete rows of X; others are warned of."""
         arrays, complete = self._read(X)
         left_out = int((~complete).sum())
         if left_out:
-            warnings.warn(
-                f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning, stacklevel=3
-            )
+            warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
+        return arrays
+
+    def _new(self, X: Any) -> list[np.ndarray]:
+        """Complete rows of X; rows that fit trained on are warned of."""
+        arrays = self._complete(X)
         seen = self._seen.among(arrays)
-        if testing:
-            arrays = [a[~seen] for a in arrays]
-        elif seen.any():
-            warnings.warn(
+        if seen.any():
+            warn_caller(
                 f"{int(seen.sum())} of {len(seen)} samples were trained on in fit, and look more dependent than new "
                 "ones. dependency_ and pointwise_ hold the values of those that were not.",
                 SeenSamplesWarning,
-                stacklevel=3,
             )
-        fewest = fewest_rows(len(arrays))
-        if len(arrays[0]) < fewest:
-            remedy = " With cv, every sample was trained on in some fold: pass new ones." if seen.all() else ""
-            raise ValueError(
-                f"{len(arrays[0])} samples with every modality observed"
-                f"{' that fit did not train on' if testing else ''} are too few; pass at least {fewest}.{remedy}"
-            )
-        return arrays, complete
+        return _enough(arrays)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "critics_")
@@ -490,3 +489,12 @@ class DependencyEstimator(BaseEstimator):
         tags.input_tags.allow_nan = True  # where a modality was not observed
         tags.input_tags.three_d_array = True  # as a modality in a dict
         return tags
+
+
+def _enough(arrays: list[np.ndarray], which: str = "") -> list[np.ndarray]:
+    fewest = fewest_rows(len(arrays))
+    if len(arrays[0]) < fewest:
+        raise ValueError(
+            f"{len(arrays[0])} samples with every modality observed{which} are too few; pass at least {fewest}."
+        )
+    return arrays

@@ -411,7 +411,8 @@ def test_inspection_of_samples__takes_them(regressor, holes, y, kind, quick_repo
 
 
 def quick_dependency(**parameters):
-    return DependencyEstimator(max_updates=20, hidden_dims=(16, 16), n_components=2, random_state=0, **parameters)
+    settings = {"cv": None, "max_updates": 20, "hidden_dims": (16, 16), "n_components": 2, "random_state": 0}
+    return DependencyEstimator(**settings | parameters)
 
 
 def warned(call):
@@ -429,10 +430,10 @@ def test_dependency_methods__say_once_how_many_cells_they_filled(regressor, X, y
     complete = ~np.isnan(holes["audio"]).all(axis=1)
     counts = {name: int(np.isnan(x[complete]).sum()) for name, x in holes.items()}
     n = int(complete.sum())
-    expected, of_means = (
+    expected, of_medians = (
         f"cells that were not observed are filled with {fill}: {counts['audio']} of {3 * n} of modality 'audio', "
         f"{counts['text']} of {2 * n} of modality 'text'. What is reported is the dependency of the filled data."
-        for fill in ("what their row suggests", "the training mean")
+        for fill in ("what their row suggests", "the training median")
     )
     fitted = regressor().fit(holes, y)  # without a word
     for call in (
@@ -442,10 +443,10 @@ def test_dependency_methods__say_once_how_many_cells_they_filled(regressor, X, y
         lambda: rank_samples(fitted, holes),
     ):
         assert warned(call) == [expected]
-    assert warned(lambda: quick_dependency().fit(holes)) == [of_means]
+    assert warned(lambda: quick_dependency().fit(holes)) == [of_medians]
     estimator = quick_dependency(decomposition="line").fit(X)
     for method in (estimator.score, estimator.score_samples, estimator.decompose, estimator.permutation_test):
-        assert warned(lambda method=method: method(holes)) == [of_means]
+        assert warned(lambda method=method: method(holes)) == [of_medians]
     fitted.dependency_score(X)  # without a word, and without any cell
     only_missing = {**X, "audio": np.where(complete[:, None], X["audio"], nan)}
     fitted.pointwise_dependency(only_missing)
@@ -453,7 +454,9 @@ def test_dependency_methods__say_once_how_many_cells_they_filled(regressor, X, y
 
 @filled_warnings
 @pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.DependencyWarning")
-@pytest.mark.parametrize(("scaling", "center"), [("standard", np.nanmean), ("rank", np.nanmedian)])
+@pytest.mark.parametrize(
+    ("scaling", "center"), [("standard", np.nanmean), ("rank", np.nanmedian), ("auto", np.nanmedian)]
+)
 def test_dependency_estimator__fills_with_the_centre_of_the_fit(X, holes, scaling, center):
     complete = ~np.isnan(holes["audio"]).all(axis=1)
     centers = {name: center(x[complete], axis=0) for name, x in holes.items()}
@@ -475,7 +478,7 @@ def test_dependency_estimator__fills_with_the_centre_of_the_fit(X, holes, scalin
 @pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.DependencyWarning")
 def test_dependency_estimator__fills_a_later_x_after_a_fit_without_any(X, holes):
     fitted = quick_dependency().fit(X)
-    filled = {name: np.where(np.isnan(x), X[name].mean(axis=0), x) for name, x in holes.items()}
+    filled = {name: np.where(np.isnan(x), np.median(X[name], axis=0), x) for name, x in holes.items()}
     filled["audio"][np.isnan(holes["audio"]).all(axis=1)] = nan
     assert_array_equal(fitted.score_samples(holes), fitted.score_samples(filled))
 
@@ -486,7 +489,7 @@ def test_dependency_estimator__of_sequences_fills_each_step_by_itself(X):
     steps = np.stack([X["text"], X["text"] + 5.0], axis=1)
     holes = steps.copy()
     holes[3, 1, 0] = nan
-    filled = np.where(np.isnan(holes), np.nanmean(holes, axis=0), holes)
+    filled = np.where(np.isnan(holes), np.nanmedian(holes, axis=0), holes)
     found = quick_dependency().fit({"audio": X["audio"], "text": holes})
     assert found.dependency_ == quick_dependency().fit({"audio": X["audio"], "text": filled}).dependency_
 
