@@ -11,8 +11,8 @@ from scipy.special import logsumexp
 
 from ._contrasts import Contrast, KeptModality
 
-# Likelihood ratio, on the scale of a chi-squared variable, that calibration takes for chance.
-NOISE = 6.0
+# Likelihood ratio, on the scale of a chi-squared variable, that is taken for chance for each part that has a weight.
+NOISE = 4.0
 # Spread in nats up to which a part says nothing.
 SAYS_NOTHING = 1e-4
 # Most standard deviations of rows that a weighted part may have: more change nothing where rows are told apart.
@@ -20,15 +20,15 @@ MAX_SPREAD = 1000.0
 # Penalty of the square of a weighted part's standard deviation, over the number of rows: where a part tells all rows
 # apart, only this keeps its weight finite.
 RIDGE = 0.1
-# How far in nats s may fall below its median on the rows that weights are found on: few rows that the parts are wrong
-# about would decide a mean.
+# How far in nats s may fall below its median on the rows that weights are found on before it only does as a logarithm:
+# few rows that the parts are wrong about would decide a mean.
 DEPTH = 12.0
 
 Limits: TypeAlias = tuple[float, float]
 
 
-def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
-    r"""Non-negative weights w of the parts with the largest contrastive bound.
+def bound_weights(contrasts: Sequence[Contrast]) -> tuple[np.ndarray, float]:
+    r"""Non-negative weights w of the parts with the largest contrastive bound, and what they were shrunk by.
 
     .. math:: \frac1n \sum_i \Big( s_i - \log \frac{e^{s_i} + \sum_k e^{s_{ik}}}{1 + K} \Big), \quad
               s = \sum_q w_q t_q
@@ -41,7 +41,7 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
     used, n = scale > SAYS_NOTHING, sum(contrast.own.shape[1] for contrast in contrasts)
     weights = np.zeros(n_parts)
     if not used.any():
-        return weights
+        return weights, 0.0
     parts = [
         Contrast(c.own[used] / scale[used, None], c.others[used] / scale[used, None, None], c.allowed)
         for c in contrasts
@@ -55,16 +55,35 @@ def bound_weights(contrasts: Sequence[Contrast]) -> np.ndarray:
 
     start = np.full(used.sum(), 0.1)
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, MAX_SPREAD)] * len(start))
-    if best.fun < 0:
-        ratio = -2 * best.fun * n
-        weights[used] = max(0.0, 1 - NOISE / ratio) * best.x / scale[used]
-    return weights
+    ratio, shrinkage = -2 * best.fun * n, 0.0
+    if ratio > 0:
+        shrinkage = max(0.0, 1 - NOISE * np.count_nonzero(best.x) / ratio)
+        weights[used] = shrinkage * best.x / scale[used]
+    return weights, shrinkage
+
+
+def std_factor(shrinkage: float) -> float:
+    """Times the standard error at fixed weights, for weights that are shrunk by 1 - c / v where v is the bound.
+
+    The bound is about v (2 f - f^2) with weights shrunk by f, whose derivative by v is 2 f - f^2 + 2 (1 - f)^2; at
+    fixed weights it is f.
+    """
+    return 2 - shrinkage + 2 * (1 - shrinkage) ** 2 / shrinkage if shrinkage else 1.0
 
 
 def limits_of(weights: np.ndarray, contrasts: Sequence[Contrast]) -> Limits:
-    """Smallest and largest s, from the rows that weights were found on."""
+    """Where s is bent and where it ends, from the rows that weights were found on."""
     own = np.concatenate([weights @ contrast.own for contrast in contrasts])
     return float(np.median(own)) - DEPTH, float(own.max())
+
+
+def bounded(s: np.ndarray, limits: Limits) -> np.ndarray:
+    """End s at the upper limit, and let it fall as a logarithm below the lower one, so that an order stays one."""
+    low, high = limits
+    s = np.minimum(s, high)
+    below = s < low
+    s[below] = low - np.log1p(low - s[below])
+    return s
 
 
 def _spread(contrasts: Sequence[Contrast], part: int) -> float:
@@ -84,8 +103,8 @@ def contrast_rows(
     contrast: Contrast, w: np.ndarray, limits: Limits = (-np.inf, np.inf)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return s of rows (n,), the logarithm of the sum of e^s over them and their negatives, and these' shares in it."""
-    own = np.clip(w @ contrast.own, *limits)
-    others = np.clip(np.tensordot(w, contrast.others, 1), *limits)
+    own = bounded(w @ contrast.own, limits)
+    others = bounded(np.tensordot(w, contrast.others, 1), limits)
     others[~contrast.allowed] = -np.inf
     level = np.logaddexp(own, logsumexp(others, axis=1)) if others.shape[1] else own
     return own, level, np.exp(others - level[:, None])

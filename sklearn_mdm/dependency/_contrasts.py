@@ -15,6 +15,8 @@ from ..critic._base import gather
 BLOCK = 1 << 15
 # Negatives of each row of a network that reads samples as a whole, which makes them dear.
 DEAR_NEGATIVES = 32
+# Share of negatives that must be of other groups than a row.
+MIN_ALLOWED = 0.5
 
 
 class Contrast(NamedTuple):
@@ -69,6 +71,8 @@ class KeptModality:
             with torch.no_grad():
                 parts = [_combine_each(network, own[rows], others, self._j) for network, own, others in given]
             allowed = (self._unit[rows, None, None] != self._unit[index.T]).all(2)
+            few = allowed.sum(1) < MIN_ALLOWED * len(index.T)
+            allowed[few] = (torch.arange(self.n_rows)[rows][few, None, None] != index.T).all(2)
             yield rows, Contrast(self._own[:, rows].numpy(), torch.stack(parts).numpy(), allowed.numpy())
 
     def joined(self) -> Contrast:
@@ -83,12 +87,10 @@ def keep_each(
 ) -> list[KeptModality]:
     """Keep each modality of rows z (n, k_j) in turn; negatives have nothing of the row's group but that.
 
-    Rows of a single group, which a fold may hold, are told from each other.
+    Rows of a group that most others are of, too, are told from each other.
     """
     n, m = len(z[0]), len(z)
-    unit = torch.arange(n)
-    if groups is not None and (groups != groups[0]).any():
-        unit = torch.from_numpy(np.unique(groups, return_inverse=True)[1].ravel())
+    unit = torch.arange(n) if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].ravel())
     if not all(hasattr(network, "combine_each") for network in networks):
         n_others = min(n_others, DEAR_NEGATIVES)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from ..exceptions import DependencyWarning, TooFewSamplesError
 from ..measures import Measure
 from ..utils._splits import fewest_rows, held_out_rows
 from ..utils._statistics import standard_error
-from ._calibration import bound_weights
+from ._calibration import NOISE, bound_weights, std_factor
 from ._copies import Copies
 from ._decomposition import SummedCritic
 from ._density_ratio import EVALUATION_SETS, MOST_NEGATIVES, TrainedCritic
@@ -50,10 +50,15 @@ def split_folds(
     what it holds out. A held-out part has ``min_rows`` or more, the other twice as many. With "auto" there are five
     folds, and three of many samples.
     """
+    n_units = n_samples if copies.groups is None else len(np.unique(copies.groups))
+    if n_units < 3:
+        raise TooFewSamplesError(
+            f"{n_units} groups are too few: some are trained on, others validate, and others are read. Pass three or "
+            "more, or groups=None."
+        )
     if isinstance(cv, str):  # "auto"
-        n_units = n_samples if copies.groups is None else len(np.unique(copies.groups))
-        # Groups are told from each other, so a fold has two or more.
-        cv = max(2, min(FEW_FOLDS if n_samples > MANY else FOLDS, n_samples // min_rows, n_units // 2))
+        # Groups are told from each other, so a fold has two or more if there are enough.
+        cv = max(3, min(FEW_FOLDS if n_samples > MANY else FOLDS, n_samples // min_rows, n_units // 2))
     if cv is None:
         most = 1 - 2 * min_rows / n_samples
         held_out = held_out_rows(n_samples, min(held_out_fraction, most), seed, copies.groups)
@@ -62,7 +67,10 @@ def split_folds(
         if isinstance(cv, Integral):
             groups = copies.groups
             cv = KFold(cv, shuffle=True, random_state=seed) if groups is None else GroupKFold(cv)
-        splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        try:
+            splits = list(check_cv(cv).split(np.zeros((n_samples, 1)), groups=groups))
+        except TypeError as error:
+            raise ValueError(f"cv={cv!r} needs class labels, of which there are none here. Use KFold, say.") from error
         splits = [(np.arange(n_samples)[train], np.arange(n_samples)[rest]) for train, rest in splits]  # or masks
         if not splits or any(len(np.intersect1d(train, rest)) for train, rest in splits):
             raise ValueError("cv must hold out samples that it does not train on, in one fold or more.")
@@ -107,8 +115,7 @@ def cross_fit(
     critic is validated on.
     """
     folds = [_Fold(make_critic(), arrays, split, groups, seed) for split in splits]
-    if measure.density_ratio and len(folds) > 1:
-        _share_weights(folds)
+    factor = _share_weights(folds) if measure.density_ratio and len(folds) > 1 else 1.0
     pointwise, influence = np.full(len(arrays[0]), np.nan), np.full(len(arrays[0]), np.nan)
     values = [fold.read(measure, pointwise, influence) for fold in folds]
     sizes = np.array([len(fold.held_out) for fold in folds])
@@ -117,7 +124,10 @@ def cross_fit(
     std = float(np.linalg.norm(weights * stds))
     if measure.total_correlation and measure.density_ratio:
         read = ~np.isnan(influence)
-        std = standard_error(influence[read], None if groups is None else groups[read])
+        units = None if groups is None else groups[read]
+        # What chance makes of a value that is 0 and stays it, or of one at its limit, shows in no spread.
+        least = NOISE / (2 * (read.sum() if units is None else len(np.unique(units))))
+        std = max(factor * standard_error(influence[read], units), float(least))
     found = _warnings_of(folds, measure, weights, batch_size)
     return CrossFit([fold.critic for fold in folds], float(weights @ means), std, pointwise, found)
 
@@ -151,15 +161,21 @@ class _Fold:
         return value, std
 
 
-def _share_weights(folds: list[_Fold]) -> None:
-    """Give the critics of all folds, part by part of the total, the weights of the largest bound on held-out rows."""
+def _share_weights(folds: list[_Fold]) -> float:
+    """Give the critics of all folds, part by part of the total, the weights of the largest bound on held-out rows.
+
+    Returns what the standard error is to be multiplied by for their shrinkage.
+    """
+    factors = []
     n_rows = max(1, WEIGHING_ROWS // len(folds))
     for name in folds[0].critic.parts:
         members = [(fold.critic.critics[name], fold.critic.read_by(name, fold.rest), fold) for fold in folds]
         contrasts = [critic.contrasts(z, fold.groups, n_rows) for critic, z, fold in members]
-        weights = bound_weights([contrast for each in contrasts for contrast in each])
+        weights, shrinkage = bound_weights([contrast for each in contrasts for contrast in each])
+        factors.append(std_factor(shrinkage))
         for (critic, _, _), each in zip(members, contrasts, strict=True):
             critic.weigh(weights, each)
+    return max(factors)
 
 
 def _warnings_of(folds: list[_Fold], measure: Measure, weights: np.ndarray, batch_size: int) -> Found:

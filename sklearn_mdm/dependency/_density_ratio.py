@@ -26,7 +26,7 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
-from ._calibration import bound_weights, limits_of, log_normalizers
+from ._calibration import bound_weights, bounded, limits_of, log_normalizers
 from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
@@ -57,13 +57,13 @@ class TrainedCritic:
 
     For measures whose critic estimates the log density ratio :math:`r = p(z_1..z_m) / \prod_j p(z_j)`,
 
-    .. math:: \log \hat r(z) = s(z) - c, \quad s = \min(\max(w_0 T + w_1 g_1 + w_2 g_2, a), b), \quad w \ge 0
+    .. math:: \log \hat r(z) = s(z) - c, \quad s = \min(w_0 T + w_1 g_1 + w_2 g_2, b), \quad w \ge 0
 
     where T is the critic and g are log ratios of Gaussian mixtures. Weights are those of the largest contrastive bound
-    on validation rows, so that what did not learn anything that holds counts for nothing; a is far below the median
-    there, b the largest value. The constant c is the mean over rows of the logarithms of their own normalisers, in
-    which each keeps one modality in turn: under the joint, :math:`E[\log \hat r] \le KL(P \| Q)`, and at most the
-    logarithm of the number of negatives.
+    on validation rows, so that what did not learn anything that holds counts for nothing. There, b is the largest s,
+    and from a, far below the median, on it only falls as a logarithm. The constant c is the mean over rows of the
+    logarithms of their own normalisers, in which each keeps one modality in turn: under the joint,
+    :math:`E[\log \hat r] \le KL(P \| Q)`, and at most the logarithm of the number of negatives.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ class TrainedCritic:
         if self.measure.density_ratio:
             n_others = max(FEWEST_NEGATIVES, self._n_sets(WEIGHING_NEGATIVES, len(rest[0])))
             contrasts = self._contrasts(rest, n_others, None)
-            self.weigh(bound_weights(contrasts), contrasts)
+            self.weigh(bound_weights(contrasts)[0], contrasts)
 
     def weigh(self, weights: np.ndarray, contrasts: Sequence[Contrast]) -> None:
         """Take weights, and limits from the rows that they were found on."""
@@ -321,7 +321,7 @@ class TrainedCritic:
             for network, weight, own, other in zip(self._networks(), self.weights_, features, others, strict=True):
                 if weight:
                     total.add_(network.combine_each(own, other), alpha=weight)
-        return total.clamp_(*self.limits_).numpy()
+        return bounded(total.numpy(), self.limits_)
 
     def _networks(self) -> list[Any]:
         return [self.network_, *self.mixtures_]
@@ -330,7 +330,7 @@ class TrainedCritic:
         return [z.double() for z in self._standardized(representations)]
 
     def _calibrated(self, parts: np.ndarray) -> np.ndarray:
-        return np.clip(self.weights_ @ parts, *self.limits_)
+        return bounded(self.weights_ @ parts, self.limits_)
 
     @isolated()
     def normalize(self, representations: Sequence[np.ndarray], groups: np.ndarray | None = None) -> np.ndarray:
@@ -347,7 +347,7 @@ class TrainedCritic:
         if not self.measure.density_ratio:
             return np.full(len(representations[0]), np.nan)
         if not any(self.weights_):
-            return self._looked_for(representations)
+            return np.zeros(len(representations[0]))
         normalizers, rows = self._normalizers(representations, groups)
         values = self.log_ratio(representations)
         normalized = values[rows] - normalizers

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..critic._base import gather
 from ..utils._blocks import ROWS_AT_ONCE
 from ..utils._isolation import isolated
+from ._calibration import bounded
 from ._decomposition import SummedCritic
 from ._density_ratio import TrainedCritic
 from ._member_critics import MemberCritics
@@ -99,7 +100,7 @@ class EncodedRatio:
         total = torch.zeros_like(parts[0])
         for part, weight in zip(parts, self.critic.weights_.tolist(), strict=True):
             total.add_(part, alpha=weight)
-        return total.clamp_(*self.critic.limits_).sub_(self.critic.log_normalizer_).numpy()
+        return bounded(total.numpy(), self.critic.limits_) - self.critic.log_normalizer_
 
 
 def row_ratios(critic: Any, *, single: bool) -> list[RowRatio]:

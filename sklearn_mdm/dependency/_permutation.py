@@ -32,7 +32,8 @@ class PermutationTest(NamedTuple):
     The mean log ratio of permuted samples is far below zero, as a ratio says that they do not belong together. The null
     distribution has in its place the bound of Donsker and Varadhan for samples of that mean,
     :math:`\sup_a a \bar s - \log E_Q[e^{a s}]`, with a minus sign where the mean is below that of all permutations.
-    It grows with the mean, and so leaves the p-value as it is.
+    It grows with the mean, and so leaves the p-value as it is. The statistic is shrunk by what chance may have done,
+    the null distribution is not, so ``pvalue`` is not the share of it above the statistic.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._copies import hash_rows
+from ..utils._hashes import row_hashes
 
 # Rows that are kept to compare others with: fewer wide ones, so that they stay small.
 MAX_REFERENCE, FEWEST_REFERENCE, REFERENCE_NUMBERS = 1000, 64, 2**18
@@ -19,20 +19,20 @@ class SeenRows:
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], trained: np.ndarray, *, copies: bool) -> None:
-        self.hashes = hash_rows(arrays)
+        self.hashes = row_hashes(arrays)
         self.trained = trained
         self.tells = copies or len(np.unique(self.hashes)) == len(self.hashes)
 
     def among(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Tell which of these samples were trained on: bool (n_samples,)."""
-        hashes = hash_rows(arrays)
-        if np.array_equal(hashes, self.hashes):
-            seen = np.zeros(len(hashes), dtype=bool)
-            seen[self.trained] = True
-            return seen
-        if not self.tells:
-            return np.zeros(len(hashes), dtype=bool)  # where rows repeat, equal ones need not be the same
-        return np.isin(hashes, self.hashes[self.trained])
+        hashes = row_hashes(arrays)
+        order, known = hashes.argsort(kind="stable"), self.hashes.argsort(kind="stable")
+        seen = np.zeros(len(hashes), dtype=bool)
+        if np.array_equal(hashes[order], self.hashes[known]):  # the samples of the fit, in some order
+            seen[order] = np.isin(known, self.trained)
+        elif self.tells:  # where rows repeat, equal ones need not be the same
+            seen = np.isin(hashes, self.hashes[self.trained])
+        return seen
 
 
 def some_rows(arrays: Sequence[np.ndarray], rows: np.ndarray, seed: int) -> list[np.ndarray]:
