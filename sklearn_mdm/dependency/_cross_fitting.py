@@ -184,11 +184,13 @@ def _warnings_of(folds: list[_Fold], measure: Measure, weights: np.ndarray, batc
     n_held_out = min(len(fold.held_out) for fold in folds)
     seen = [fold.critic.scores_of_parts(fold.seen) for fold in folds]
     for name, part in folds[0].critic.parts.items():
+        value = float(weights @ [fold.parts[name][0] for fold in folds])
+        seen_value = float(weights @ [parts[name][0] for parts in seen])
         for fold in folds:
             critic = fold.critic.critics[name]
             found |= find_warnings(
-                float(weights @ [each.parts[name][0] for each in folds]),
-                float(weights @ [each[name][0] for each in seen]),
+                value,
+                seen_value,
                 min(n_held_out, MOST_NEGATIVES),
                 critic.curve_,
                 in_nats=measure.total_correlation,

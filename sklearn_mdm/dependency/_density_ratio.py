@@ -348,8 +348,8 @@ class TrainedCritic:
             return np.full(len(representations[0]), np.nan)
         if not any(self.weights_):
             return np.zeros(len(representations[0]))
-        normalizers, rows = self._normalizers(representations, groups)
         values = self.log_ratio(representations)
+        normalizers, rows = self._normalizers(representations, values, groups)
         normalized = values[rows] - normalizers
         value, scale = normalized.mean(), len(values) / len(rows)
         # The value is that of the rows that have a normaliser; the constant gives all rows the same mean.
@@ -360,7 +360,7 @@ class TrainedCritic:
         return influence
 
     def _normalizers(
-        self, representations: Sequence[np.ndarray], groups: np.ndarray | None
+        self, representations: Sequence[np.ndarray], values: np.ndarray, groups: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logarithms of the normalisers of some rows, with what these are in those of others; and which rows."""
         n, m = len(representations[0]), len(representations)
@@ -375,8 +375,9 @@ class TrainedCritic:
             groups = None if groups is None else groups[rows]
         z = self._double([part[rows] for part in representations])
         found = log_normalizers(self._kept(z, n_others, groups), self.weights_, self.limits_)
-        near = np.mean(self._calibrated(self._parts(z)) - found) > math.log1p(min(n_others, len(rows))) - NEAR_LIMIT
-        if near and not self.thrifty and n_others < len(rows):
+        if self.thrifty or n_others >= len(rows):
+            return found, rows
+        if np.mean(values[rows] - found) > math.log1p(n_others) - NEAR_LIMIT:
             found = log_normalizers(self._kept(z, MOST_NEGATIVES, groups), self.weights_, self.limits_)
         return found, rows
 
@@ -422,10 +423,7 @@ class TrainedCritic:
 
         These are the values, unless nothing was found: what was looked for then.
         """
-        return values if any(self.weights_) else self._looked_for(representations)
-
-    def _looked_for(self, representations: Sequence[np.ndarray]) -> np.ndarray:
-        return self._parts(self._double(representations))[-1]
+        return values if any(self.weights_) else self._parts(self._double(representations))[-1]
 
     def _batch_values(self, representations: Sequence[np.ndarray]) -> np.ndarray:
         z = self._double(representations)
