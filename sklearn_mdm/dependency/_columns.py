@@ -11,6 +11,7 @@ import numpy as np
 from ..inputs._cells import CellFilling, fit_filling_of_columns, warn_of_filled
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
+from ._far_values import FarValues
 
 
 class ColumnReader:
@@ -34,6 +35,7 @@ class ColumnReader:
                 names = getattr(X, "columns", range(np.shape(X)[1]))
                 modalities = {name: [j] for j, name in enumerate(names)}
         self._schema, self._fillings = ModalitySchema(), dict[Hashable, CellFilling]()
+        self._far_values = dict[Hashable, FarValues]()
         observed = self._schema.fit_read(estimator, X, modalities)
         self.names = list(self._schema.names)
         if len(self.names) < 2:
@@ -63,15 +65,17 @@ class ColumnReader:
             )
         columns, missing = as_columns(part.arrays[name]).astype(np.float64), part.cells.get(name)
         missing = None if missing is None else as_columns(missing)
-        if name not in self._fillings:
-            self._fillings[name] = fit_filling_of_columns(name, columns, missing, median=self._fill == "median")
-        filling = self._fillings[name]
-        if columns.shape[1] != len(filling.center):
+        if name not in self._far_values:
+            self._far_values[name] = FarValues(name, columns if missing is None else np.where(missing, np.nan, columns))
+        elif columns.shape[1] != len(self._far_values[name].center_):
             raise ValueError(
                 f"modality {name!r} has {columns.shape[1]} values per sample in all its steps, but fit saw "
-                f"{len(filling.center)}. Pass sequences of the same number of steps."
+                f"{len(self._far_values[name].center_)}. Pass sequences of the same number of steps."
             )
-        return filling(columns, missing)
+        columns = self._far_values[name](columns)
+        if name not in self._fillings:
+            self._fillings[name] = fit_filling_of_columns(name, columns, missing, median=self._fill == "median")
+        return self._fillings[name](columns, missing)
 
 
 def as_columns(array: np.ndarray) -> np.ndarray:

@@ -165,7 +165,7 @@ def _rounded(array: np.ndarray) -> np.ndarray:
         step = np.ones(array.shape[1])
         for j, column in enumerate(spread.T):
             if column.any():
-                step[j] = RESOLUTION * np.median(column[column > 0])
+                step[j] = max(RESOLUTION * np.median(column[column > 0]), np.finfo(float).tiny)
         return np.round((array - center) / step) * step + 0.0  # no negative zero, which has another hash
 
 

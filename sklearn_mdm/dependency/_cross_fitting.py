@@ -13,7 +13,7 @@ from ..critic import MultilinearCritic
 from ..exceptions import DependencyWarning, TooFewSamplesError
 from ..measures import Measure
 from ..utils._splits import fewest_rows, held_out_rows
-from ..utils._statistics import standard_error
+from ..utils._statistics import check_finite, standard_error
 from ._calibration import NOISE, bound_weights, std_factor
 from ._copies import Copies
 from ._decomposition import SummedCritic
@@ -128,8 +128,11 @@ def cross_fit(
         # What chance makes of a value that is 0 and stays it, or of one at its limit, shows in no spread.
         least = NOISE / (2 * (read.sum() if units is None else len(np.unique(units))))
         std = max(factor * standard_error(influence[read], units), float(least))
-    found = _warnings_of(folds, measure, weights, batch_size)
-    return CrossFit([fold.critic for fold in folds], float(weights @ means), std, pointwise, found)
+    value = float(weights @ means)
+    check_finite([value, std], "values of the critic on held-out samples")
+    return CrossFit(
+        [fold.critic for fold in folds], value, std, pointwise, _warnings_of(folds, measure, weights, batch_size)
+    )
 
 
 class _Fold:

@@ -26,14 +26,13 @@ from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ..utils._statistics import standard_error
 from ..utils._threads import threads_for
+from ._batch_value import EVALUATION_SETS, batch_value, batch_value_error
 from ._calibration import bound_weights, bounded, limits_of, log_normalizers
 from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
 from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, train_critics
 
-# Negatives per row over which values on rows that were not trained on are averaged.
-EVALUATION_SETS = 32
 # Rows that validate and calibrate.
 MAX_VALIDATION_ROWS = 4000
 # A thrifty critic validates and calibrates on as many negatives per row as others up to so many rows, and from there on
@@ -405,8 +404,9 @@ class TrainedCritic:
         negatives of them. The errors of both means are added as if they were independent, which is conservative.
         """
         if not self.measure.density_ratio:
-            values = self._batch_values(representations)
-            return float(values.mean()), standard_error(values)
+            z = self._double(representations)
+            given = self.network_, self.measure, z, self.batch_size, self.seed + 1
+            return batch_value(*given), batch_value_error(*given, groups)
         values = self.pointwise(representations)
         value = float(values.mean())
         if type(self.measure).estimate is not Measure.estimate:
@@ -424,19 +424,6 @@ class TrainedCritic:
         These are the values, unless nothing was found: what was looked for then.
         """
         return values if any(self.weights_) else self._parts(self._double(representations))[-1]
-
-    def _batch_values(self, representations: Sequence[np.ndarray]) -> np.ndarray:
-        z = self._double(representations)
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        n_batches = max(2, len(z[0]) // self.batch_size)
-        if len(z[0]) < n_batches * fewest_rows(len(z)):
-            n_batches = 1
-        values = []
-        with torch.no_grad():
-            for rows in torch.randperm(len(z[0]), generator=generator).tensor_split(n_batches):
-                index = offset_indices(len(rows), len(z), EVALUATION_SETS, generator)
-                values.append(self.measure.value(self.network_, [z_j[rows] for z_j in z], index).item())
-        return np.asarray(values)
 
     @isolated()
     def permutations(self, representations: Sequence[np.ndarray], orders: Sequence[np.ndarray]) -> np.ndarray:

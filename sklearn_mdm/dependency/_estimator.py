@@ -66,8 +66,9 @@ class DependencyEstimator(BaseEstimator):
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"
-        What is read of columns: their values (``"standard"``), the normal scores of their ranks (``"rank"``), which
-        have the same dependency and no heavy tails, or both. Measures of distance read values with ``"auto"``.
+        What is read of columns: their values (``"standard"``), of which those far outside are drawn in; the normal
+        scores of their ranks (``"rank"``), which have the same dependency and no heavy tails; or both. Measures of
+        distance read values with ``"auto"``.
     held_out_fraction : float, default=0.5
         Share of the samples on which ``dependency_`` is read with ``cv=None``, and which the critic never sees.
     cv : "auto", int, cross-validation splitter or None, default="auto"
@@ -148,8 +149,7 @@ class DependencyEstimator(BaseEstimator):
 
     Samples that agree in every value are copies of one another, which are kept together like those of a group, with a
     :class:`.RepeatedSamplesWarning`. Discrete data repeat by nature, and are left alone: data in which no modality is
-    measured, for its columns lie on a grid that they fill (classes, counts, one-hot vectors), or many different
-    samples share its values.
+    measured, as its columns fill a grid (classes, counts, one-hot vectors) or many different samples share its values.
 
     References
     ----------

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..utils._statistics import log_mean_exp
+from ..utils._statistics import check_finite, log_mean_exp
 
 # Rows that a test looks at, which bounds its time: with one critic, and with one per part of a decomposition, each of
 # which encodes every permutation anew.
@@ -88,6 +88,7 @@ def independence_test(
 def compare_means(values: np.ndarray, statistic: float) -> PermutationTest:
     """Compare the mean of the first row of values (1 + n_permutations, n_samples) with those of permutations."""
     means = values.mean(1)
+    check_finite([*means, statistic], "values of the critic on samples or permutations of them")  # NaN is never larger
     # Sums in another order differ in their last digits; a tie must count as one.
     tolerance = 1e-9 * max(1.0, float(np.abs(means).max()))
     pvalue = (1 + (means[1:] >= means[0] - tolerance).sum()) / len(means)

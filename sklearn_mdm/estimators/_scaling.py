@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from ..inputs._observed import Observed
+from ..utils._statistics import power_of_two_unit
 from ._scalers import NormalScores, RobustScaler
 
 # Numbers that are looked at at a time. Smaller data are standardised in one go, as StandardScaler itself would.
@@ -16,6 +17,8 @@ MAX_NUMBERS_AT_ONCE = 2**22
 # Rows of which quantiles are taken, of a sequence divided by its steps; with more, evenly spaced ones.
 MAX_QUANTILE_ROWS = 20_000
 MAX_WEIGHT = 1e100
+# Below this it is asked whether a column is constant or only small.
+SMALLEST_VARIANCE = 1e-230
 
 Scaling: TypeAlias = Literal["standard", "robust", "rank"]
 
@@ -49,11 +52,6 @@ def fit_scalers(
         Modalities that are left as they are.
     scaling : {"standard", "robust", "rank"}, default="standard"
         What to fit.
-
-    Raises
-    ------
-    ValueError
-        If the moments of a modality overflow.
     """
     scalers: dict[Hashable, Scaler] = {}
     sample_weight = moderate(sample_weight)
@@ -72,24 +70,52 @@ def fit_scalers(
 
 
 def _fit_standard(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarray | None) -> StandardScaler:
-    # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
-    scaler = StandardScaler().set_output(transform="default")
     array = X.arrays[name]
     n_steps = array.shape[1] if array.ndim == 3 else 1
     size = max(1, MAX_NUMBERS_AT_ONCE // (n_steps * array.shape[-1]))
     everything = np.array_equal(rows, np.arange(len(X)))  # which takes no copy
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        chosen = part if everything else rows[part]
-        values, weight = _observed_rows(X, name, chosen, None if sample_weight is None else sample_weight[part])
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            chosen = part if everything else rows[part]
+            yield _observed_rows(X, name, chosen, None if sample_weight is None else sample_weight[part])
+
+    scaler = standard_scaler(parts)
+    # What is no number in X's own type would divide by zero.
+    scaler.scale_[scaler.scale_.astype(array.dtype) == 0] = 1.0
+    return scaler
+
+
+def standard_scaler(parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]) -> StandardScaler:
+    """Fit a scaler to rows (n, n_columns), NaN where there is no value, and their weights, in parts.
+
+    Columns of which squares would leave the range of numbers have their moments taken in a unit of their own.
+    """
+    scaler = _moments(parts(), None)
+    if not (np.isfinite(scaler.var_) & (scaler.var_ > SMALLEST_VARIANCE)).all():
+        largest = np.zeros(len(scaler.var_))
+        for values, _ in parts():
+            largest = np.fmax(largest, np.fmax.reduce(np.abs(values), axis=0, initial=0))
+        unit = power_of_two_unit(largest)
+        if (unit != 1).any():
+            scaler = _moments(parts(), unit)
+            scaler.mean_ *= unit
+            scaler.scale_ *= unit
+            with np.errstate(over="ignore", under="ignore"):
+                scaler.var_ *= unit**2
+    return scaler
+
+
+def _moments(parts: Iterable[tuple[np.ndarray, np.ndarray | None]], unit: np.ndarray | None) -> StandardScaler:
+    # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
+    scaler = StandardScaler().set_output(transform="default")
+    for values, weight in parts:
         if not len(values):
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            scaler.partial_fit(values, sample_weight=weight)
-        if name in X.cells:
-            _forget_unseen(scaler)
-    if not (np.isfinite(scaler.mean_).all() and np.isfinite(scaler.var_).all()):
-        raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
+            scaler.partial_fit(values if unit is None else values / unit, sample_weight=weight)
+        _forget_unseen(scaler)
     return scaler
 
 

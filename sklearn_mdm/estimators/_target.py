@@ -18,6 +18,7 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._schema import are_positions
+from ..utils._statistics import power_of_two_unit
 from ._samples import read_weight
 
 
@@ -104,7 +105,9 @@ def r2_of_labelled(y: np.ndarray, prediction: np.ndarray, sample_weight: np.ndar
         rows = np.flatnonzero(~np.isnan(target))
         if len(rows) > 1:
             weight = None if sample_weight is None else sample_weight[rows]
-            scores.append(r2_score(target[rows], values[rows], sample_weight=weight))
+            target, values = target[rows], values[rows]
+            unit = power_of_two_unit(np.abs(target).max())  # or squares of tiny ones are 0, and their R2 is 1
+            scores.append(r2_score(target / unit, values / unit, sample_weight=weight))
     return float(np.mean(scores)) if scores else math.nan
 
 

@@ -139,3 +139,33 @@ def test_float32__agrees_with_float64_to_single_precision(estimator, X, y, membe
     one, other = estimator(**parameters).fit(X, target), estimator(**parameters).fit(single, target)
     # Weights are drawn in single precision in either case; training only rounds differently.
     assert_allclose(other.transform(single), one.transform(X), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust", "rank"])
+@pytest.mark.parametrize("exponent", [-1000, -540, 540, 1000])
+def test_units_of_modalities_beyond_those_of_squares__do_not_matter(regressor, X, y, scaling, exponent):
+    parameters = {"scaling": scaling, "n_estimators": 2, "linear_member": True, "early_stopping": True}
+    one = regressor(**parameters).fit(X, y)
+    scaled = {name: np.ldexp(values, exponent) for name, values in X.items()}
+    other = regressor(**parameters).fit(scaled, y)
+    assert_allclose(other.predict(scaled), one.predict(X), rtol=1e-7, atol=1e-7)
+    assert other.score(scaled, y) == pytest.approx(one.score(X, y), abs=1e-7)
+    # Samples of the fit are recognised, and answered by members that held them out.
+    assert other.dependency_score(scaled) == pytest.approx(one.dependency_score(X), abs=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [-1000, -540, 500])
+def test_units_of_y_beyond_those_of_squares__do_not_matter(regressor, X, y, exponent):
+    parameters = {"n_estimators": 2, "linear_member": True, "early_stopping": True}
+    one, other = regressor(**parameters).fit(X, y), regressor(**parameters).fit(X, np.ldexp(y, exponent))
+    assert_allclose(np.ldexp(other.predict(X), -exponent), one.predict(X), rtol=1e-7, atol=1e-7)
+    assert other.oof_score_ == pytest.approx(one.oof_score_, abs=1e-7)
+    assert other.score(X, np.ldexp(y, exponent)) == pytest.approx(one.score(X, y), abs=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_column_smaller_than_any_number_of_its_type__counts_as_constant(regressor, X, y, dtype):
+    X = {name: values.astype(dtype) for name, values in X.items()}
+    X["audio"][:, 0] = 0
+    X["audio"][0, 0] = np.finfo(dtype).smallest_subnormal
+    assert np.isfinite(regressor(scaling="standard").fit(X, y).predict(X)).all()
