@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from sklearn.utils.validation import check_memory
 from torch import nn
 
 from ...encoders._base import Encoder, EncoderChoice, Missing, Shapes
@@ -18,6 +17,7 @@ from ...inputs._schema import ModalitySchema
 from .._aligned import check_aligned
 from .._base import Fusion, FusionModule
 from ._backbone import MAX_POSITIONS, Backbone, position_limit
+from ._cache import states_folder
 from ._gate import AdaptationGate
 from ._gated_backbone import GatedBackbone
 from ._gated_embeddings import GatedEmbeddings
@@ -282,7 +282,7 @@ class MAGFusion(Fusion):
             raise ValueError(f"MAGFusion needs a dropout from 0 to less than 1, got dropout={self.dropout!r}.")
         if not _is_number(self.backbone_lr) or self.backbone_lr <= 0:
             raise ValueError(f"MAGFusion needs a finite backbone_lr > 0, got backbone_lr={self.backbone_lr!r}.")
-        check_memory(self.memory)
+        states_folder(self.memory)
 
 
 def _is_number(value: object) -> bool:
