@@ -190,6 +190,7 @@ class MAGFusion(Fusion):
             self.text,
             tokenizer,
             vocab_size=config.vocab_size,
+            n_types=getattr(config, "type_vocab_size", None),
             pad_id=getattr(config, "pad_token_id", None) if tokenizer is None else tokenizer.pad_token_id,
             max_length=limit if self.max_length is None else self.max_length,
             warn_cut=self.max_length is None,

@@ -36,6 +36,7 @@ class TextSchema(ModalitySchema):
         tokenizer: Any,
         *,
         vocab_size: int,
+        n_types: int | None,
         pad_id: int | None,
         max_length: int | None,
         warn_cut: bool,
@@ -43,6 +44,7 @@ class TextSchema(ModalitySchema):
         self.modality = modality
         self.tokenizer = tokenizer
         self.vocab_size = vocab_size
+        self.n_types = n_types
         self.pad_id = pad_id
         self.max_length = max_length
         self.warn_cut = warn_cut
@@ -161,9 +163,19 @@ class TextSchema(ModalitySchema):
             # A token belongs to the first word that ends after it begins: some begin at the blank before their word.
             word = np.searchsorted(words_end, start, side="right")
             special = np.asarray(encoding.special_tokens_mask, dtype=bool) | (word == len(words_end))
+            self._check_known(encoding.ids, self.vocab_size, "token id")
+            self._check_known(encoding.type_ids, self.n_types, "token type")
             tokens.append(np.column_stack([encoding.ids, np.where(special, NO_WORD, word), encoding.type_ids]))
             n_words.append(len(words_end))
         return tokens, n_words
+
+    @staticmethod
+    def _check_known(found: list[int], n: int | None, what: str) -> None:
+        if n is not None and max(found, default=0) >= n:
+            raise ValueError(
+                f"the tokenizer gives {what} {max(found)}, but the backbone knows those below {n} only. Check that they "
+                "belong together."
+            )
 
     def _checked_string(self, i: int, text: str) -> str:
         try:
