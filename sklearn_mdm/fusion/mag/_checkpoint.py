@@ -17,6 +17,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+MORE_TOKENIZER_FILES = ("special_tokens_map.json", "added_tokens.json")
 # Bytes of JSON that are parsed. The largest vocabularies that are published take a third of it.
 MAX_JSON = 100 * 2**20
 # A model may have this many times the tensors and numbers that are in its files, and so many more: the files need not
@@ -57,6 +58,13 @@ def check_files(folder: Path) -> None:
             raise ValueError(f"{path.name} has {found.st_size:,} bytes, more than the {MAX_JSON:,} that are read.")
 
 
+def check_tokenizer(folder: Path) -> None:
+    """Refuse files of a tokenizer that are no JSON objects, by their names."""
+    for name in TOKENIZER_FILES + MORE_TOKENIZER_FILES:
+        if (folder / name).exists():
+            _read_object(folder / name)
+
+
 def read_config(folder: Path, name: str) -> Any:
     """Return the configuration in the directory of a model, without what it says about code, and files elsewhere."""
     import transformers
@@ -83,7 +91,7 @@ def read_sizes(folder: Path) -> tuple[int, int]:
     n_tensors = n_numbers = 0
     for path in _weight_files(folder):
         with safe_open(path, framework="pt") as weights:  # compares the header with the size of the file
-            for name in weights.keys():  # noqa: SIM118 (no mapping)
+            for name in weights.keys():
                 n_tensors += 1
                 n_numbers += torch.Size(weights.get_slice(name).get_shape()).numel()
     return n_tensors, n_numbers

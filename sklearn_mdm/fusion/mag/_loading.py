@@ -11,7 +11,17 @@ from typing import Any
 
 import torch
 
-from ._checkpoint import CONFIG, INDEX, TOKENIZER_FILES, WEIGHTS, bounded, check_files, read_config, read_sizes
+from ._checkpoint import (
+    CONFIG,
+    INDEX,
+    TOKENIZER_FILES,
+    WEIGHTS,
+    bounded,
+    check_files,
+    check_tokenizer,
+    read_config,
+    read_sizes,
+)
 
 # Seconds after which a hub that does not answer counts as out of reach.
 HUB_TIMEOUT = 5.0
@@ -137,6 +147,7 @@ def _load_tokenizer(source: Any, label: str) -> Any:
     folder = _folder_of(source, label, TOKENIZER_FILES)
     with _loading(label, source):
         check_files(folder)
+        check_tokenizer(folder)
         config = read_config(folder, os.fspath(source)) if (folder / CONFIG).exists() else None
         options = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), config=config, **options)
