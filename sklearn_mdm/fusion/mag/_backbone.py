@@ -105,7 +105,7 @@ class Backbone(nn.Module):
             parts = self(tokens, types, attended, lambda states: states, self.below(tokens, types, attended))
         self.train()
         self.model.train(training)
-        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
+        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5, equal_nan=True)
 
     def _run(self, model: Any, tokens: Tensor, types: Tensor, attended: Tensor, step: Step | None) -> Tensor:
         options = {"token_type_ids": types} if self.takes_types else {}

@@ -75,6 +75,12 @@ def load_model(backbone: Any) -> Any:
             "the gate. Switch it off: model.gradient_checkpointing_disable(), or gradient_checkpointing=False in its "
             "configuration."
         )
+    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(
+            f"backbone {type(model).__name__} has {len(broken)} weights that are NaN or infinite (first: {broken[0]}). "
+            "Copy or download it again."
+        )
     return model
 
 
@@ -107,12 +113,6 @@ def _load_weights(backbone: Any) -> Any:
         raise ValueError(
             f"backbone={str(backbone)!r} lacks {len(lacking)} weights of a {type(model).__name__} (first: "
             f"{lacking[0]}); they would be random. Check that its config.json and its weights belong together."
-        )
-    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
-    if broken:
-        raise ValueError(
-            f"backbone={str(backbone)!r} has {len(broken)} weights that are NaN or infinite (first: {broken[0]}). Copy "
-            "or download it again."
         )
     if not model.config.is_encoder_decoder:  # which are refused later, for what they are
         tokens = torch.zeros(1, 2, dtype=torch.long)
