@@ -105,15 +105,18 @@ def _load_weights(backbone: Any) -> Any:
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             local_files_only=True,
             trust_remote_code=False,
         )
     lacking = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if lacking:
-        raise ValueError(
-            f"backbone={str(backbone)!r} lacks {len(lacking)} weights of a {type(model).__name__} (first: "
-            f"{lacking[0]}); they would be random. Check that its config.json and its weights belong together."
-        )
+    other = sorted(str(found[0]) for found in report["mismatched_keys"])
+    for names, what in ((lacking, "lacks"), (other, "has another shape for")):
+        if names:
+            raise ValueError(
+                f"backbone={os.fspath(backbone)!r} {what} {len(names)} weights of a {type(model).__name__} (first: "
+                f"{names[0]}); they would be random. Check that its config.json and its weights belong together."
+            )
     if not model.config.is_encoder_decoder:  # which are refused later, for what they are
         tokens = torch.zeros(1, 2, dtype=torch.long)
         with _loading("backbone", backbone), torch.no_grad():
