@@ -115,6 +115,15 @@ def test_an_index_that_is_none__error(text, match, folder):
         ("distilbert", {"n_layers": 10**9}, "n_layers=1000000000; at most"),
         ("bert", {"model_type": "modernbert", "num_hidden_layers": 10**9}, "num_hidden_layers=1000000000; at most"),
         ("bert", {"model_type": "deberta-v2", "hidden_size": 10**8}, "cannot be loaded"),
+        ("bert", {"model_type": "resnet"}, "type 'resnet' with vocab_size=None reads no text"),
+        (
+            "bert",
+            {"model_type": "detr", "backbone": "x", "use_pretrained_backbone": True},
+            "type 'detr' .* reads no text",
+        ),
+        ("bert", {"model_type": "encoder-decoder"}, "cannot be loaded"),
+        ("bert", {"model_type": "rag"}, "cannot be loaded"),
+        ("bert", {"vocab_size": 0}, "vocab_size=0 reads no text"),
         ("bert", {"hidden_size": 2**62}, "cannot be loaded"),
         ("bert", {"hidden_size": 10**400}, "cannot be loaded"),
         ("bert", {"hidden_size": -16}, "cannot be loaded"),
@@ -223,3 +232,8 @@ def test_a_tokenizer_of_more_token_types__error(folder):
 def test_a_tokenizer_that_was_passed__is_named_as_such(folder, source):
     (folder / "tokenizer.json").write_text("{")
     refused(source, "tokenizer=.* cannot be loaded: tokenizer.json is not JSON", tokenizer=str(folder))
+
+
+def test_a_directory_of_a_tokenizer_alone__will_do(source, expected, tmp_path):
+    tiny.make_tokenizer().save_pretrained(tmp_path)
+    assert_array_equal(output(source, tokenizer=tmp_path), expected)

@@ -46,17 +46,21 @@ def load_outline(backbone: Any) -> Any:
     transformers = import_transformers()
     if isinstance(backbone, transformers.PreTrainedModel):
         outline = getattr(backbone, "base_model", backbone)
-    elif isinstance(backbone, transformers.PreTrainedConfig):
+        _check_reads_text(outline.config)
+        return outline
+    if isinstance(backbone, transformers.PreTrainedConfig):
+        _check_reads_text(backbone)
         with torch.device("meta"):
-            outline = transformers.AutoModel.from_config(copy.deepcopy(backbone), trust_remote_code=False)
-    else:
-        folder = _folder_of(backbone, "backbone", (WEIGHTS, INDEX))
-        with _loading("backbone", backbone):
-            outline = _checked_outline(folder, os.fspath(backbone))
-    size = getattr(outline.config, "vocab_size", None)
+            return transformers.AutoModel.from_config(copy.deepcopy(backbone), trust_remote_code=False)
+    folder = _folder_of(backbone, "backbone", (WEIGHTS, INDEX))
+    with _loading("backbone", backbone):
+        return _checked_outline(folder, os.fspath(backbone))
+
+
+def _check_reads_text(config: Any) -> None:
+    size = getattr(config, "vocab_size", None)
     if not isinstance(size, int) or size < 1:
-        raise ValueError(f"backbone {type(outline).__name__} has vocab_size={size!r} and reads no text.")
-    return outline
+        raise ValueError(f"a model of type {config.model_type!r} with vocab_size={size!r} reads no text.")
 
 
 def load_model(backbone: Any) -> Any:
@@ -89,6 +93,10 @@ def _checked_outline(folder: Path, name: str) -> Any:
     transformers = import_transformers()
     check_files(folder)
     config = read_config(folder, name)
+    # Before it is built, for models of images take parts from elsewhere. Any config.json can claim a vocabulary: it
+    # counts if models of this type have one.
+    _check_reads_text(type(config)())
+    _check_reads_text(config)
     with bounded(*read_sizes(folder)), torch.device("meta"):
         return transformers.AutoModel.from_config(config, trust_remote_code=False)
 
@@ -151,7 +159,8 @@ def _load_tokenizer(source: Any, label: str) -> Any:
     with _loading(label, source):
         check_files(folder)
         check_tokenizer(folder)
-        config = read_config(folder, os.fspath(source)) if (folder / CONFIG).exists() else None
+        there = (folder / CONFIG).exists()
+        config = read_config(folder, os.fspath(source)) if there else transformers.PreTrainedConfig()
         options = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), config=config, **options)
         if getattr(tokenizer, "is_fast", False):
