@@ -215,6 +215,15 @@ def test_padding_and_types_that_the_backbone_lacks__error_or_make_no_difference(
         refused(folder, match)
 
 
+@pytest.mark.parametrize("limit", [0, -1, 1e30, float("inf"), float("nan"), 40.5, 40.0, "40", [], True, 1])
+def test_a_tokenizer_with_an_odd_limit__error_or_makes_no_difference(limit, folder, expected):
+    edit(folder / "tokenizer_config.json", model_max_length=limit)
+    if isinstance(limit, float) or limit in (0, -1):
+        assert_array_equal(output(folder), expected)
+    else:
+        refused(folder, "it has model_max_length=|read 1 tokens at most, .* leaves no room for a word")
+
+
 def test_a_tokenizer_of_a_larger_vocabulary__error(folder):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["film"] = 10**6

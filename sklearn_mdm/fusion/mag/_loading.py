@@ -166,8 +166,9 @@ def _load_tokenizer(source: Any, label: str) -> Any:
         if getattr(tokenizer, "is_fast", False):
             tokenizer(["a", ""], truncation=True, max_length=8, return_offsets_mapping=True, verbose=False)
             tokenizer.num_special_tokens_to_add()
-        if not isinstance(tokenizer.model_max_length, (int, float)):
-            raise TypeError(f"it has model_max_length={tokenizer.model_max_length!r}.")
+        limit = tokenizer.model_max_length
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool):
+            raise TypeError(f"it has model_max_length={limit!r}.")
     return tokenizer
 
 

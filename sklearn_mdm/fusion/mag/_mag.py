@@ -179,9 +179,8 @@ class MAGFusion(Fusion):
         config = outline.config
         tokenizer = load_tokenizer(self.backbone, self.tokenizer)
         limits = [position_limit(outline), getattr(tokenizer, "model_max_length", None)]
-        limit = min((limit for limit in limits if limit is not None and 0 < limit < MAX_POSITIONS), default=None)
-        if self.max_length is not None:
-            check_max_length(self.max_length, tokenizer, limit)
+        limit = min((int(limit) for limit in limits if limit is not None and 0 < limit < MAX_POSITIONS), default=None)
+        check_max_length(self.max_length, tokenizer, limit)
         return TextSchema(
             self.text,
             tokenizer,

@@ -261,6 +261,13 @@ def check_max_length(max_length: Any, tokenizer: Any, limit: int | None) -> None
     """Refuse a most number of tokens that leaves no room for a word, or is beyond the limit of the backbone."""
     # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
     least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
+    if limit is not None and limit < least:
+        raise ValueError(
+            f"backbone and tokenizer read {limit} tokens at most, special ones included, which leaves no room for a "
+            "word. Look at model_max_length in tokenizer_config.json and max_position_embeddings in config.json."
+        )
+    if max_length is None:
+        return
     whole = isinstance(max_length, Integral) and not isinstance(max_length, bool)
     if not whole or not least <= max_length <= (MAX_POSITIONS if limit is None else limit):
         raise ValueError(
