@@ -51,7 +51,7 @@ class Backbone(nn.Module):
         accepted = inspect.signature(model.forward).parameters
         self.takes_types = "token_type_ids" in accepted
         pad = getattr(model.config, "pad_token_id", None)
-        self.pad_id = 0 if pad is None else int(pad)
+        self.pad_id = pad if isinstance(pad, int) and 0 <= pad < model.config.vocab_size else 0  # some have -1
         if n_frozen is not None:
             model.requires_grad_(False)
             for block in blocks[n_frozen:]:
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
             parts = self(tokens, types, attended, lambda states: states, self.below(tokens, types, attended))
         self.train()
         self.model.train(training)
-        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5)
+        return torch.allclose(parts, whole, rtol=1e-5, atol=1e-5, equal_nan=True)
 
     def _run(self, model: Any, tokens: Tensor, types: Tensor, attended: Tensor, step: Step | None) -> Tensor:
         options = {"token_type_ids": types} if self.takes_types else {}

@@ -6,10 +6,9 @@ import math
 import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal
 
-from sklearn.utils.validation import check_memory
 from torch import nn
 
 from ...encoders._base import Encoder, EncoderChoice, Missing, Shapes
@@ -18,11 +17,12 @@ from ...inputs._schema import ModalitySchema
 from .._aligned import check_aligned
 from .._base import Fusion, FusionModule
 from ._backbone import MAX_POSITIONS, Backbone, position_limit
+from ._cache import states_folder
 from ._gate import AdaptationGate
 from ._gated_backbone import GatedBackbone
 from ._gated_embeddings import GatedEmbeddings
 from ._loading import load_model, load_outline, load_tokenizer
-from ._text import TextSchema
+from ._text import TextSchema, check_max_length
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,16 +80,19 @@ class MAGFusion(Fusion):
     bf16 : bool, default=False
         Whether the backbone is trained with matrix products in bfloat16, on hardware that is faster then. Predictions
         are made in single precision all the same.
-    memory : str or joblib.Memory, default=None
+    memory : str, path or joblib.Memory, default=None
         Directory in which the states of frozen layers are kept, text by text, for other fits, folds and processes. Only
-        used where they are computed once, which needs ``layer != 0``; a warning says so otherwise.
+        used where they are computed once, which needs ``layer != 0``; a warning says so otherwise. Files have a
+        checksum: what is damaged is computed again. Where nothing can be written (a full disk), a warning says so, and
+        the result is the same. Whoever can write to the directory can change predictions: leave it to people you trust.
 
     Raises
     ------
     ImportError
         If there is a backbone and transformers is not installed.
     ValueError
-        If there is no modality ``text``, or a backbone cannot be found, has weights other than safetensors, or none.
+        If there is no modality ``text``, or a backbone cannot be found, is damaged, needs code of its own, or has
+        weights other than safetensors, or none.
 
     See Also
     --------
@@ -116,7 +119,8 @@ class MAGFusion(Fusion):
     A network with a backbone is trained and applied in single precision, whatever the type of X: the last digits of a
     prediction depend on the rows that are predicted with it.
 
-    Models are read from safetensors only, and code that comes with them is not run. A name is looked up in the local
+    Models are read from safetensors only, and code that comes with them is not run: neither modules beside the weights,
+    nor kernels, adapters or templates that their configuration names. A name is looked up in the local
     cache first; an estimator that was pickled has its weights with it.
 
     References
@@ -175,21 +179,13 @@ class MAGFusion(Fusion):
         config = outline.config
         tokenizer = load_tokenizer(self.backbone, self.tokenizer)
         limits = [position_limit(outline), getattr(tokenizer, "model_max_length", None)]
-        limit = min((limit for limit in limits if limit is not None and 0 < limit < MAX_POSITIONS), default=None)
-        if self.max_length is not None:
-            # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
-            least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
-            whole = isinstance(self.max_length, Integral) and not isinstance(self.max_length, bool)
-            if not whole or not least <= self.max_length <= (MAX_POSITIONS if limit is None else limit):
-                raise ValueError(
-                    f"MAGFusion has an integer max_length from {least} to "
-                    f"{'any number' if limit is None else f'the {limit} tokens of this backbone'}, got "
-                    f"{self.max_length!r}."
-                )
+        limit = min((int(limit) for limit in limits if limit is not None and 0 < limit < MAX_POSITIONS), default=None)
+        check_max_length(self.max_length, tokenizer, limit)
         return TextSchema(
             self.text,
             tokenizer,
             vocab_size=config.vocab_size,
+            n_types=getattr(config, "type_vocab_size", None),
             pad_id=getattr(config, "pad_token_id", None) if tokenizer is None else tokenizer.pad_token_id,
             max_length=limit if self.max_length is None else self.max_length,
             warn_cut=self.max_length is None,
@@ -248,6 +244,8 @@ class MAGFusion(Fusion):
         text, tokens = found[0], missing == "token"
         sides = {name: shape[-1] for name, shape in shapes.items() if name != text}
         if self.backbone is None:
+            if self.memory is not None:
+                warnings.warn("MAGFusion(memory=...) keeps nothing without a backbone.", UserWarning, stacklevel=2)
             # Sequences have the steps of the text; vectors are repeated.
             sequences = {name: shape for name, shape in shapes.items() if len(shape) == 2}
             check_aligned("MAGFusion", sequences | {text: shapes[text]}, "auto", missing)
@@ -282,7 +280,7 @@ class MAGFusion(Fusion):
             raise ValueError(f"MAGFusion needs a dropout from 0 to less than 1, got dropout={self.dropout!r}.")
         if not _is_number(self.backbone_lr) or self.backbone_lr <= 0:
             raise ValueError(f"MAGFusion needs a finite backbone_lr > 0, got backbone_lr={self.backbone_lr!r}.")
-        check_memory(self.memory)
+        states_folder(self.memory)
 
 
 def _is_number(value: object) -> bool:

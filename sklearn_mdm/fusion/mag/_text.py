@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ...inputs._containers import as_samples, is_text
 from ...inputs._observed import Observed
 from ...inputs._padding import ends
 from ...inputs._schema import ModalitySchema
+from ._backbone import MAX_POSITIONS
 
 # Columns of the array that a text becomes, one row per token. Single precision holds such integers exactly.
 TOKEN, WORD, TYPE = range(3)
@@ -39,10 +41,12 @@ class TextSchema(ModalitySchema):
         pad_id: int | None,
         max_length: int | None,
         warn_cut: bool,
+        n_types: int | None = None,
     ) -> None:
         self.modality = modality
         self.tokenizer = tokenizer
         self.vocab_size = vocab_size
+        self.n_types = n_types
         self.pad_id = pad_id
         self.max_length = max_length
         self.warn_cut = warn_cut
@@ -161,9 +165,19 @@ class TextSchema(ModalitySchema):
             # A token belongs to the first word that ends after it begins: some begin at the blank before their word.
             word = np.searchsorted(words_end, start, side="right")
             special = np.asarray(encoding.special_tokens_mask, dtype=bool) | (word == len(words_end))
+            self._check_known(encoding.ids, self.vocab_size, "token id")
+            self._check_known(encoding.type_ids, self.n_types, "token type")
             tokens.append(np.column_stack([encoding.ids, np.where(special, NO_WORD, word), encoding.type_ids]))
             n_words.append(len(words_end))
         return tokens, n_words
+
+    @staticmethod
+    def _check_known(found: list[int], n: int | None, what: str) -> None:
+        if n is not None and max(found, default=0) >= n:
+            raise ValueError(
+                f"the tokenizer gives {what} {max(found)}, but the backbone knows those below {n} only. Check that "
+                "they belong together."
+            )
 
     def _checked_string(self, i: int, text: str) -> str:
         try:
@@ -241,6 +255,25 @@ class TextSchema(ModalitySchema):
         if self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"{label} has {len(ids)} tokens, but at most {self.max_length} are read. Cut it.")
         return ids.astype(int)
+
+
+def check_max_length(max_length: Any, tokenizer: Any, limit: int | None) -> None:
+    """Refuse a most number of tokens that leaves no room for a word, or is beyond the limit of the backbone."""
+    # Special tokens are kept when a text is cut, and a text of nothing else says nothing.
+    least = 1 if tokenizer is None else tokenizer.num_special_tokens_to_add() + 1
+    if limit is not None and limit < least:
+        raise ValueError(
+            f"backbone and tokenizer read {limit} tokens at most, special ones included, which leaves no room for a "
+            "word. Look at model_max_length in tokenizer_config.json and max_position_embeddings in config.json."
+        )
+    if max_length is None:
+        return
+    whole = isinstance(max_length, Integral) and not isinstance(max_length, bool)
+    if not whole or not least <= max_length <= (MAX_POSITIONS if limit is None else limit):
+        raise ValueError(
+            f"MAGFusion has an integer max_length from {least} to "
+            f"{'any number' if limit is None else f'the {limit} tokens of this backbone'}, got {max_length!r}."
+        )
 
 
 def _are_empty_lists(rows: Any) -> bool:
