@@ -18,7 +18,7 @@ from sklearn.utils import Bunch
 from ._file_kinds import SAVE_AS_NPZ, ZIP, check_regular, kind_of
 from ._limit import Limit, default_limit
 from ._npz import read_npz
-from ._safe_pickle import load_plain_pickle
+from ._safe_pickle import DAMAGED, load_plain_pickle
 from ._splits import MODALITIES, TARGETS, Padding, as_bunch, has_features, is_split, shown
 
 SPLITS = ("train", "valid", "test")
@@ -175,6 +175,11 @@ def _read_pickle(path: Path, is_compressed: bool, limit: Limit) -> dict:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path.name} is damaged: {error}. Download or write it again.") from error
     except pickle.UnpicklingError as error:
+        if str(error).startswith(DAMAGED):
+            found = str(error).removeprefix(DAMAGED).rstrip(".")
+            raise ValueError(
+                f"{path.name} is damaged, or neither npz nor a pickle: {found}. Download or write it again."
+            ) from error
         raise ValueError(
             f"{path.name} is not a pickle of plain arrays: {error} A pickle can run any code when it is loaded; "
             "load_mmsa reads NumPy arrays, dicts, lists, numbers and strings, and nothing else. If you trust the file, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import tokenize
 import warnings
@@ -58,7 +59,12 @@ def read_npz(path: Path, splits: Collection[str], limit: Limit) -> dict[str, dic
     except DAMAGE as error:
         if str(error).startswith(path.name):
             raise
-        raise ValueError(f"{path.name} is damaged: {str(error)[:200]}. Download or write it again.") from error
+        found = str(error)[:200].rstrip(".").replace("File is not a zip file", "the end of the archive is missing")
+        raise ValueError(f"{path.name} is damaged: {found}. Download or write it again.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is what places before the start of the file raise
+            raise
+        raise ValueError(f"{path.name} is damaged: it names a place outside itself. Write it again.") from error
     for arrays in content.values():
         for name in [name for name in arrays if name == "length" or name.endswith("_length")]:
             arrays[f"{name}s"] = arrays.pop(name)

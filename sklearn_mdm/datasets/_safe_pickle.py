@@ -19,6 +19,8 @@ MAX_DEPTH = 16
 # What is read at once.
 CHUNK = 2**24
 PLAIN_TYPES = (type(None), bool, int, float, complex)
+# How errors about what no pickler writes begin.
+DAMAGED = "it is damaged: "
 TEXT_TYPES = (str, bytes, bytearray)
 # What can be the key of a dict: its hash takes no time to compute, and few of them are the same.
 KEY_TYPES = (str, bytes, bool, int, float, type(None), np.str_, np.bytes_)
@@ -45,7 +47,7 @@ def load_plain_pickle(file: BinaryIO, limit: Limit | None = None) -> Any:
     except (pickle.UnpicklingError, FileTooLargeError, MemoryError):
         raise
     except Exception as error:  # a damaged or crafted pickle may raise almost anything
-        raise pickle.UnpicklingError(f"it is damaged: {type(error).__name__}: {str(error)[:200]}.") from error
+        raise pickle.UnpicklingError(f"{DAMAGED}{type(error).__name__}: {str(error)[:200]}.") from error
 
 
 class _Reader:
@@ -56,13 +58,14 @@ class _Reader:
 
     def read(self, n: int) -> bytes:
         limit = self.limit
-        limit.spent += n + COST
+        limit.spent += COST + min(n, CHUNK)
         if limit.spent > limit.max_bytes:
             limit.check(limit.spent, "what it holds")
         if n <= CHUNK:
             return self.file.read(n)
         parts = []
         while n and (part := self.file.read(min(n, CHUNK))):  # n may be more than there is
+            limit.spend(len(part) if parts else 0)
             parts.append(part)
             n -= len(part)
         return b"".join(parts)
@@ -168,7 +171,7 @@ class _Machine:
 
     def take(self, n: int) -> list:
         if len(self.stack) < n:
-            raise pickle.UnpicklingError("it is damaged: it takes more than it has.")
+            raise pickle.UnpicklingError(f"{DAMAGED}it takes more than it has.")
         items = self.stack[-n:]
         del self.stack[-n:]
         return items
@@ -205,13 +208,13 @@ class _Machine:
 
     def extend(self, items: list) -> None:
         if type(self.stack[-1]) is not list:
-            raise pickle.UnpicklingError("it is damaged: it adds an item to what is no list.")
+            raise pickle.UnpicklingError(f"{DAMAGED}it adds an item to what is no list.")
         self.stack[-1].extend(items)
 
     def set_items(self, items: list) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise pickle.UnpicklingError("it is damaged: it sets a key of what is no dict.")
+            raise pickle.UnpicklingError(f"{DAMAGED}it sets a key of what is no dict.")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in KEY_TYPES and not isinstance(key, np.integer):
                 raise pickle.UnpicklingError(f"it has a dict whose key is a {type(key).__name__}; use strings.")
@@ -232,7 +235,7 @@ class _Machine:
 
     def push_named(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise pickle.UnpicklingError("it is damaged: it names something by what is no text.")
+            raise pickle.UnpicklingError(f"{DAMAGED}it names something by what is no text.")
         if (module, name) not in CALLABLE and (module, name) != NDARRAY:
             raise pickle.UnpicklingError(f"it asks for {module[:200]}.{name[:200]}, which is not looked up.")
         self.stack.append(_Named((module, name)))
@@ -240,7 +243,7 @@ class _Machine:
     def do_reduce(self, _: Any) -> None:
         named, arguments = self.take(2)
         if not isinstance(named, _Named) or named.path not in CALLABLE or type(arguments) is not tuple:
-            raise pickle.UnpicklingError("it is damaged: it calls what cannot be called.")
+            raise pickle.UnpicklingError(f"{DAMAGED}it calls what cannot be called.")
         arguments = [each.path if isinstance(each, _Named) else each for each in arguments]
         self.stack.append(CALLABLE[named.path](self.limit, *arguments))
 
