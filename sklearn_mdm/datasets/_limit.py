@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 # What a file of this many bytes may unpack to if nothing is said: real features, padded with zeros, shrink to a tenth
 # to a twentieth at most; a file that is made to burst, to a thousandth.
-LEAST, TIMES_FILE = 2**28, 32
+LEAST, TIMES_FILE = 2**27, 32
 
 
 class FileTooLargeError(ValueError):

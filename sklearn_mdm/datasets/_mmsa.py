@@ -61,7 +61,7 @@ def load_mmsa(
         makes them an error.
     max_bytes : int, "auto" or None, default="auto"
         Bytes that what the file holds may take when it is unpacked, counted before it is; a file of more is an error. A
-        small one can be made to take all memory there is. "auto" is 32 times the size of the file, at least 256 MiB,
+        small one can be made to take all memory there is. "auto" is 32 times the size of the file, at least 128 MiB,
         which files of features are far from, compressed or not. None is no limit.
 
     Returns

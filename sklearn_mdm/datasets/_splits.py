@@ -124,7 +124,9 @@ def _read_modality(label: str, value: Any, lengths: Any, zero_padding: Padding |
         return value
     if value.dtype.kind not in NUMBERS:
         return value
-    value = value.astype(value.dtype if value.dtype in (np.float32, np.float64) else np.float32)
+    native = value.dtype.newbyteorder("=")
+    with np.errstate(over="ignore"):  # what becomes infinite is named below
+        value = value.astype(native if native in (np.float32, np.float64) else np.float32)
     value = _without_infinite(label, value, infinite)
     if value.ndim != 3:
         return value

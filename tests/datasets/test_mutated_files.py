@@ -9,6 +9,8 @@ import zipfile
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.filterwarnings("ignore:data.pkl. .*is not read:UserWarning")
+
 
 def mutated(data, rng, others):
     """Return bytes of which some are flipped, cut off, put in, left out, or those of another file."""
