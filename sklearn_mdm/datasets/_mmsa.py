@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import numbers
 import os
 import pickle
@@ -11,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 from sklearn.utils import Bunch
 
@@ -163,9 +164,9 @@ def load_mmsa(
 def _read_pickle(path: Path, is_compressed: bool, limit: Limit) -> dict:
     try:
         with gzip.open(path) if is_compressed else path.open("rb") as opened:
-            file = cast(BinaryIO, opened)
+            file = io.BufferedReader(cast(io.RawIOBase, opened), 2**20)  # of small pieces gzip alone is slow
             if is_compressed:
-                start = cast(gzip.GzipFile, opened).peek(1024)[:1024]
+                start = file.peek(1024)[:1024]
                 if start.startswith(ZIP):
                     raise ValueError(f"{path.name} is an npz file that gzip compressed. Decompress it first.")
                 kind_of(f"What is compressed in {path.name}", start)

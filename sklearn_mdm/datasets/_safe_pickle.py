@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 from typing import Any, BinaryIO
@@ -32,7 +33,7 @@ LITERALS = {
 }
 
 
-def load_plain_pickle(file: BinaryIO, limit: Limit | None = None) -> Any:
+def load_plain_pickle(file: BinaryIO | io.BufferedReader, limit: Limit | None = None) -> Any:
     """Load a pickle that holds nothing but NumPy arrays and scalars, dicts, lists, tuples, numbers and strings.
 
     A pickle is a program. It is run here by a machine that has the instructions for plain containers only, never
@@ -53,7 +54,7 @@ def load_plain_pickle(file: BinaryIO, limit: Limit | None = None) -> Any:
 class _Reader:
     """A file that is read no further than the limit."""
 
-    def __init__(self, file: BinaryIO, limit: Limit) -> None:
+    def __init__(self, file: BinaryIO | io.BufferedReader, limit: Limit) -> None:
         self.file, self.limit = file, limit
 
     def read(self, n: int) -> bytes:
@@ -63,7 +64,7 @@ class _Reader:
             limit.check(limit.spent, "what it holds")
         if n <= CHUNK:
             return self.file.read(n)
-        parts = []
+        parts: list[bytes] = []
         while n and (part := self.file.read(min(n, CHUNK))):  # n may be more than there is
             limit.spend(len(part) if parts else 0)
             parts.append(part)
@@ -89,7 +90,7 @@ class _Machine:
         self.below: list[list] = []  # what the stack was at each mark
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: BinaryIO | io.BufferedReader) -> Any:
         argument: Any
         for opcode, argument, _ in pickletools.genops(_Reader(file, self.limit)):  # type: ignore[arg-type]
             name = opcode.name
@@ -117,7 +118,7 @@ class _Machine:
     do_frame = do_proto
 
     def do_mark(self, _: Any) -> None:
-        self.limit.spend(COST)
+        self.limit.spend(2 * COST)
         self.below.append(self.stack)
         self.stack = []
 
@@ -155,11 +156,11 @@ class _Machine:
     # -- containers
 
     def do_empty_list(self, _: Any) -> None:
-        self.limit.spend(COST)
+        self.limit.spend(2 * COST)
         self.stack.append([])
 
     def do_empty_dict(self, _: Any) -> None:
-        self.limit.spend(COST)
+        self.limit.spend(2 * COST)
         self.stack.append({})
 
     def do_empty_tuple(self, _: Any) -> None:
