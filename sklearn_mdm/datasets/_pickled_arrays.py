@@ -12,7 +12,7 @@ from ._limit import Limit, size_of
 
 # Kinds of arrays that are read: bool, int, uint, float, complex, bytes, str and object.
 KINDS = "biufcSUO"
-MAX_CODE_POINT = 0x10FFFF
+LAST_CHARACTER = 0x10FFFF
 
 
 class DType:
@@ -81,8 +81,10 @@ class Array:
 def sound(array: np.ndarray) -> np.ndarray:
     """Return an array whose values are some: texts of known characters, truths that are 0 or 1."""
     if array.dtype.kind == "U" and array.size:
-        codes = np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
-        if codes.max(initial=0) > MAX_CODE_POINT:
+        characters = (
+            np.ascontiguousarray(array).reshape(-1).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        )
+        if characters.max(initial=0) > LAST_CHARACTER:
             raise ValueError("texts hold what is no character")
     if array.dtype.kind == "b":
         return array.view(np.uint8) != 0
