@@ -12,9 +12,11 @@ import numpy as np
 from ._limit import FileTooLargeError, Limit
 from ._pickled_arrays import CALLABLE, NDARRAY, Array, DType
 
-# What each part of a pickle costs beside its bytes: an instruction, its argument, an item of a container. The two of a
-# number are about the size of one in a list.
+# What each part of a pickle costs beside its bytes: an instruction, its argument. Both of a number are about the size of
+# one in a list.
 COST = 30
+# An item of a container, which two parts made.
+ITEM = 2 * COST
 # How deep containers may lie in one another: splits, keys, samples, steps and features are five.
 MAX_DEPTH = 16
 # What is read at once.
@@ -118,7 +120,7 @@ class _Machine:
     do_frame = do_proto
 
     def do_mark(self, _: Any) -> None:
-        self.limit.spend(2 * COST)
+        self.limit.spend(ITEM)
         self.below.append(self.stack)
         self.stack = []
 
@@ -156,11 +158,11 @@ class _Machine:
     # -- containers
 
     def do_empty_list(self, _: Any) -> None:
-        self.limit.spend(2 * COST)
+        self.limit.spend(ITEM)
         self.stack.append([])
 
     def do_empty_dict(self, _: Any) -> None:
-        self.limit.spend(2 * COST)
+        self.limit.spend(ITEM)
         self.stack.append({})
 
     def do_empty_tuple(self, _: Any) -> None:
@@ -286,11 +288,11 @@ class _Made:
         """Return what is made of a value, its bytes if all in it were written out, and how many levels it has."""
         kind = type(value)
         if kind in PLAIN_TYPES:
-            return value, COST, 0
+            return value, ITEM, 0
         if kind in TEXT_TYPES:
-            return value, COST + len(value), 0
+            return value, ITEM + len(value), 0
         if isinstance(value, np.generic):
-            return value, COST + value.nbytes, 0
+            return value, ITEM + value.nbytes, 0
         if kind in (_Named, DType):
             raise pickle.UnpicklingError("it holds a class or a function.")
         if id(value) not in self.done:
@@ -311,7 +313,7 @@ class _Made:
             else:
                 made = value.made_of_bytes(self.limit)
                 value.content = None  # or all would be there twice
-                n_bytes, height = COST + made.nbytes, 1
+                n_bytes, height = ITEM + made.nbytes, 1
         elif isinstance(value, dict):
             items, n_bytes, height = self._of_items(list(value.values()), depth)
             made = dict(zip(value, items, strict=True))
@@ -322,11 +324,11 @@ class _Made:
         return made, n_bytes, height
 
     def _of_items(self, values: Any, depth: int) -> tuple[list, int, int]:
-        items, n_bytes, height = [], COST, 0
+        items, n_bytes, height = [], ITEM, 0
         for value in values:
             if type(value) in PLAIN_TYPES:  # most of long lists
                 items.append(value)
-                n_bytes += COST
+                n_bytes += ITEM
                 continue
             item, n_more, n_levels = self.of(value, depth + 1)
             items.append(item)
