@@ -14,9 +14,10 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from ..fusion._committee import Average, mean_probability
+from ..utils._splits import check_rows
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._target import check_target, scored_target
@@ -187,10 +188,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         score : float
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
-        if labelled.all():
-            return super().score(X, y, sample_weight)
         prediction = self.predict(X)
-        check_consistent_length(prediction, labelled)
+        check_rows("y", len(labelled), len(prediction))
         return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
 
     def _read_target(

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_consistent_length
 
 from ..fusion._committee import Average, mean_prediction
+from ..utils._splits import check_rows
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._partly_labelled import PartlyLabelledLoss, label_factors
@@ -153,10 +154,10 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         score : float
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
-        if labelled.all() and not np.asarray(pd.isna(y)).any():
-            return super().score(X, y, sample_weight)
         prediction = self.predict(X)
-        check_consistent_length(prediction, labelled)
+        check_rows("y", len(labelled), len(prediction))
+        if labelled.all() and not np.asarray(pd.isna(y)).any():
+            return r2_score(y, prediction, sample_weight=sample_weight)
         prediction, n = prediction[labelled], len(y)
         return r2_of_labelled(y.reshape(n, -1), prediction.reshape(n, -1), sample_weight)
 

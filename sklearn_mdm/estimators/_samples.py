@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 from ..inputs._containers import as_samples
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
+from ..utils._splits import check_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ class Samples:
         return self.X.complete[self.rows]
 
 
-def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
+def read_weight(sample_weight: Any, n: int, of: str = "X") -> np.ndarray | None:
     """Validate one weight per sample: none negative, and not all of them zero."""
     if sample_weight is None:
         return None
@@ -120,6 +121,7 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     check_no_odd_numbers("sample_weight", sample_weight)
     if np.ndim(sample_weight) != 1:
         raise ValueError(f"sample_weight has shape {np.shape(sample_weight)}; expected one weight per sample, ({n},).")
+    check_rows("sample_weight", len(sample_weight), n, of)
     weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
     if (weight < 0).any():
         raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")
@@ -157,6 +159,6 @@ def check_validation_size(n_samples: int, y_val: Any) -> None:
     """Reject targets of another number of rows than the validation samples."""
     if hasattr(y_val, "__len__") and len(y_val) != n_samples:
         raise ValueError(
-            f"X_val and y_val have inconsistent numbers of samples, {n_samples} and {len(y_val)}. In a search: "
-            f"{SEARCH_REMEDY}"
+            f"Found inconsistent numbers of samples: y_val has {len(y_val)} samples, X_val has {n_samples}. In a "
+            f"search: {SEARCH_REMEDY}"
         )

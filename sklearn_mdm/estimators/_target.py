@@ -11,13 +11,14 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, r2_score
-from sklearn.utils.validation import _check_y, check_consistent_length
+from sklearn.utils.validation import _check_y
 from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._schema import are_positions
+from ..utils._splits import check_rows, named
 from ._samples import read_weight
 
 
@@ -37,7 +38,7 @@ def check_target(
     if sparse.issparse(y):
         raise TypeError(f"y is sparse ({type(y).__name__}), but dense data is required. Pass y.toarray().")
     if labelled.ndim and not labelled.all():
-        check_consistent_length(np.empty(n_samples), labelled)
+        check_rows("y", len(labelled), n_samples)
         n_labelled = int(labelled.sum() if rows is None else labelled[rows].sum())
         if n_labelled < fewest:
             raise ValueError(
@@ -53,7 +54,7 @@ def check_target(
     values = np.where(np.isnan(y), 0, y) if partly else y
     checked = _check_y(values, estimator=estimator, multi_output=numeric, y_numeric=numeric)
     y = y if partly else checked
-    check_consistent_length(np.empty(n_samples), labelled)
+    check_rows("y", len(labelled), n_samples)
     if rows is not None:
         y, labelled = y[np.isin(np.flatnonzero(labelled), rows)], labelled[rows]
     return y, labelled
@@ -69,10 +70,12 @@ def scored_target(
     check_beside(row_labels(X), y=y, sample_weight=sample_weight)
     check_outputs(estimator, target_columns(y))
     numeric = is_regressor(estimator)
-    y, labelled = _read_labels(y, numeric=numeric)
-    if numeric:
-        check_no_odd_numbers("y", y)
-    weight = None if sample_weight is None else read_weight(sample_weight, len(labelled))
+    with named("y"):
+        y, labelled = _read_labels(y, numeric=numeric)
+        if numeric:
+            check_no_odd_numbers("y", y)
+    with named("sample_weight"):
+        weight = read_weight(sample_weight, len(labelled), of="y")
     if not labelled.all():
         if not labelled.any():
             raise ValueError(f"none of the {len(labelled)} entries of y is a label: there is nothing to score.")
