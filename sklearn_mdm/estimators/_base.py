@@ -54,7 +54,14 @@ from ._members import Part
 from ._net_builder import build_net, check_callbacks
 from ._parameters import Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, enough_unseen
-from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
+from ._samples import (
+    Samples,
+    check_not_cut_like,
+    check_validation_size,
+    moderate_weight,
+    read_weight,
+    weight_unit,
+)
 from ._scaling import fit_scalers, moderate, scale
 from ._target import check_scoring_callbacks
 from ._training_rows import TrainingRows
@@ -307,11 +314,16 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         n_passed = len(observed)
         with named("sample_weight"):
             weight = read_weight(sample_weight, n_passed)
+            if reset:
+                self._weight_unit = weight_unit(weight)
+            weight = moderate_weight(weight, self._weight_unit)
         with named("groups"):
             groups = read_groups(as_samples(groups), len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
-            raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
+            raise ValueError(
+                "only 1 sample has a positive sample_weight (above 1e-100 of the largest), while a minimum of 2 is required."
+            )
         with named("y"):
             y, labelled = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
         passed = np.arange(n_passed) if used is None else used

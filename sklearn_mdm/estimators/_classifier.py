@@ -17,9 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ..fusion._committee import Average, mean_probability
-from ..utils._splits import check_rows
+from ..inputs._containers import as_samples
+from ..utils._splits import check_rows, named
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
+from ._samples import weight_unit
 from ._target import check_target, scored_target
 
 
@@ -116,9 +118,11 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
                 'class_weight="balanced" would change with every batch of partial_fit. Pass the weights as a dict, for '
                 "example from sklearn.utils.compute_class_weight."
             )
-        if reset and len(np.unique(classes)) < 2:
+        with named("classes"):
+            found = self.classes_ if classes is None else np.unique(as_samples(classes))
+        if len(found) < 2:
             raise ValueError(f"classes must hold at least 2 classes, got {classes!r}.")
-        if not reset and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+        if not reset and not np.array_equal(found, self.classes_):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
@@ -190,7 +194,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
         prediction = self.predict(X)
         check_rows("y", len(labelled), len(prediction))
-        return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
+        with named("y"):
+            return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
@@ -240,7 +245,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
         for label, weight in self.class_weight.items():
             weights[self.classes_ == label] = weight
-        return weights
+        return weights / weight_unit(weights)
 
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return y.astype(np.int64)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 
 from ..fusion._committee import Average, mean_prediction
-from ..utils._splits import check_rows
+from ..utils._splits import check_rows, named
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._partly_labelled import PartlyLabelledLoss, label_factors
@@ -157,7 +157,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         prediction = self.predict(X)
         check_rows("y", len(labelled), len(prediction))
         if labelled.all() and not np.asarray(pd.isna(y)).any():
-            return r2_score(y, prediction, sample_weight=sample_weight)
+            with named("y"):
+                return r2_score(y, prediction, sample_weight=sample_weight)
         prediction, n = prediction[labelled], len(y)
         return r2_of_labelled(y.reshape(n, -1), prediction.reshape(n, -1), sample_weight)
 

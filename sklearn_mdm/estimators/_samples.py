@@ -14,6 +14,8 @@ from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
 from ..utils._splits import check_rows
 
+MAX_WEIGHT = 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -128,6 +130,24 @@ def read_weight(sample_weight: Any, n: int, of: str = "X") -> np.ndarray | None:
     if not weight.any():
         raise ValueError("every sample_weight is zero: there is nothing to fit.")
     return weight
+
+
+def weight_unit(weight: np.ndarray | None) -> float:
+    """What weights are to be divided by: one, unless sums of their products would leave the range of numbers."""
+    largest = 1.0 if weight is None else float(weight.max())
+    return 1.0 if 1 / MAX_WEIGHT < largest < MAX_WEIGHT else largest
+
+
+def moderate_weight(weight: np.ndarray | None, unit: float) -> np.ndarray | None:
+    """Divide weights by their unit; those of no consequence beside the largest are zero."""
+    if weight is None:
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        weight = weight if unit == 1 else weight / unit
+    largest = weight.max()
+    if not 0 < largest < np.inf:
+        raise ValueError("sample_weight cannot be compared with that of the first call: their ratio is out of range.")
+    return weight if weight.min() > largest / MAX_WEIGHT else np.where(weight > largest / MAX_WEIGHT, weight, 0)
 
 
 # What searches do to fit parameters, and the way around it.

@@ -19,7 +19,7 @@ from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._schema import are_positions
 from ..utils._splits import check_rows, named
-from ._samples import read_weight
+from ._samples import moderate_weight, read_weight, weight_unit
 
 
 def check_target(
@@ -76,6 +76,7 @@ def scored_target(
             check_no_odd_numbers("y", y)
     with named("sample_weight"):
         weight = read_weight(sample_weight, len(labelled), of="y")
+        weight = moderate_weight(weight, weight_unit(weight))
     if not labelled.all():
         if not labelled.any():
             raise ValueError(f"none of the {len(labelled)} entries of y is a label: there is nothing to score.")
