@@ -270,8 +270,7 @@ class DependencyEstimator(BaseEstimator):
         check_beside(row_labels(X), groups=groups)
         with named("groups"):
             groups = read_groups(as_samples(groups), len(complete))
-        if groups is not None:
-            groups = groups[complete]
+        groups = None if groups is None else groups[complete]
         min_rows, rows = fewest_rows(len(arrays)), np.flatnonzero(complete)
         if len(rows) < 3 * min_rows:
             raise TooFewSamplesError(

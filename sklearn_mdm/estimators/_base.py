@@ -322,7 +322,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
             raise ValueError(
-                "only 1 sample has a positive sample_weight (above 1e-100 of the largest), while a minimum of 2 is required."
+                "only 1 sample has a positive sample_weight, above 1e-100 of the largest, while a minimum of 2 is "
+                "required."
             )
         with named("y"):
             y, labelled = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)

@@ -51,8 +51,8 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     options: dict[str, Any] = {}
     if "weight_decay" in accepted:
         options["optimizer__weight_decay"] = estimator.weight_decay
-    trial = {name.partition("__")[2]: value for name, value in options.items()}
-    _check_optimizer(optimizer, device, {"lr": estimator.lr, **trial})
+    trial = {name.partition("__")[2]: 0.0 for name in options}
+    _check_optimizer(optimizer, device, {"lr": 1e-3, **trial})
     if hasattr(fusion, "param_groups"):
         options["optimizer__param_groups"] = fusion.param_groups()
     if "names" in inspect.signature(fusion.build).parameters:

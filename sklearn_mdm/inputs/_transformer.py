@@ -100,9 +100,8 @@ class _UnwrappedTransform:
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
         with named("y"):
-            y = as_samples(y)
-            if y is not None:
-                check_rows("y", n_samples_of(y), n_samples_of(next(iter(values.values()))))
+            y, n_samples = as_samples(y), n_samples_of(next(iter(values.values())))
+            check_rows("y", n_samples if y is None else n_samples_of(y), n_samples)
         fitted, self._output_forms, outputs = {}, {}, {}
         for name in self.modalities_:
             fitted[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)

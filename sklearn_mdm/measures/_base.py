@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..critic import CRITICS
 from ..critic._base import Representations, Widths
-from ..utils._parameter_objects import POSITIVE
+from ..utils._parameter_objects import ABOVE_ZERO
 
 # Forms of T.
 CriticKind = Literal["concatenated", "encoded", "separable", "multilinear"]
@@ -69,7 +69,7 @@ class Measure(BaseEstimator):
     default_kind: CriticKind = "concatenated"
     needs_y = False
 
-    _parameter_constraints: ClassVar[dict] = {"bound": [POSITIVE, None]}
+    _parameter_constraints: ClassVar[dict] = {"bound": [ABOVE_ZERO, None]}
 
     def build_critic(
         self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, kind: CriticKind | None = None, raw: bool = False

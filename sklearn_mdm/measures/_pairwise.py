@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..critic import CosineCritic
 from ..critic._base import Representations, Widths
-from ..utils._parameter_objects import POSITIVE
+from ..utils._parameter_objects import ABOVE_ZERO
 from ._base import CriticKind, Measure
 
 # Range of T up to which no exponential of it is lost in single precision beside the largest.
@@ -65,7 +65,7 @@ class PairwiseInfoNCE(Measure):
     own_critic = True
     stands_alone = False  # a linear projection finds little in data that no network has encoded
 
-    _parameter_constraints: ClassVar[dict] = {"temperature": [POSITIVE]}
+    _parameter_constraints: ClassVar[dict] = {"temperature": [ABOVE_ZERO]}
 
     def __init__(self, temperature: float = 0.2) -> None:
         self.temperature = temperature

@@ -83,5 +83,5 @@ class _Sizes(_Size):
 # Constraints of parameters in the manner of scikit-learn, whose ``_validate_params`` reads ``_parameter_constraints``.
 SIZE, SIZES = _Size(), _Sizes()
 DROPOUT = Interval(Real, 0, 1, closed="left")
-POSITIVE = Interval(Real, 0, None, closed="neither")
+ABOVE_ZERO = Interval(Real, 0, None, closed="neither")
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
