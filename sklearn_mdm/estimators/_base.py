@@ -366,9 +366,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if X_val is not None:
             with named("X_val"):
                 observed = self._schema.read(self, X_val)
-            check_validation_size(len(observed), y_val)
             check_beside(observed.index, "X_val", y_val=y_val)
             with named("y_val"):
+                check_validation_size(len(observed), y_val)
                 y_val, labelled = self._read_target(y_val, len(observed), reset=False)
             observed = observed if labelled.all() else observed.take(np.flatnonzero(labelled))
             weight = self._target_weight(y_val, None, reset=False)
