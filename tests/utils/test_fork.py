@@ -67,6 +67,11 @@ with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as p
     for found in pool.map(predict, range(2)):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 """,
+    "spawn and forkserver": """
+for how in ("spawn", "forkserver"):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(how)) as pool:
+        np.testing.assert_allclose(pool.submit(model.predict, X).result(), expected, rtol=1e-4, atol=1e-5)
+""",
     "joblib's multiprocessing": """
 with parallel_config("multiprocessing", n_jobs=2):
     for found in Parallel()(delayed(predict)(i) for i in range(2)):
