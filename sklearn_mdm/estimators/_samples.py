@@ -135,7 +135,7 @@ def read_weight(sample_weight: Any, n: int, of: str = "X") -> np.ndarray | None:
 def weight_unit(weight: np.ndarray | None) -> float:
     """What weights are to be divided by: one, unless sums of their products would leave the range of numbers."""
     largest = 1.0 if weight is None else float(weight.max())
-    return 1.0 if 1 / MAX_WEIGHT < largest < MAX_WEIGHT else largest
+    return largest if 0 < largest <= 1 / MAX_WEIGHT or largest >= MAX_WEIGHT else 1.0
 
 
 def moderate_weight(weight: np.ndarray | None, unit: float) -> np.ndarray | None:

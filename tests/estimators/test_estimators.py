@@ -640,7 +640,7 @@ def test_log_probabilities__are_logarithms_and_finite(classifier, X, y):
     ("parameters", "message"),
     [
         ({"optimizer": torch.optim.LBFGS}, "optimizer=LBFGS"),
-        ({"device": "gpu"}, "device='gpu' is not known"),
+        ({"device": "gpu"}, "device='gpu' is not there"),
         ({"encoder": MLPEncoder(out_dim=0)}, "'out_dim' parameter of MLPEncoder must be .*Got 0"),
         ({"encoder": MLPEncoder(hidden_dims=-3)}, "'hidden_dims' parameter of MLPEncoder must be .*Got -3"),
         ({"encoder": MLPEncoder(hidden_dims=(4, 0))}, r"'hidden_dims' parameter of MLPEncoder must be .*Got \(4, 0\)"),
