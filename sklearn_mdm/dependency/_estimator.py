@@ -22,6 +22,7 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
+from ..persistence._savable import Savable
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
@@ -44,7 +45,7 @@ FITTED = ("critics_", "modalities_", *READ, "_reference")
 
 
 @dataclass(eq=False, repr=False)
-class DependencyEstimator(BaseEstimator):
+class DependencyEstimator(Savable, BaseEstimator):
     r"""Total correlation, or another measure of dependency, between two or more modalities.
 
     .. math:: TC = KL\Big(p(x_1, \dots, x_m) \,\Big\|\, \prod_j p(x_j)\Big) = E[\log r(x)], \quad

@@ -42,6 +42,7 @@ from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._member_data import MemberDatasets
 from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
+from ..persistence._savable import Savable
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import read_groups, validation_split
@@ -80,7 +81,7 @@ MEMBERS = 8
 REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_repeat_by_nature")
 
 
-class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.

@@ -15,6 +15,7 @@ from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from ..persistence._savable import Savable
 from ._arrays import as_float_array, check_numbers
 from ._containers import as_samples, is_multiindex_frame, is_text, split_container
 from ._labels import check_beside, row_labels
@@ -143,7 +144,7 @@ class _UnwrappedTransform:
         return self._pack(X, outputs)
 
 
-class ModalityTransformer(_UnwrappedTransform, TransformerMixin, BaseEstimator):
+class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEstimator):
     """Apply one transformer to each modality, on what was observed of it.
 
     Parameters
