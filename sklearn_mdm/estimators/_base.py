@@ -396,6 +396,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         if reset:
             self._fit_scaling(trained_on, streamed=max_epochs is None)
             self.net_ = build_net(self, samples.X, candidates)
+        elif not hasattr(self.net_, "optimizer_"):
+            self.net_.initialize_optimizer()  # which no file of ``save`` holds
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)

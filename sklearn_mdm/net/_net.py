@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
-from skorch.utils import TeeGenerator, to_device
-from torch import Tensor
+from skorch.utils import TeeGenerator
+from torch import Tensor, nn
 
 from ..critic._negatives import offset_indices
 from ..measures import MEASURES
@@ -331,13 +331,12 @@ class MDMNet(NeuralNet):
         return state if isinstance(self.callbacks, str) else {**state, "callbacks": []}
 
     def _loaded(self, place: Callable[[str], str]) -> None:
-        """Make what is not saved, once all attributes are there, on the device that ``place`` says."""
+        """Move to the device that ``place`` says, once all attributes are there; optimizers are made when needed."""
         self.device: Any = place(str(self.device))
         for name in (*self._modules, *self._criteria):
-            if hasattr(self, name + "_"):
-                to_device(getattr(self, name + "_"), self.device)
-        self._initialize_callbacks()
-        self.initialize_optimizer()
+            if name + "_" in vars(self):
+                nn.Module.to(vars(self)[name + "_"], self.device)
+        self.callbacks_: list[Any] = []
 
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""

@@ -9,10 +9,12 @@ constructors, and get their attributes as they are; nothing that a file says is 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -279,7 +281,7 @@ class Decoder:
             if isinstance(obj, nn.Module):
                 _complete_module(obj)
         for obj, _ in objects:
-            if hasattr(obj, "_loaded"):
+            if hasattr(type(obj), "_loaded"):
                 obj._loaded(self.place)
         return self.made
 
@@ -335,8 +337,11 @@ def _is_of_sklearn(obj: Any) -> bool:
 
 def _set_state(obj: Any, state: dict[str, Any]) -> None:
     """Give an object its attributes, past everything that its class does when one is set."""
-    if any(key.startswith("__") and key.endswith("__") for key in state):
-        raise SavedFileError(f"an object of {name_of(obj)!r} has attributes that belong to Python.")
+    for key in state:
+        # Nothing of a file may come in the place of what the class does.
+        own = inspect.getattr_static(type(obj), key, None)
+        if key.startswith("__") or isinstance(own, (FunctionType, property, classmethod, staticmethod)):
+            raise SavedFileError(f"an object of {name_of(obj)!r} has an attribute {key!r}, which is its class's.")
     if isinstance(obj, nn.Module):
         nn.Module.__setstate__(obj, state)  # which adds what older versions of torch lacked
     elif _is_of_sklearn(obj):

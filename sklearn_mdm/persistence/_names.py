@@ -8,6 +8,7 @@ from enum import Enum
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.optim import Optimizer
 
@@ -31,6 +32,10 @@ _PACKAGES = (
 )
 _NOT = ("sklearn_mdm.datasets.",)
 _CLASSES = {
+    "builtins:bool",
+    "builtins:float",
+    "builtins:int",
+    "builtins:str",
     "torch.nn.utils.parametrize:ParametrizationList",
     "torch.nn.utils.parametrizations:_Orthogonal",
     "torch.nn.utils.parametrizations:_OrthMaps",
@@ -96,7 +101,7 @@ def _may_be_named(name: str) -> bool:
     if not all(part.isidentifier() for part in (*module.split("."), attribute)):
         return False
     known = module.startswith(_PACKAGES) and not module.startswith(_NOT)
-    return known or module.startswith("torch.optim.")
+    return known or module == "numpy" or module.startswith("torch.optim.")
 
 
 def _is_named(name: str, obj: Any) -> bool:
@@ -107,6 +112,8 @@ def _is_named(name: str, obj: Any) -> bool:
         return name in _FUNCTIONS
     if not isinstance(obj, type):
         return False
+    if name.startswith("numpy:"):
+        return issubclass(obj, np.generic)
     if name.startswith("torch.optim."):
         return issubclass(obj, Optimizer)
     if name.startswith("torch."):

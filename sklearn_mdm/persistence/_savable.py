@@ -21,7 +21,7 @@ from ._names import Names, name_of
 FORMAT = "sklearn_mdm"
 # Goes up when files can no longer be read by earlier versions of the package.
 FORMAT_VERSION = "1"
-# Things without a place in a file that an error lists.
+# Kinds of things without a place in a file that an error lists.
 MAX_LISTED = 5
 
 
@@ -195,8 +195,9 @@ def _warn(name: str, version: str) -> None:
 
 
 def _unknown_message(estimator: Any, unknown: dict[str, Any]) -> str:
-    shown = [f"{path} ({name_of(obj)})" for path, obj in unknown.items()][:MAX_LISTED]
-    more = len(unknown) - len(shown)
+    kinds = {name_of(obj): path for path, obj in reversed(unknown.items())}  # each where it comes first
+    shown = [f"{path} ({kind})" for kind, path in reversed(kinds.items())][:MAX_LISTED]
+    more = len(kinds) - len(shown)
     found = ", ".join(shown) + (f" and {more} more" if more else "")
     return (
         f"{type(estimator).__name__} cannot be saved with {found}, which is neither data nor of a class that every "
