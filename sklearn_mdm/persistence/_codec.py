@@ -180,7 +180,7 @@ class Encoder:
 
     def _array(self, array: np.ndarray) -> None:
         # The order of axes in memory decides about last digits of products.
-        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) * (array.shape[axis] > 1))
         dense = np.array(array.transpose(order), order="C", subok=False)
         dtype = array.dtype
         if dtype.kind not in _PLAIN:

@@ -143,6 +143,7 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
     """
     if device is not None:
         torch.empty(0, device=device)  # torch says what is wrong with it
+    version = __version__
     try:
         metadata, arrays = read(Path(path))
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -150,8 +151,7 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
         version = str(metadata.get("version"))
         if metadata.get("format_version") != FORMAT_VERSION:
             raise SavedFileError(
-                f"sklearn-mdm {version} wrote it, in a format that sklearn-mdm {__version__} does not know. Install "
-                "that version to load it."
+                f"sklearn-mdm {version} wrote it, in a format that sklearn-mdm {__version__} does not know."
             )
         decoder = Decoder(arrays, Names(trusted), lambda was: _place(was, device))
         estimator = decoder.decode(json.loads(metadata["nodes"]))[0]
@@ -161,6 +161,8 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
         raise
     except Exception as error:  # a forged file can be wrong in any way
         reason = str(error) if isinstance(error, SavedFileError) else f"{type(error).__name__}: {error}"
+        if not _agree(version):
+            reason += f" It {_advice(version)}"
         raise SavedFileError(f"{str(path)!r} cannot be loaded: {reason}") from error
     if not _agree(version):
         estimator._written_by = version
