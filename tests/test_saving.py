@@ -354,10 +354,12 @@ def forged(saved, tmp_path):
     def forge(change, **metadata):
         with safe_open(saved[1], "numpy") as file:
             texts = file.metadata()
-        nodes = json.loads(texts["nodes"])
+        arrays = load_file(saved[1])
+        nodes = json.loads(arrays["nodes"].tobytes())
         nodes = change(nodes) or nodes
         nodes = nodes if isinstance(nodes, str) else json.dumps(nodes)
-        _file.write(tmp_path / "forged", {**texts, "nodes": nodes, **metadata}, load_file(saved[1]))
+        arrays["nodes"] = np.frombuffer(nodes.encode(), dtype=np.uint8)
+        _file.write(tmp_path / "forged", {**texts, **metadata}, arrays)
         return tmp_path / "forged"
 
     return forge

@@ -464,8 +464,7 @@ class DependencyEstimator(Savable, BaseEstimator):
     def _complete(self, X: Any) -> list[np.ndarray]:
         """Complete rows of X; others are warned of."""
         arrays, complete = self._read(X)
-        left_out = int((~complete).sum())
-        if left_out:
+        if left_out := int((~complete).sum()):
             warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
         return arrays
 

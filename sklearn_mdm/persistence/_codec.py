@@ -8,100 +8,34 @@ constructors, and get their attributes as they are; nothing that a file says is 
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from types import FunctionType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
-from skorch.history import History
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..exceptions import SavedFileError
+from ._kinds import (
+    KIND_OF_MUTABLE,
+    KIND_OF_WHOLE,
+    MUTABLE,
+    PLAIN,
+    STORED,
+    WHOLE,
+    checked_key,
+    object_array,
+    plain_dtype,
+)
 from ._names import Names, name_of
 
-_SCALARS = (str, int, float, complex, bytes, type(None), np.generic)  # keys of dicts and sets, and their tuples
-_PLAIN = "biufcSUmM"  # kinds of dtype whose bytes say all
-_STORED = "biuf"  # those that safetensors knows, up to 8 bytes wide
 _WEAK = "_flat_weight_refs"  # of torch's recurrent layers, made anew
-
-
-def _dtype(text: str) -> np.dtype:
-    dtype = np.dtype(text)
-    if dtype.kind not in _PLAIN + "O":
-        raise TypeError(f"there is no dtype {text!r} in a file")
-    return dtype
-
-
-def _torch_dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name)
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{name!r} is no dtype of torch")
-    return dtype
-
-
-def _random_state(*state: Any) -> np.random.RandomState:
-    made = np.random.RandomState()
-    made.set_state(state)
-    return made
-
-
-def _objects(shape: tuple, *values: Any) -> np.ndarray:
-    made = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values):  # a slice would take lists apart
-        made[i] = value
-    return made.reshape(shape)
-
-
-def _frame(index: pd.Index, columns: pd.Index, *values: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(dict(enumerate(values)), index=index).set_axis(columns, axis=1)
-
-
-# What is made at once, of parts that come before it: the type, the parts, and what makes it of them.
-_WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]] = {
-    "tuple": (tuple, list, lambda *parts: parts),
-    "frozenset": (frozenset, list, lambda *parts: frozenset(map(_key, parts))),
-    "slice": (slice, lambda x: [x.start, x.stop, x.step], slice),
-    "range": (range, lambda x: [x.start, x.stop, x.step], range),
-    "float": (float, lambda x: [repr(x)], float),  # NaN and infinity, which JSON lacks
-    "complex": (complex, lambda x: [x.real, x.imag], complex),
-    "bytes": (bytes, lambda x: [x.hex()], bytes.fromhex),
-    "partial": (
-        functools.partial,
-        lambda x: [x.func, x.args, tuple(x.keywords.items())],
-        lambda func, args, keywords: functools.partial(func, *args, **dict(keywords)),
-    ),
-    "size": (torch.Size, list, lambda *parts: torch.Size(parts)),
-    "torch dtype": (torch.dtype, lambda x: [str(x).removeprefix("torch.")], _torch_dtype),
-    "random state": (np.random.RandomState, lambda x: x.get_state(), _random_state),
-    "range index": (
-        pd.RangeIndex,
-        lambda x: [x.start, x.stop, x.step, x.name],
-        lambda *x: pd.RangeIndex(*x[:3], name=x[3]),
-    ),
-    "index": (
-        pd.Index,
-        lambda x: [x.to_numpy(), str(x.dtype), x.name],
-        lambda values, dtype, name: pd.Index(values, dtype=dtype, name=name),
-    ),
-    "frame": (
-        pd.DataFrame,
-        lambda x: [x.index, x.columns, *(x.iloc[:, i].to_numpy() for i in range(x.shape[1]))],
-        _frame,
-    ),
-}
-_KIND_OF = {type_: kind for kind, (type_, _, _) in _WHOLE.items()}
-# What is made empty first and filled later, as it may hold itself.
-_CONTAINERS: dict[str, type] = {"list": list, "history": History, "set": set, "dict": dict, "ordered dict": OrderedDict}
-_CONTAINER_OF = {type_: kind for kind, type_ in _CONTAINERS.items()}
 
 
 class Encoder:
@@ -113,7 +47,7 @@ class Encoder:
         For JSON.
     arrays : dict of str to ndarray
         Arrays of types that safetensors knows, by name.
-    unknown : dict of str to str
+    unknown : dict of str to object
         Where there was something that no node can stand for, and what.
     """
 
@@ -143,8 +77,8 @@ class Encoder:
 
     def _add(self, obj: Any, path: str) -> None:
         kind = type(obj)
-        if kind in _CONTAINER_OF:
-            node = self._remember(obj, [_CONTAINER_OF[kind]])
+        if kind in KIND_OF_MUTABLE:
+            node = self._remember(obj, [KIND_OF_MUTABLE[kind]])
             if isinstance(obj, dict):
                 items = obj.items()
                 node += [[self._key(key, path), self.refer(value, f"{path}[{key!r}]")] for key, value in items]
@@ -152,11 +86,11 @@ class Encoder:
                 node += [self._key(part, path) for part in obj]
             else:
                 node += [self.refer(part, f"{path}[{i}]") for i, part in enumerate(obj)]
-        elif kind in _KIND_OF:
-            parts = _WHOLE[_KIND_OF[kind]][1](obj)
-            self._whole(obj, _KIND_OF[kind], parts, path)
+        elif kind in KIND_OF_WHOLE:
+            parts = WHOLE[KIND_OF_WHOLE[kind]][1](obj)
+            self._whole(obj, KIND_OF_WHOLE[kind], parts, path)
         elif isinstance(obj, np.dtype):
-            if _dtype(obj.str) != obj:
+            if plain_dtype(obj.str) != obj:
                 raise TypeError
             self._remember(obj, ["dtype", obj.str])
         elif isinstance(obj, torch.device):
@@ -183,9 +117,9 @@ class Encoder:
         order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]) * (array.shape[axis] > 1))
         dense = np.array(array.transpose(order), order="C", subok=False)
         dtype = array.dtype
-        if dtype.kind not in _PLAIN:
+        if dtype.kind not in PLAIN:
             raise TypeError
-        if dtype.kind not in _STORED or not dtype.isnative or dtype.itemsize > 8:
+        if dtype.kind not in STORED or not dtype.isnative or dtype.itemsize > 8:
             dense = dense.reshape(-1).view(np.uint8)
         name = f"array{len(self.arrays)}"
         self.arrays[name] = dense
@@ -205,16 +139,8 @@ class Encoder:
             self._whole(obj, "new", [name, *obj.__getnewargs__()], path)
         else:
             node = self._remember(obj, ["object", name])
-            saved = obj._to_save() if hasattr(cls, "_to_save") else vars(obj)
-            if _is_of_sklearn(obj):
-                saved = obj.__getstate__()  # with its version
-            node.append(
-                {
-                    key: self.refer(value, f"{path}.{key}" if path else key)
-                    for key, value in saved.items()
-                    if key != _WEAK
-                }
-            )
+            prefix = f"{path}." if path else ""
+            node.append({key: self.refer(value, prefix + key) for key, value in _state_of(obj).items()})
 
     def _name(self, obj: Any) -> str:
         name = self.names.of(obj)
@@ -223,7 +149,7 @@ class Encoder:
         return name
 
     def _key(self, key: Any, path: str) -> Any:
-        return self.refer(_key(key), f"{path}, key {key!r}")
+        return self.refer(checked_key(key), f"{path}, key {key!r}")
 
 
 class Decoder:
@@ -245,11 +171,11 @@ class Decoder:
         self.place = place
         self.made: list[Any] = []
         self._makers: dict[str, Callable[..., Any]] = {
-            **{kind: make for kind, (_, _, make) in _WHOLE.items()},
-            "dtype": _dtype,
+            **{kind: make for kind, (_, _, make) in WHOLE.items()},
+            "dtype": plain_dtype,
             "device": lambda text: torch.device(place(text)),
             "scalar": lambda array: array[()],
-            "objects": _objects,
+            "objects": object_array,
             "tensor": self._tensor,
             "name": names.find,
             "enum": lambda name, member: self._class(name, Enum)[member],
@@ -259,8 +185,8 @@ class Decoder:
     def decode(self, nodes: Sequence[Any]) -> list[Any]:
         """Return the object of each node."""
         for kind, *parts in nodes:
-            if kind in _CONTAINERS:
-                self.made.append(_CONTAINERS[kind]())
+            if kind in MUTABLE:
+                self.made.append(MUTABLE[kind]())
             elif kind == "object":
                 self.made.append(object.__new__(self.names.find(parts[0])))
             elif kind == "array":
@@ -269,9 +195,9 @@ class Decoder:
                 self.made.append(self._makers[kind](*map(self._get, parts)))
         for obj, (kind, *parts) in zip(self.made, nodes, strict=True):
             if kind in ("dict", "ordered dict"):
-                obj.update((_key(self._get(key)), self._get(value)) for key, value in parts)
+                obj.update((checked_key(self._get(key)), self._get(value)) for key, value in parts)
             elif kind == "set":
-                obj.update(_key(self._get(part)) for part in parts)
+                obj.update(checked_key(self._get(part)) for part in parts)
             elif kind in ("list", "history"):
                 obj.extend(map(self._get, parts))
         objects = [(obj, node) for obj, node in zip(self.made, nodes, strict=True) if node[0] == "object"]
@@ -302,8 +228,8 @@ class Decoder:
         return cls
 
     def _array(self, name: str, text: str, shape: Sequence[int], order: Sequence[int]) -> np.ndarray:
-        dtype = _dtype(text)
-        if dtype.kind not in _PLAIN:
+        dtype = plain_dtype(text)
+        if dtype.kind not in PLAIN:
             raise TypeError(f"an array of {text!r} is not made of bytes")
         dense = self.arrays[name].view(dtype).reshape([shape[axis] for axis in order])
         return dense.transpose(np.argsort(order)).copy(order="K")
@@ -316,13 +242,6 @@ class Decoder:
         return nn.Parameter(tensor, requires_grad) if parameter else tensor.requires_grad_(requires_grad)
 
 
-def _key(key: Any) -> Any:
-    """Return a key that is hashed in no time: a scalar, or a tuple of such."""
-    if isinstance(key, _SCALARS) or (type(key) is tuple and all(isinstance(part, _SCALARS) for part in key)):
-        return key
-    raise TypeError(f"a {type(key).__name__} is no key in a file")
-
-
 def _as_array(tensor: Tensor) -> np.ndarray:
     values = tensor.detach().cpu()
     try:
@@ -333,6 +252,13 @@ def _as_array(tensor: Tensor) -> np.ndarray:
 
 def _is_of_sklearn(obj: Any) -> bool:
     return isinstance(obj, BaseEstimator) and type(obj).__module__.startswith("sklearn.")
+
+
+def _state_of(obj: Any) -> dict[str, Any]:
+    if hasattr(type(obj), "_to_save"):
+        return obj._to_save()
+    state = obj.__getstate__() if _is_of_sklearn(obj) else vars(obj)  # the former with its version
+    return {key: value for key, value in state.items() if key != _WEAK}
 
 
 def _set_state(obj: Any, state: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,6 +20,8 @@ from ._file import read, write
 from ._names import Names, name_of
 
 FORMAT = "sklearn_mdm"
+# The array that holds the text of the nodes.
+NODES = "nodes"
 # Goes up when files can no longer be read by earlier versions of the package.
 FORMAT_VERSION = "1"
 # Kinds of things without a place in a file that an error lists.
@@ -70,9 +73,10 @@ class Savable:
             "format_version": FORMAT_VERSION,
             "version": __version__,
             "class": type(self).__name__,
-            "nodes": json.dumps(encoder.nodes, allow_nan=False, separators=(",", ":")),
         }
-        write(Path(path), metadata, encoder.arrays)
+        # Beside the arrays, for headers of files are to be small.
+        nodes = json.dumps(encoder.nodes, allow_nan=False, separators=(",", ":")).encode()
+        write(Path(path), metadata, {**encoder.arrays, NODES: np.frombuffer(nodes, dtype=np.uint8)})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_written_by": __version__}  # type: ignore[misc]
@@ -129,11 +133,11 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
     --------
     >>> import tempfile
     >>> from pathlib import Path
+    >>> import numpy as np
     >>> import sklearn_mdm
-    >>> from sklearn_mdm import MDMFusionRegressor
-    >>> from sklearn_mdm.datasets import make_shared_latent
-    >>> X, y = make_shared_latent(60, random_state=0)[:2]
-    >>> model = MDMFusionRegressor(max_epochs=2, random_state=0).fit(X, y)
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"audio": rng.normal(size=(40, 3)), "text": rng.normal(size=(40, 5))}
+    >>> model = sklearn_mdm.MDMFusionRegressor(max_epochs=2, random_state=0).fit(X, X["audio"][:, 0])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "model.safetensors")
     ...     model.save(file)
@@ -154,7 +158,7 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
                 f"sklearn-mdm {version} wrote it, in a format that sklearn-mdm {__version__} does not know."
             )
         decoder = Decoder(arrays, Names(trusted), lambda was: _place(was, device))
-        estimator = decoder.decode(json.loads(metadata["nodes"]))[0]
+        estimator = decoder.decode(json.loads(arrays[NODES].tobytes()))[0]
         if not isinstance(estimator, Savable):
             raise SavedFileError("it holds no estimator.")
     except OSError:
