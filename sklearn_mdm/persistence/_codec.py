@@ -206,7 +206,7 @@ class Decoder:
         for obj, _ in objects:
             if isinstance(obj, nn.Module):
                 _complete_module(obj)
-        for obj, _ in objects:
+        for obj, _ in reversed(objects):  # parts first
             if hasattr(type(obj), "_loaded"):
                 obj._loaded(self.place)
         return self.made
