@@ -261,6 +261,25 @@ def test_load__own_classes__are_found_among_the_trusted(quick, tmp_path):
     assert_same(loaded.predict(vectors()), model.predict(vectors()))
 
 
+class OwnTransformer(ModalityTransformer):
+    """A user's own estimator."""
+
+    @property
+    def missing_part(self):
+        raise AttributeError("there is no such part")
+
+
+def test_load__own_estimator__is_found_among_the_trusted(tmp_path):
+    model = OwnTransformer().fit(vectors())
+    with pytest.raises(TypeError, match=r"cannot be saved with itself \(.*:OwnTransformer\)"):
+        model.save(tmp_path / "model")
+    model.save(tmp_path / "model", trusted=[OwnTransformer])
+    loaded = sklearn_mdm.load(tmp_path / "model", trusted=[OwnTransformer])
+    assert type(loaded) is OwnTransformer
+    with pytest.raises(AttributeError, match=r"^there is no such part$"):
+        loaded.missing_part  # noqa: B018
+
+
 def half(x):
     return x / 2
 

@@ -91,11 +91,13 @@ class Savable:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            # Only called for what is not there.
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if "_written_by" in vars(self):
-                message += f". It {_advice(self._written_by)}"
-            raise AttributeError(message, name=name, obj=self)
+            # Only called for what is not there, or what a property says is not.
+            try:
+                return object.__getattribute__(self, name)
+            except AttributeError as error:
+                if "_written_by" not in vars(self):
+                    raise
+                raise AttributeError(f"{error}. It {_advice(self._written_by)}") from error
 
 
 def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: str | torch.device | None = None) -> Any:
@@ -202,7 +204,7 @@ def _warn(name: str, version: str) -> None:
 
 def _unknown_message(estimator: Any, unknown: dict[str, Any]) -> str:
     kinds = {name_of(obj): path for path, obj in reversed(unknown.items())}  # each where it comes first
-    shown = [f"{path} ({kind})" for kind, path in reversed(kinds.items())][:MAX_LISTED]
+    shown = [f"{path or 'itself'} ({kind})" for kind, path in reversed(kinds.items())][:MAX_LISTED]
     more = len(kinds) - len(shown)
     found = ", ".join(shown) + (f" and {more} more" if more else "")
     return (
