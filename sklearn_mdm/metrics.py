@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, make_scorer
-from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import _check_sample_weight, column_or_1d
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_sample_weight, _num_samples, column_or_1d
 
 from .dependency._estimator import DependencyEstimator
 from .estimators._dependency_mixin import DependencyMixin
+from .utils._arguments import check_rows, named
 from .utils._unwrap import final_estimator
 
 __all__ = [
@@ -252,10 +253,15 @@ def _checked(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: Weights) -> Ch
     """Finite 1-D float arrays of one length, and weights or None."""
     values = []
     for name, y in (("y_true", y_true), ("y_pred", y_pred)):
-        y = check_array(y, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name)
-        values.append(column_or_1d(y))
-    check_consistent_length(*values)
-    weight = None if sample_weight is None else _check_sample_weight(sample_weight, values[0], ensure_non_negative=True)
+        with named(name):
+            y = check_array(y, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name)
+            values.append(column_or_1d(y))
+    check_rows("y_pred", len(values[1]), len(values[0]), "y_true")
+    weight = None
+    if sample_weight is not None:
+        with named("sample_weight"):
+            check_rows("sample_weight", _num_samples(sample_weight), len(values[0]), "y_true")
+            weight = _check_sample_weight(sample_weight, values[0], ensure_non_negative=True)
     return values[0], values[1], weight
 
 

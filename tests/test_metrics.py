@@ -1,6 +1,7 @@
 """Sentiment metrics: hand-computed cases, the field's rounding and its rules for zeros."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -188,3 +189,14 @@ def test_dependency_scorer__estimator_with_another_score__is_a_type_error(noisy)
     for estimator in (PCA(1), make_pipeline(StandardScaler(), PCA(1)), Ridge()):
         with pytest.raises(TypeError, match=r"needs a fusion estimator.*or a DependencyEstimator.*; got a (PCA|Ridge)"):
             dependency_scorer(estimator.fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("metric", [acc7_score, acc5_score, partial(acc2_score, zeros="has0"), pearson_score])
+def test_arguments_that_do_not_fit__are_named(metric):
+    y = np.linspace(-2, 2, 9)
+    with pytest.raises(ValueError, match=r"y_pred has 8 samples, y_true has 9"):
+        metric(y, y[:-1])
+    with pytest.raises(ValueError, match=r"sample_weight has 8 samples, y_true has 9"):
+        metric(y, y, sample_weight=y[:-1] ** 2)
+    with pytest.raises((TypeError, ValueError), match="y_pred"):
+        metric(y, iter(y))

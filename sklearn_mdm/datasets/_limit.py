@@ -17,7 +17,7 @@ class FileTooLargeError(ValueError):
 class Limit:
     """Counts bytes that a file unpacks to, and stops at a limit; None is no limit."""
 
-    def __init__(self, name: str, max_bytes: int | None) -> None:
+    def __init__(self, name: str, max_bytes: float | None) -> None:
         self.name, self.max_bytes = name, math.inf if max_bytes is None else max_bytes
         self.spent = 0
 
@@ -38,9 +38,7 @@ class Limit:
 
     def again(self) -> Limit:
         """Start a count of its own with the same limit."""
-        limit = Limit(self.name, None)
-        limit.max_bytes = self.max_bytes
-        return limit
+        return Limit(self.name, self.max_bytes)
 
 
 def default_limit(file_size: int) -> int:

@@ -15,6 +15,8 @@ from ._pickled_arrays import Array, DType
 COST = 30
 # An item of a container, which two parts made.
 ITEM = 2 * COST
+# Such an item that is there once, however many refer to it.
+REFERENCE = 8
 # How deep containers may lie in one another: splits, keys, samples, steps and features are five.
 MAX_DEPTH = 16
 PLAIN_TYPES = (type(None), bool, int, float, complex)
@@ -41,7 +43,7 @@ class Made:
         """Return what is made of a value, its bytes if all in it were written out, and how many levels it has."""
         kind = type(value)
         if kind in PLAIN_TYPES:
-            return value, ITEM, 0
+            return value, _plain_cost(value), 0
         if kind in TEXT_TYPES:
             return value, ITEM + len(value), 0
         if isinstance(value, np.generic):
@@ -81,10 +83,14 @@ class Made:
         for value in values:
             if type(value) in PLAIN_TYPES:  # most of long lists
                 items.append(value)
-                n_bytes += ITEM
+                n_bytes += _plain_cost(value)
                 continue
             item, n_more, n_levels = self.of(value, depth + 1)
             items.append(item)
             n_bytes += n_more
             height = max(height, n_levels)
         return items, n_bytes, height + 1
+
+
+def _plain_cost(value: Any) -> int:
+    return REFERENCE if value is None or value is True or value is False else ITEM

@@ -169,7 +169,8 @@ def _read_pickle(path: Path, is_compressed: bool, limit: Limit) -> dict:
                 start = file.peek(1024)[:1024]
                 if start.startswith(ZIP):
                     raise ValueError(f"{path.name} is an npz file that gzip compressed. Decompress it first.")
-                kind_of(f"What is compressed in {path.name}", start)
+                if kind_of(f"What is compressed in {path.name}", start) == "gzip":
+                    raise ValueError(f"{path.name} is compressed by gzip twice. Decompress it first.")
             content = load_plain_pickle(file, limit)
             while is_compressed and (rest := file.read(2**20)):  # the checksum is compared at the end
                 limit.spend(len(rest))

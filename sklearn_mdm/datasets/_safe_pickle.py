@@ -42,7 +42,8 @@ def load_plain_pickle(file: BinaryIO | io.BufferedReader, limit: Limit | None = 
     except (pickle.UnpicklingError, FileTooLargeError, MemoryError):
         raise
     except Exception as error:  # a damaged or crafted pickle may raise almost anything
-        raise pickle.UnpicklingError(f"{DAMAGED}{type(error).__name__}: {str(error)[:200]}.") from error
+        reason = "it asks for what is not there" if isinstance(error, LookupError) else str(error)[:200]
+        raise pickle.UnpicklingError(f"{DAMAGED}{reason}.") from error
 
 
 class _Reader:

@@ -23,8 +23,9 @@ from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
 from ..persistence._savable import Savable
+from ..utils._arguments import named
 from ..utils._parameter_objects import SIZES, check_nested
-from ..utils._splits import fewest_rows, named, read_groups
+from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
 from ..utils._warnings import warn_caller
 from ._coefficient import coefficient
@@ -67,9 +68,8 @@ class DependencyEstimator(Savable, BaseEstimator):
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"
-        What is read of columns: their values (``"standard"``), of which those far outside are drawn in; the normal
-        scores of their ranks (``"rank"``), which have the same dependency and no heavy tails; or both. Measures of
-        distance read values with ``"auto"``.
+        What is read of columns: their values, single ones far outside drawn in (``"standard"``); the normal scores of
+        their ranks, with the same dependency (``"rank"``); or both. Measures of distance read values with ``"auto"``.
     held_out_fraction : float, default=0.5
         Share of the samples on which ``dependency_`` is read with ``cv=None``, and which the critic never sees.
     cv : "auto", int, cross-validation splitter or None, default="auto"

@@ -43,9 +43,10 @@ from ..net._member_data import MemberDatasets
 from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
 from ..persistence._savable import Savable
+from ..utils._arguments import named
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
-from ..utils._splits import named, read_groups, validation_split
+from ..utils._splits import read_groups, validation_split
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin

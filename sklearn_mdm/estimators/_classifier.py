@@ -17,8 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from ..fusion._committee import Average, mean_probability
-from ..inputs._containers import as_samples
-from ..utils._splits import check_rows, named
+from ..utils._arguments import check_rows, named
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._samples import weight_unit
@@ -119,14 +118,14 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
                 "example from sklearn.utils.compute_class_weight."
             )
         with named("classes"):
-            found = self.classes_ if classes is None else np.unique(as_samples(classes))
+            found = self.classes_ if classes is None else np.unique(np.asarray(classes))
         if len(found) < 2:
             raise ValueError(f"classes must hold at least 2 classes, got {classes!r}.")
         if not reset and not np.array_equal(found, self.classes_):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
-        return self._partial_fit(X, y, sample_weight, X_unlabeled=X_unlabeled, classes=classes)
+        return self._partial_fit(X, y, sample_weight, X_unlabeled=X_unlabeled, classes=found)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class labels.

@@ -23,8 +23,9 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
 from ..net._net import MDMNet
+from ..utils._arguments import named
 from ..utils._isolation import isolated
-from ..utils._splits import fewest_rows, named, read_groups
+from ..utils._splits import fewest_rows, read_groups
 from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._lam_path import candidates_of

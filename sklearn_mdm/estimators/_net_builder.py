@@ -146,18 +146,19 @@ def check_callbacks(callbacks: list | None) -> None:
 
 
 def _check_optimizer(optimizer: Any, device: str, options: dict[str, Any]) -> None:
-    """Let the optimizer make an update, of a vector."""
+    """Let the optimizer make an update, of a layer."""
     name = getattr(optimizer, "__name__", repr(optimizer))
     try:
-        parameter = torch.nn.Parameter(torch.zeros(1, device=device))
-        parameter.grad = torch.zeros_like(parameter)
+        parameters = [torch.nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,))]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
         with drawing_from(RandomStream(0)):
-            made = optimizer([parameter], **options)
+            made = optimizer(parameters, **options)
             made.step()
     except Exception as error:  # whatever the code of a user may raise
         what = "evaluates a loss several times per step, which mini-batches do not allow"
         if optimizer is not torch.optim.LBFGS:
-            what = f"cannot train networks: {type(error).__name__}: {error}"
+            what = f"cannot train a layer: {': '.join(filter(None, [type(error).__name__, str(error).rstrip('.')]))}"
         raise ValueError(
             f"optimizer={name} {what}. Use one of {sorted(OPTIMIZERS)}, or a torch optimizer class such as "
             "torch.optim.RMSprop."

@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from ..fusion._committee import Average, mean_prediction
-from ..utils._splits import check_rows, named
+from ..utils._arguments import check_rows, named
 from ..utils._statistics import power_of_two_unit
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
@@ -200,7 +200,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         if self.scaling is not None:
             scaler = standard_scaler(lambda: [(y, sample_weight)])
             if not np.isfinite(scaler.var_).all():  # losses are logged in its unit
-                raise ValueError("y has values too large to standardise. Rescale it.")
+                raise ValueError(
+                    "y has values too large to standardise: squares in its units would be no numbers. Rescale it."
+                )
             self.target_scaler_ = scaler
 
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:

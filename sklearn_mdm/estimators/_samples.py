@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 from ..inputs._containers import as_samples
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
-from ..utils._splits import check_rows
+from ..utils._arguments import check_rows
 
 MAX_WEIGHT = 1e100
 

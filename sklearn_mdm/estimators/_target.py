@@ -11,14 +11,14 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, r2_score
-from sklearn.utils.validation import _check_y
+from sklearn.utils.validation import _check_y, _num_samples
 from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._schema import are_positions
-from ..utils._splits import check_rows, named
+from ..utils._arguments import check_rows, named
 from ..utils._statistics import power_of_two_unit
 from ._samples import moderate_weight, read_weight, weight_unit
 
@@ -69,9 +69,12 @@ def scored_target(
     Returns those of the samples that have labels, and which these are, bool (n_samples,).
     """
     check_beside(row_labels(X), y=y, sample_weight=sample_weight)
-    check_outputs(estimator, target_columns(y))
     numeric = is_regressor(estimator)
     with named("y"):
+        if y is None:
+            raise ValueError("y is None: there is nothing to compare predictions with.")
+        check_outputs(estimator, target_columns(y))
+        _num_samples(y)
         y, labelled = _read_labels(y, numeric=numeric)
         if numeric:
             check_no_odd_numbers("y", y)

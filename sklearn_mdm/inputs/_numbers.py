@@ -29,11 +29,14 @@ REMEDIES = {
         'strings of digits into numbers with pandas.to_numeric(column, errors="coerce")'
     ),
     "labels": "A regressor needs numbers, pandas.to_numeric(y); MDMFusionClassifier takes strings for classes",
+    "entries": "Pass one number for each sample and output",
     "vectors": (
         "beside other columns. Pass them as a modality of their own, {name: frame[column].tolist()}, and the rest as "
         "another"
     ),
 }
+# Arguments that have an entry for each sample, and no columns.
+BESIDE_X = ("y", "y_val", "sample_weight", "groups")
 TYPES: dict[str, tuple[type, ...]] = {
     "durations": (datetime.timedelta, np.timedelta64),
     "dates": (datetime.date, datetime.time, np.datetime64, pd.Period),
@@ -122,7 +125,7 @@ def _check_types(label: str, items: Any) -> None:
 
 
 def _refuse(label: str, kind: str, found: str) -> NoReturn:
-    remedy = REMEDIES["labels" if (label, kind) == ("y", "strings") else kind]
+    remedy = REMEDIES[{"strings": "labels", "vectors": "entries"}.get(kind, kind) if label in BESIDE_X else kind]
     joint = ", " if remedy[0].islower() else ". "
     what = ": Complex data not supported" if kind == "complex numbers" else f" holds {kind}"  # as scikit-learn puts it
     raise ValueError(f"{label}{what} ({found}){joint}{remedy}.")

@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from ..utils._splits import named
+from ..utils._arguments import named
 from ._arrays import as_float_array, check_not_sparse, width_of
 from ._columns import resolve_columns, sorted_names
 from ._containers import as_samples, check_sequence, common_length, split_container

@@ -16,7 +16,7 @@ from sklearn.utils._set_output import _get_output_config, _wrap_data_with_contai
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ..persistence._savable import Savable
-from ..utils._splits import check_rows, named
+from ..utils._arguments import check_rows, named
 from ._arrays import as_float_array, check_numbers
 from ._containers import as_samples, is_multiindex_frame, is_text, n_samples_of, split_container
 from ._labels import check_beside, row_labels

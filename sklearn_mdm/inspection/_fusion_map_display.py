@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
-from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
+from ..utils._arguments import check_rows, named
 from ._display import MARKERS, Artist, Axes, Display, graded_colors, styled
 
 # Classes with a marker of their own. More are drawn as numbers if they are, else by repeated markers and by colour.
@@ -92,7 +92,8 @@ class FusionMapDisplay(Display):
         """
         fused = np.asarray(estimator.transform(X))
         if y is not None:
-            check_consistent_length(fused, y)
+            with named("y"):
+                check_rows("y", _num_samples(y), len(fused))
         if fused.ndim != 2 or min(fused.shape) < 2:
             raise ValueError(
                 f"the fused representation has shape {fused.shape}; a map needs two samples and two columns."

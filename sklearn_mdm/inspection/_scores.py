@@ -14,10 +14,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from ..estimators import MDMFusionClassifier, MDMFusionRegressor
 from ..estimators._target import complete_target
+from ..utils._arguments import check_rows, named
 from ..utils._typing import RandomState
 from ..utils._unwrap import final_estimator
 from ._views import ModalityColumns, ModalityViews, complete_views, partners
@@ -45,10 +46,12 @@ class SubsetScores:
         random_state: RandomState,
     ) -> None:
         predictor, _ = final_estimator(estimator)
-        views = ModalityViews(X, modalities, estimator)
+        with named("X"):
+            views = ModalityViews(X, modalities, estimator)
         if y is not None:
-            check_consistent_length(np.empty(views.n_samples), y)
-            y = complete_target(predictor, X, y)
+            with named("y"):
+                check_rows("y", _num_samples(y), views.n_samples)
+                y = complete_target(predictor, X, y)
         self.views, self.y = complete_views(views, y, modalities, estimator)
         if isinstance(scoring, (list, tuple, set, Mapping)):
             raise ValueError(f"scoring must be one metric here, got {scoring!r}. Call this once for each.")

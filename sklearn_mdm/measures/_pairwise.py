@@ -72,7 +72,10 @@ class PairwiseInfoNCE(Measure):
 
     def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         if not hidden_dims:
-            raise ValueError("PairwiseInfoNCE needs one or more hidden_dims, of which it projects to the last, got ().")
+            raise ValueError(
+                "PairwiseInfoNCE needs one or more hidden_dims (of an estimator: critic_hidden_dims), of which it "
+                "projects to the last, got ()."
+            )
         return CosineCritic(code_dims, hidden_dims[-1], temperature=self.temperature, raw=raw)
 
     def limit(self, n_samples: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
-from ._splits import named
+from ._arguments import named
 
 # Rows to train on, and rows that are held out.
 Split = tuple[np.ndarray, np.ndarray]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedS
 from sklearn.utils.validation import column_or_1d
 
 from ..exceptions import TooFewSamplesError
+from ._arguments import check_rows
 
 
 def validation_split(
@@ -70,27 +68,6 @@ def held_out_rows(n_samples: int, fraction: float, seed: int, groups: np.ndarray
 def fewest_rows(n_modalities: int) -> int:
     """Fewest rows on which negatives say anything."""
     return max(n_modalities, 4)
-
-
-def check_rows(name: str, n_found: int, n_samples: int, of: str = "X") -> None:
-    """Reject an argument that has not one entry for each sample of another."""
-    if n_found != n_samples:
-        raise ValueError(
-            f"Found inconsistent numbers of samples: {name} has {n_found} samples, {of} has {n_samples}. Pass one "
-            "entry for each sample."
-        )
-
-
-@contextmanager
-def named(argument: str) -> Iterator[None]:
-    """Say which argument cannot be read, where the error that says why does not."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if re.search(rf"(?<!\w){re.escape(argument)}(?!\w)", str(error)):
-            raise
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{argument}: {error}") from error
 
 
 def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_mdm import DependencyEstimator
 from sklearn_mdm.dependency._batch_value import batch_value, batch_value_error
-from sklearn_mdm.dependency._far_values import FAR_SPREADS, FarValues
+from sklearn_mdm.dependency._far_values import FarValues
 from sklearn_mdm.dependency._permutation import compare_means
 from sklearn_mdm.measures import MEASURES
 
@@ -74,27 +74,47 @@ def test_far_values__are_drawn_in_and_keep_their_order():
     drawn = near(columns)
     assert_array_equal(drawn[6:], columns[6:])
     assert_array_equal(drawn[:, 0].argsort(kind="stable"), columns[:, 0].argsort(kind="stable"))
-    assert np.abs((drawn - near.center_) / near.spread_).max() <= 2 * FAR_SPREADS
-    z = (50.0 - near.center_[0]) / near.spread_[0]
-    assert_allclose((drawn[3, 0] - near.center_[0]) / near.spread_[0], FAR_SPREADS * (2 - FAR_SPREADS / z))
+    assert np.abs((drawn - near.center_) / near.bound_).max() <= 2
+    times = (50.0 - near.center_[0]) / near.bound_[0]
+    assert_allclose((drawn[3, 0] - near.center_[0]) / near.bound_[0], 2 - 1 / times)
+
+
+def test_a_group_of_samples_that_lies_elsewhere__is_left_alone():
+    rng = np.random.default_rng(0)
+    elsewhere, z = rng.random(2000) < 0.02, rng.normal(size=2000)
+    column = np.where(elsewhere, 100 + z, 0.01 * z)[:, None]
+    assert_allclose(FarValues("a", column)(column), column, atol=0.2)  # of distances of about 100
+
+
+def test_dependency_inside_a_group_elsewhere__is_read():
+    rng = np.random.default_rng(0)
+    elsewhere, z = rng.random(1000) < 0.2, rng.normal(size=1000)
+    a, b = 0.01 * rng.normal(size=(2, 1000))
+    a[elsewhere] = 100 + z[elsewhere]
+    b[elsewhere] = 100 + z[elsewhere] + 0.1 * rng.normal(size=elsewhere.sum())
+    X = {"a": a[:, None], "b": b[:, None]}
+    # .50 nats of the groups, and .2 times 2.31 inside of one.
+    assert DependencyEstimator(scaling="standard", random_state=0, max_updates=300).fit(X).dependency_ > 0.7
 
 
 @pytest.mark.parametrize(
-    ("column", "spread"),
+    ("column", "bound"),
     [
-        ([0.0, 0, 0, 0, 0, 0, 1], 1.0),  # mostly one value
-        ([3.0] * 7, 3.0),  # a single value
-        ([0.0] * 7, 1.0),
-        ([np.nan, -1, 1, 3, np.nan, np.nan, np.nan], 2.0),
-        ([np.nan] * 7, 1.0),
+        ([0.0, 0, 0, 0, 0, 0, 1], 10.0),  # mostly one value
+        ([3.0] * 7, 30.0),  # a single value
+        ([0.0] * 7, 10.0),
+        ([np.nan, -1, 1, 3, np.nan, np.nan, np.nan], 20.0),
+        ([np.nan] * 7, 10.0),
+        ([0.0] + [1.0, -1] * 100 + [71.0] * 4 + [1e9], 70.0),  # one in a hundred is farther
     ],
 )
-def test_spread__is_that_of_values_off_the_median(column, spread):
+def test_bound__is_that_of_values_off_the_median_or_of_most(column, bound):
     values = np.array(column)[:, None]
     far = FarValues("a", values)
-    assert_allclose(far.spread_, spread)
+    assert_allclose(far.bound_, bound)
     assert np.isfinite(far(np.array([[1e300]]))).all()
-    assert_array_equal(far(values), values)
+    near = ~(np.abs(values) > 1e8)
+    assert_array_equal(far(values)[near], values[near])
 
 
 @pytest.mark.parametrize("top", [1e308, 1.7e308])

@@ -39,10 +39,19 @@ def test_shards__are_read__from_links_as_in_the_hubs_cache_too(folder, expected,
     index = shards(folder)
     assert_array_equal(output(folder), expected)
     (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshots").mkdir()
+    folder = folder.rename(tmp_path / "snapshots" / "0a1b")
     for i, name in enumerate(sorted(set(index["weight_map"].values()))):
         (folder / name).rename(tmp_path / "blobs" / str(i))
-        (folder / name).symlink_to(f"../blobs/{i}")
+        (folder / name).symlink_to(f"../../blobs/{i}")
     assert_array_equal(output(folder), expected)
+
+
+def test_links_out_of_the_directory__are_not_followed(folder, tmp_path):
+    (folder / "model.safetensors").rename(tmp_path / "of_another_model")
+    (folder / "model.safetensors").symlink_to(tmp_path / "of_another_model")
+    with pytest.raises(ValueError, match=r"model\.safetensors is a link out of the directory"):
+        output(folder)
 
 
 @pytest.mark.parametrize(

@@ -469,3 +469,20 @@ def test_subset_scores__bad_input__is_an_error(known):
         modality_shapley(model, X, y, removal="zero")
     with pytest.raises(ValueError, match="not fitted"):
         modality_drop(Sum(), X, y)
+
+
+@pytest.mark.parametrize("explain", [modality_importance, modality_shapley, modality_drop])
+@pytest.mark.parametrize(
+    ("X", "y", "words"),
+    [
+        (None, slice(-1), f"y has {N - 1} samples, X has {N}"),
+        (None, 3, "y: "),
+        (None, iter([1.0]), "y: "),
+        (3, None, "X"),
+    ],
+)
+def test_arguments_that_do_not_fit__are_named(known, explain, X, y, words):
+    model, X_known, y_known = known
+    y = y_known if y is None else y_known[y] if isinstance(y, slice) else y
+    with pytest.raises((TypeError, ValueError), match=words):
+        explain(model, X_known if X is None else X, y)

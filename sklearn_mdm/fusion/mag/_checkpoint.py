@@ -18,7 +18,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 MORE_TOKENIZER_FILES = ("special_tokens_map.json", "added_tokens.json")
-# Bytes of JSON that are parsed. The largest vocabularies that are published take a third of it.
+# Bytes of JSON and vocabularies that are parsed. The largest vocabularies that are published take a third of it.
 MAX_JSON = 100 * 2**20
 # A model may have this many times the tensors and numbers that are in its files, and so many more: the files need not
 # hold poolers, tied weights, or tables that are computed.
@@ -42,19 +42,24 @@ IGNORED = frozenset(
 
 
 def check_files(folder: Path) -> None:
-    """Refuse what is not read, or cannot be: adapters, pipes and devices, JSON of a size that nothing needs."""
+    """Refuse what is not read, or cannot be: adapters, pipes, links to elsewhere, texts that are too large."""
     if (folder / "adapter_config.json").exists():
         raise ValueError(
             "it holds an adapter (adapter_config.json), which is not read, for it may name another model. Merge it: "
             "peft's merge_and_unload(), and save_pretrained() to another directory."
         )
+    home = folder.resolve()
+    # In the hub's cache, files of all versions lie together, and each version links to its own.
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
     for path in folder.iterdir():
         if not path.exists():
             continue  # a link of the hub's cache to what was not downloaded
+        if path.is_symlink() and not any(path.resolve().is_relative_to(each) for each in homes):
+            raise ValueError(f"{path.name} is a link out of the directory. Put the file itself there.")
         found = path.stat()
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
             raise ValueError(f"{path.name} is not a file.")
-        if path.suffix == ".json" and found.st_size > MAX_JSON:
+        if path.suffix in (".json", ".txt", ".model") and found.st_size > MAX_JSON:
             raise ValueError(f"{path.name} has {found.st_size:,} bytes, more than the {MAX_JSON:,} that are read.")
 
 
