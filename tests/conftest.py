@@ -151,3 +151,8 @@ def global_state():
         }
 
     return read
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Bytes are no name for a test: files made for it hold the time, and differ between processes."""
+    return argname if isinstance(val, bytes) else None

@@ -32,7 +32,7 @@ ALLOWED = [
     r"(source|class|token) codes?",
     r"code (when|published)",
     r"cross-view codes?",  # what MARN calls it
-    r"published code|authors' code|the code of a user|run code|code that comes with|_code\b",
+    r"published code|authors' code|the code of a user|(run|needs|no) code|code that comes with|_code\b",
 ]
 
 

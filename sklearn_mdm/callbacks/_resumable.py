@@ -52,6 +52,10 @@ class ResumableCheckpoint(Callback):
         If the file cannot be written: at the first time, and at the end if it holds an earlier epoch than the last. The
         training goes on.
 
+    See Also
+    --------
+    skorch.callbacks.Checkpoint, skorch.callbacks.LoadInitState : skorch's pair, which restores less.
+
     Notes
     -----
     The file is replaced as a whole once all of it is on the disk, so that at any time it is that of some epoch. It has
@@ -62,10 +66,6 @@ class ResumableCheckpoint(Callback):
     Other callbacks take back what they hold in attributes whose names end with an underscore and whose values are
     numbers, strings, arrays, tensors, containers of these, or have ``state_dict`` and ``load_state_dict`` (learning
     rate schedulers do). Callbacks of your own are not compared; use the same.
-
-    See Also
-    --------
-    skorch.callbacks.Checkpoint, skorch.callbacks.LoadInitState : skorch's pair, which restores less.
 
     Examples
     --------

@@ -23,6 +23,8 @@ class _FactoredCritic(PairedCritic):
         self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, bound: float | None = None, raw: bool = False
     ) -> None:
         super().__init__(code_dims, bound=bound, raw=raw)
+        if not hidden_dims:
+            raise ValueError(f"a {type(self).__name__} needs one or more hidden_dims, of which the last is k, got ().")
         *widths, self.k = hidden_dims
         self.encoders = nn.ModuleList([mlp(n_in, widths, self.k + self._own_terms) for n_in in self.code_dims])
         self.bias = nn.Parameter(torch.zeros(()))

@@ -22,8 +22,8 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
-from ..utils._parameter_objects import check_nested
-from ..utils._splits import fewest_rows, read_groups
+from ..utils._parameter_objects import SIZES, check_nested
+from ..utils._splits import fewest_rows, named, read_groups
 from ..utils._typing import RandomState
 from ..utils._warnings import warn_caller
 from ._coefficient import coefficient
@@ -196,7 +196,7 @@ class DependencyEstimator(BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "measure": "no_validation",
         "critic": [StrOptions({"encoded", "concatenated", "separable", "multilinear"}), None],
-        "hidden_dims": ["array-like"],
+        "hidden_dims": [SIZES],
         "scaling": [StrOptions({"auto", "standard", "rank"})],
         "held_out_fraction": [Interval(Real, 0, 1, closed="neither")],
         "cv": [StrOptions({"auto"}), "cv_object"],
@@ -268,9 +268,9 @@ class DependencyEstimator(BaseEstimator):
         arrays, complete = reader.fit_read(self, X, self.modalities)
         self._reader, self.modalities_ = reader, reader.names
         check_beside(row_labels(X), groups=groups)
-        groups = read_groups(as_samples(groups), len(complete))
-        if groups is not None:
-            groups = groups[complete]
+        with named("groups"):
+            groups = read_groups(as_samples(groups), len(complete))
+        groups = None if groups is None else groups[complete]
         min_rows, rows = fewest_rows(len(arrays)), np.flatnonzero(complete)
         if len(rows) < 3 * min_rows:
             raise TooFewSamplesError(

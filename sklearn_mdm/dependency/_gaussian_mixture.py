@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
-from ..utils._threads import threads_for_work
+from ..utils._threads import LockOfProcess, threads_for_work
 
 # Several components need several rows per column each; a single one is shrunk where rows are few.
 MIN_ROWS_PER_COLUMN = 5
@@ -33,7 +32,7 @@ MAX_WIDTH = 500
 MAX_ROWS = 20_000
 
 # Filters of warnings belong to all threads: two that change and restore them side by side would leave them changed.
-_filters = threading.Lock()
+_filters = LockOfProcess()
 
 
 class MixtureInputs:

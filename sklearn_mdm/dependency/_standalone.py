@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import Literal, Protocol
 
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
@@ -47,9 +45,6 @@ def standalone_measure(estimator: Parameters) -> Measure:
             f"decomposition={decomposition!r} adds parts of the total correlation, which measure={measure!r} is not. "
             'Use decomposition=None, or a measure such as "kl".'
         )
-    widths: Any = np.atleast_1d(np.asarray(estimator.hidden_dims, dtype=object))
-    if not all(isinstance(width, (int, np.integer)) and width >= 1 for width in widths):
-        raise ValueError(f"hidden_dims must be positive integers, got {estimator.hidden_dims!r}.")
     return resolved
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._base import Encoder
 from ._steps import step_weights
 
@@ -43,8 +44,10 @@ class MLPEncoder(Encoder):
     out_dim: int = 32
     dropout: float = 0.3
 
+    _parameter_constraints: ClassVar[dict] = {"hidden_dims": [SIZE, SIZES], "out_dim": [SIZE], "dropout": [DROPOUT]}
+
     def build(self, shape: tuple[int, ...]) -> nn.Module:
-        check_sizes(self, "hidden_dims", "out_dim")
+        self._validate_params()
         return _MLP(shape, np.atleast_1d(self.hidden_dims).tolist(), self.out_dim, self.dropout)
 
 

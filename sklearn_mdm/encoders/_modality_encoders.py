@@ -86,7 +86,7 @@ class ModalityEncoders(nn.Module):
         self.n_axes = {name: len(shape) for name, shape in shapes.items()}  # of one sample
         for name, shape in shapes.items():
             choice = chosen.get(name, "auto")
-            if choice == "auto" and len(shape) == 2:
+            if isinstance(choice, str) and choice == "auto" and len(shape) == 2:
                 choice = sequence_encoder
             self.encoders[name], self.code_dims[name] = build_encoder(choice, name, shape)
         self.tokens = (
@@ -132,11 +132,12 @@ class ModalityEncoders(nn.Module):
 
 def build_encoder(choice: str | Encoder, name: str, shape: tuple[int, ...]) -> tuple[nn.Module, int]:
     """Build the encoder of the modality ``name``, and return it with the width of its representation."""
-    encoder = resolve_component("encoder", choice, ENCODERS, "build")
     try:
+        encoder = resolve_component("encoder", choice, ENCODERS, "build")
         module = encoder.build(shape)
-    except ValueError as error:
-        raise ValueError(f"modality {name!r}: {error}") from error
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) and not isinstance(error, ValueError) else ValueError
+        raise kind(f"modality {name!r}: {error}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"modality {name!r}: {type(encoder).__name__}.build must return a torch module, got {described(module)}."

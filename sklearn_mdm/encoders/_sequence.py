@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE
 from ._base import Encoder
 from ._steps import last_state, mean_over_steps, mean_state, observed_first
 
@@ -27,14 +28,20 @@ class _RecurrentEncoder(Encoder):
     dropout: float = 0.0
     pooling: Literal["last", "mean"] = "last"
 
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_dim": [SIZE],
+        "out_dim": [SIZE, None],
+        "n_layers": [SIZE],
+        "dropout": [DROPOUT],
+        "pooling": [StrOptions(set(_POOLINGS))],
+    }
+
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         _check_sequence(self, shape)
-        check_sizes(self, "hidden_dim", "n_layers", *([] if self.out_dim is None else ["out_dim"]))
-        if self.pooling not in _POOLINGS:
-            raise ValueError(f"{type(self).__name__} has pooling 'last' or 'mean', got pooling={self.pooling!r}.")
+        self._validate_params()
         # torch drops out between layers only, and warns if there is but one.
         between = self.dropout if self.n_layers > 1 else 0.0
-        network = self._network(shape[1], self.hidden_dim, self.n_layers, batch_first=True, dropout=between)
+        network = self._network(shape[1], int(self.hidden_dim), self.n_layers, batch_first=True, dropout=between)
         return _Recurrent(network, self.out_dim, self.dropout, _POOLINGS[self.pooling])
 
 
@@ -171,9 +178,14 @@ class TransformerEncoder(Encoder):
     out_dim: int = 32
     dropout: float = 0.0
 
+    _parameter_constraints: ClassVar[dict] = {
+        **{name: [SIZE] for name in ["d_model", "n_heads", "n_layers", "out_dim"]},
+        "dropout": [DROPOUT],
+    }
+
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         _check_sequence(self, shape)
-        check_sizes(self, "d_model", "n_heads", "n_layers", "out_dim")
+        self._validate_params()
         if self.d_model % 2 or self.d_model % self.n_heads:
             raise ValueError(
                 f"TransformerEncoder needs an even d_model that n_heads divides, got d_model={self.d_model} and "

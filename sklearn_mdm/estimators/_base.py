@@ -43,7 +43,7 @@ from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
-from ..utils._splits import read_groups, validation_split
+from ..utils._splits import named, read_groups, validation_split
 from ._callbacks import callbacks_of
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
@@ -51,11 +51,18 @@ from ._dependency_mixin import DependencyMixin
 from ._few_labels import MAX_EPOCHS, are_few
 from ._lam_path import Candidate, can_choose, candidates_of, default_of
 from ._members import Part
-from ._net_builder import build_net
+from ._net_builder import build_net, check_callbacks
 from ._parameters import Parameters
 from ._reporting_critic import DEPENDENCY_UPDATES, MIN_UNSEEN_ROWS, enough_unseen
-from ._samples import Samples, check_not_cut_like, check_validation_size, read_weight
-from ._scaling import fit_scalers, moderate, scale
+from ._samples import (
+    Samples,
+    check_not_cut_like,
+    check_validation_size,
+    moderate_weight,
+    read_weight,
+    weight_unit,
+)
+from ._scaling import fit_scalers, scale
 from ._target import check_scoring_callbacks
 from ._training_rows import TrainingRows
 
@@ -202,6 +209,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any, X_unlabeled: Any) -> Any:
         self._validate_params()
         candidates_of(self.lam)  # which says what is wrong
+        check_callbacks(self.callbacks)
         check_not_cut_like(X, X_val=X_val, X_unlabeled=X_unlabeled)
         if is_classifier(self):
             check_scoring_callbacks(self.callbacks)
@@ -234,6 +242,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if reset:
             self._validate_params()
             candidates_of(self.lam)
+            check_callbacks(self.callbacks)
         with isolated():
             samples = self._read(X, y, sample_weight, None, X_unlabeled, reset=reset, classes=classes)
             parts = [Part(samples, None)] * self._n_members
@@ -303,12 +312,21 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             observed = self._schema.read(self, X)
         check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
         n_passed = len(observed)
-        weight = read_weight(sample_weight, n_passed)
-        groups = read_groups(as_samples(groups), len(observed))
+        with named("sample_weight"):
+            weight = read_weight(sample_weight, n_passed)
+            if reset:
+                self._weight_unit = weight_unit(weight)
+            weight = moderate_weight(weight, self._weight_unit)
+        with named("groups"):
+            groups = read_groups(as_samples(groups), len(observed))
         used = np.flatnonzero(weight) if weight is not None and not weight.all() else None
         if reset and used is not None and len(used) < 2:
-            raise ValueError("only 1 sample has a positive sample_weight, while a minimum of 2 is required.")
-        y, labelled = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
+            raise ValueError(
+                "only 1 sample has a positive sample_weight, above 1e-100 of the largest, while a minimum of 2 is "
+                "required."
+            )
+        with named("y"):
+            y, labelled = self._read_target(y, len(observed), rows=used, reset=reset, classes=classes)
         passed = np.arange(n_passed) if used is None else used
         n = len(y)
         if n < n_passed:
@@ -317,7 +335,9 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             weight = None if weight is None else weight[passed]
             groups = None if groups is None else groups[passed]
         if X_unlabeled is not None:
-            observed = on_one_axis(observed.followed_by(self._schema.read(self, X_unlabeled)))
+            with named("X_unlabeled"):
+                more = self._schema.read(self, X_unlabeled)
+            observed = on_one_axis(observed.followed_by(more))
         given = weight
         weight = self._target_weight(y, None if given is None else given[:n], reset=True)
         samples = Samples(
@@ -344,10 +364,12 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             given = "X_val" if X_val is not None else "early_stopping=False"
             raise ValueError(f"cv says what to hold out, and with {given} nothing is. Leave out one of the two.")
         if X_val is not None:
-            observed = self._schema.read(self, X_val)
-            check_validation_size(len(observed), y_val)
+            with named("X_val"):
+                observed = self._schema.read(self, X_val)
             check_beside(observed.index, "X_val", y_val=y_val)
-            y_val, labelled = self._read_target(y_val, len(observed), reset=False)
+            with named("y_val"):
+                check_validation_size(len(observed), y_val)
+                y_val, labelled = self._read_target(y_val, len(observed), reset=False)
             observed = observed if labelled.all() else observed.take(np.flatnonzero(labelled))
             weight = self._target_weight(y_val, None, reset=False)
             rows = np.arange(len(observed))
@@ -565,7 +587,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
             fit_fillings(
                 train.X,
                 rows,
-                moderate(weight),
+                weight,
                 columns,
                 scale={name: functools.partial(scale, each, name) for name in each},
             )

@@ -14,11 +14,14 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from ..fusion._committee import Average, mean_probability
+from ..inputs._containers import as_samples
+from ..utils._splits import check_rows, named
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
+from ._samples import weight_unit
 from ._target import check_target, scored_target
 
 
@@ -115,9 +118,11 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
                 'class_weight="balanced" would change with every batch of partial_fit. Pass the weights as a dict, for '
                 "example from sklearn.utils.compute_class_weight."
             )
-        if reset and len(np.unique(classes)) < 2:
+        with named("classes"):
+            found = self.classes_ if classes is None else np.unique(as_samples(classes))
+        if len(found) < 2:
             raise ValueError(f"classes must hold at least 2 classes, got {classes!r}.")
-        if not reset and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+        if not reset and not np.array_equal(found, self.classes_):
             raise ValueError(
                 f"classes={classes!r} differ from those of the first call to partial_fit: {self.classes_}."
             )
@@ -187,11 +192,10 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         score : float
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
-        if labelled.all():
-            return super().score(X, y, sample_weight)
         prediction = self.predict(X)
-        check_consistent_length(prediction, labelled)
-        return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
+        check_rows("y", len(labelled), len(prediction))
+        with named("y"):
+            return accuracy_score(y, prediction[labelled], sample_weight=sample_weight)
 
     def _read_target(
         self, y: Any, n_samples: int, *, rows: np.ndarray | None = None, reset: bool, classes: Any = None
@@ -241,7 +245,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
             raise ValueError(f"class_weight has negative or non-finite weights {bad}; weights must be >= 0 and finite.")
         for label, weight in self.class_weight.items():
             weights[self.classes_ == label] = weight
-        return weights
+        return weights / weight_unit(weights)
 
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return y.astype(np.int64)

@@ -24,7 +24,7 @@ from ..inputs._labels import check_beside
 from ..inputs._observed import Observed
 from ..net._net import MDMNet
 from ..utils._isolation import isolated
-from ..utils._splits import fewest_rows, read_groups
+from ..utils._splits import fewest_rows, named, read_groups
 from ..utils._warnings import warn_caller
 from ._critic_imputer import MAX_CANDIDATES, CriticImputer
 from ._lam_path import candidates_of
@@ -108,7 +108,8 @@ class DependencyMixin:
         rows = np.flatnonzero(observed.complete)
         z = self._represent(observed, rows)
         check_beside(observed.index, groups=groups)
-        groups = read_groups(as_samples(groups), len(observed))
+        with named("groups"):
+            groups = read_groups(as_samples(groups), len(observed))
         if groups is not None:
             groups = groups[rows]
         copies = copies_of(observed.arrays.values(), rows, groups)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from skorch.callbacks import Callback
 
 from ..encoders._modality_encoders import per_modality
 from ..fusion import FUSIONS
@@ -46,12 +47,12 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     double = device == "cpu" and X.dtype == np.float64
     double = double and not getattr(fusion, "single_precision", False)
     optimizer: Any = OPTIMIZERS[estimator.optimizer] if isinstance(estimator.optimizer, str) else estimator.optimizer
-    if optimizer is torch.optim.LBFGS:
-        raise ValueError("optimizer=LBFGS evaluates a loss several times per step, which mini-batches do not allow.")
-    accepted = inspect.signature(optimizer).parameters
+    accepted = _accepted(optimizer)
     options: dict[str, Any] = {}
     if "weight_decay" in accepted:
         options["optimizer__weight_decay"] = estimator.weight_decay
+    trial = {name.partition("__")[2]: 0.0 for name in options}
+    _check_optimizer(optimizer, device, {"lr": 1e-3, **trial})
     if hasattr(fusion, "param_groups"):
         options["optimizer__param_groups"] = fusion.param_groups()
     if "names" in inspect.signature(fusion.build).parameters:
@@ -109,12 +110,57 @@ def _resolve_device(wanted: str | torch.device) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
-    except RuntimeError as error:
-        raise ValueError(f'device={wanted!r} is not known; use "auto", "cpu", "cuda" or "cuda:1".') from error
-    n_found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(device.type)
-    if n_found is not None and (device.index or 0) >= n_found:
+        torch.zeros(1, device=device).cpu()  # some have a name alone, or no numbers
+    except Exception as error:  # a type for every kind of device
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        found += ["mps"] if torch.backends.mps.is_available() else []
         raise ValueError(
-            f"device={wanted!r} is not there: torch finds {n_found} such devices. Use "
-            '"auto", which takes what there is.'
-        )
-    return str(device)
+            f"device={str(wanted)!r} is not there, or holds no numbers: torch finds {', '.join(found)}. Use one of "
+            'these, or "auto", which takes what there is.'
+        ) from error
+    return "cpu" if device.type == "cpu" else str(device)
+
+
+def _accepted(optimizer: Any) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(optimizer).parameters
+    except ValueError:  # of something written in C, which is no optimizer
+        return {}
+
+
+def check_callbacks(callbacks: list | None) -> None:
+    """Reject what skorch could not call."""
+    for given in callbacks or []:
+        is_pair = isinstance(given, (list, tuple)) and len(given) == 2 and isinstance(given[0], str)
+        callback = given[1] if is_pair else given
+        if isinstance(callback, type) and issubclass(callback, Callback):
+            try:
+                callback = callback()
+            except TypeError as error:
+                raise TypeError(f"callbacks holds the class {callback.__name__}; pass an instance: {error}.") from error
+        if callback is not None and not isinstance(callback, Callback):
+            raise TypeError(
+                f"callbacks holds {given!r}; expected callbacks of skorch, such as "
+                "skorch.callbacks.GradientNormClipping(), or pairs of a name and one."
+            )
+
+
+def _check_optimizer(optimizer: Any, device: str, options: dict[str, Any]) -> None:
+    """Let the optimizer make an update, of a vector."""
+    name = getattr(optimizer, "__name__", repr(optimizer))
+    try:
+        parameter = torch.nn.Parameter(torch.zeros(1, device=device))
+        parameter.grad = torch.zeros_like(parameter)
+        with drawing_from(RandomStream(0)):
+            made = optimizer([parameter], **options)
+            made.step()
+    except Exception as error:  # whatever the code of a user may raise
+        what = "evaluates a loss several times per step, which mini-batches do not allow"
+        if optimizer is not torch.optim.LBFGS:
+            what = f"cannot train networks: {type(error).__name__}: {error}"
+        raise ValueError(
+            f"optimizer={name} {what}. Use one of {sorted(OPTIMIZERS)}, or a torch optimizer class such as "
+            "torch.optim.RMSprop."
+        ) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(f"optimizer={name} makes an object of type {type(made).__name__}, no torch.optim.Optimizer.")

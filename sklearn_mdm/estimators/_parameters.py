@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..encoders import Encoder
 from ..fusion import Fusion
 from ..measures import Measure
+from ..utils._parameter_objects import SIZES
 from ..utils._typing import RandomState
 
 EstimatorClass = TypeVar("EstimatorClass", bound=type)
@@ -70,7 +71,7 @@ class Parameters:
         "missing": [StrOptions({"auto", "mean", "token", "skip", "critic"})],
         "agreement": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
-        "critic_hidden_dims": ["array-like"],
+        "critic_hidden_dims": [SIZES],
         "critic_lr": [Interval(Real, 0, None, closed="neither")],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
         "linear_member": [StrOptions({"auto"}), "boolean"],

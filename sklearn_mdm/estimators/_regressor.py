@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_consistent_length
 
 from ..fusion._committee import Average, mean_prediction
+from ..utils._splits import check_rows, named
 from ..utils._statistics import power_of_two_unit
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._partly_labelled import PartlyLabelledLoss, label_factors
-from ._scaling import moderate, standard_scaler, standardize
+from ._scaling import standard_scaler, standardize
 from ._target import check_outputs, check_target, r2_of_labelled, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
@@ -153,11 +154,13 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         score : float
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
-        complete = labelled.all() and not np.asarray(pd.isna(y)).any()
-        if complete and (power_of_two_unit(np.max(np.abs(np.asarray(y, dtype=float)), initial=0)) == 1).all():
-            return super().score(X, y, sample_weight)
-        prediction, y = self.predict(X), np.asarray(y, dtype=float)
-        check_consistent_length(prediction, labelled)
+        prediction = self.predict(X)
+        check_rows("y", len(labelled), len(prediction))
+        if labelled.all() and not np.asarray(pd.isna(y)).any():
+            with named("y"):
+                if power_of_two_unit(np.max(np.abs(np.asarray(y, dtype=float)), initial=0)) == 1:
+                    return r2_score(y, prediction, sample_weight=sample_weight)
+                y = np.asarray(y, dtype=float)
         prediction, n = prediction[labelled], len(y)
         return r2_of_labelled(y.reshape(n, -1), prediction.reshape(n, -1), sample_weight)
 
@@ -195,7 +198,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         self._label_factors = label_factors(y, sample_weight)
         self.target_scaler_ = None
         if self.scaling is not None:
-            scaler = standard_scaler(lambda: [(y, moderate(sample_weight))])
+            scaler = standard_scaler(lambda: [(y, sample_weight)])
             if not np.isfinite(scaler.var_).all():  # losses are logged in its unit
                 raise ValueError("y has values too large to standardise. Rescale it.")
             self.target_scaler_ = scaler

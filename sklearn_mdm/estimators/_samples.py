@@ -12,6 +12,9 @@ from sklearn.utils.validation import _check_sample_weight
 from ..inputs._containers import as_samples
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._observed import Observed
+from ..utils._splits import check_rows
+
+MAX_WEIGHT = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ class Samples:
         return self.X.complete[self.rows]
 
 
-def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
+def read_weight(sample_weight: Any, n: int, of: str = "X") -> np.ndarray | None:
     """Validate one weight per sample: none negative, and not all of them zero."""
     if sample_weight is None:
         return None
@@ -120,12 +123,31 @@ def read_weight(sample_weight: Any, n: int) -> np.ndarray | None:
     check_no_odd_numbers("sample_weight", sample_weight)
     if np.ndim(sample_weight) != 1:
         raise ValueError(f"sample_weight has shape {np.shape(sample_weight)}; expected one weight per sample, ({n},).")
+    check_rows("sample_weight", len(sample_weight), n, of)
     weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
     if (weight < 0).any():
         raise ValueError(f"sample_weight has {int((weight < 0).sum())} negative values; weights must be >= 0.")
     if not weight.any():
         raise ValueError("every sample_weight is zero: there is nothing to fit.")
     return weight
+
+
+def weight_unit(weight: np.ndarray | None) -> float:
+    """What weights are to be divided by: one, unless sums of their products would leave the range of numbers."""
+    largest = 1.0 if weight is None else float(weight.max())
+    return largest if 0 < largest <= 1 / MAX_WEIGHT or largest >= MAX_WEIGHT else 1.0
+
+
+def moderate_weight(weight: np.ndarray | None, unit: float) -> np.ndarray | None:
+    """Divide weights by their unit; those of no consequence beside the largest are zero."""
+    if weight is None:
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        weight = weight if unit == 1 else weight / unit
+    largest = weight.max()
+    if not 0 < largest < np.inf:
+        raise ValueError("sample_weight cannot be compared with that of the first call: their ratio is out of range.")
+    return weight if weight.min() > largest / MAX_WEIGHT else np.where(weight > largest / MAX_WEIGHT, weight, 0)
 
 
 # What searches do to fit parameters, and the way around it.
@@ -157,6 +179,6 @@ def check_validation_size(n_samples: int, y_val: Any) -> None:
     """Reject targets of another number of rows than the validation samples."""
     if hasattr(y_val, "__len__") and len(y_val) != n_samples:
         raise ValueError(
-            f"X_val and y_val have inconsistent numbers of samples, {n_samples} and {len(y_val)}. In a search: "
-            f"{SEARCH_REMEDY}"
+            f"Found inconsistent numbers of samples: y_val has {len(y_val)} samples, X_val has {n_samples}. In a "
+            f"search: {SEARCH_REMEDY}"
         )

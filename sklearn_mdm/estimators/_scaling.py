@@ -16,7 +16,6 @@ from ._scalers import NormalScores, RobustScaler
 MAX_NUMBERS_AT_ONCE = 2**22
 # Rows of which quantiles are taken, of a sequence divided by its steps; with more, evenly spaced ones.
 MAX_QUANTILE_ROWS = 20_000
-MAX_WEIGHT = 1e100
 # Below this it is asked whether a column is constant or only small.
 SMALLEST_VARIANCE = 1e-230
 
@@ -54,7 +53,6 @@ def fit_scalers(
         What to fit.
     """
     scalers: dict[Hashable, Scaler] = {}
-    sample_weight = moderate(sample_weight)
     for name in X.names:
         if name in unscaled:
             continue
@@ -137,11 +135,6 @@ def _forget_unseen(scaler: StandardScaler) -> None:
     """Give columns without a value so far the moments of nothing: NaN would stay when values come."""
     unseen = np.broadcast_to(scaler.n_samples_seen_ == 0, scaler.mean_.shape)
     scaler.mean_[unseen], scaler.var_[unseen], scaler.scale_[unseen] = 0.0, 0.0, 1.0
-
-
-def moderate(weight: np.ndarray | None) -> np.ndarray | None:
-    """Divide weights by the largest, where their products with squares would overflow; only their ratios count."""
-    return weight if weight is None or weight.max() < MAX_WEIGHT else weight / weight.max()
 
 
 def standardize(scaler: StandardScaler, values: np.ndarray) -> np.ndarray:

@@ -11,15 +11,16 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, r2_score
-from sklearn.utils.validation import _check_y, check_consistent_length
+from sklearn.utils.validation import _check_y
 from skorch.callbacks import EpochScoring
 
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..inputs._numbers import check_no_odd_numbers
 from ..inputs._schema import are_positions
+from ..utils._splits import check_rows, named
 from ..utils._statistics import power_of_two_unit
-from ._samples import read_weight
+from ._samples import moderate_weight, read_weight, weight_unit
 
 
 def check_target(
@@ -38,7 +39,7 @@ def check_target(
     if sparse.issparse(y):
         raise TypeError(f"y is sparse ({type(y).__name__}), but dense data is required. Pass y.toarray().")
     if labelled.ndim and not labelled.all():
-        check_consistent_length(np.empty(n_samples), labelled)
+        check_rows("y", len(labelled), n_samples)
         n_labelled = int(labelled.sum() if rows is None else labelled[rows].sum())
         if n_labelled < fewest:
             raise ValueError(
@@ -54,7 +55,7 @@ def check_target(
     values = np.where(np.isnan(y), 0, y) if partly else y
     checked = _check_y(values, estimator=estimator, multi_output=numeric, y_numeric=numeric)
     y = y if partly else checked
-    check_consistent_length(np.empty(n_samples), labelled)
+    check_rows("y", len(labelled), n_samples)
     if rows is not None:
         y, labelled = y[np.isin(np.flatnonzero(labelled), rows)], labelled[rows]
     return y, labelled
@@ -70,10 +71,13 @@ def scored_target(
     check_beside(row_labels(X), y=y, sample_weight=sample_weight)
     check_outputs(estimator, target_columns(y))
     numeric = is_regressor(estimator)
-    y, labelled = _read_labels(y, numeric=numeric)
-    if numeric:
-        check_no_odd_numbers("y", y)
-    weight = None if sample_weight is None else read_weight(sample_weight, len(labelled))
+    with named("y"):
+        y, labelled = _read_labels(y, numeric=numeric)
+        if numeric:
+            check_no_odd_numbers("y", y)
+    with named("sample_weight"):
+        weight = read_weight(sample_weight, len(labelled), of="y")
+        weight = moderate_weight(weight, weight_unit(weight))
     if not labelled.all():
         if not labelled.any():
             raise ValueError(f"none of the {len(labelled)} entries of y is a label: there is nothing to score.")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..encoders._base import Inputs, Masks, Shapes
 from ..encoders._modality_encoders import described
+from ..utils._parameter_objects import fitting_into_memory
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._threads import threads_for
 from ._base import Fusion, FusionModule, FusionOutput
@@ -29,7 +30,8 @@ def build_module(fusion: Fusion, shapes: Shapes, n_outputs: int, **options: Any)
     except TypeError as error:
         expected = "shapes, n_outputs, *, " + ", ".join(options)
         raise TypeError(f"{owner}.build cannot be called as build({expected}): {error}.") from error
-    module = fusion.build(shapes, n_outputs, **options)
+    with fitting_into_memory(f"the network of {owner}"):
+        module = fusion.build(shapes, n_outputs, **options)
     check_fusion_module(module, shapes, n_outputs, owner)
     return module
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._base import Fusion, FusionModule, FusionOutput
 
 
@@ -45,10 +46,12 @@ class ConcatFusion(Fusion):
     hidden_dims: Sequence[int] = (64,)
     dropout: float = 0.3
 
+    _parameter_constraints: ClassVar[dict] = {"hidden_dims": [SIZE, SIZES], "dropout": [DROPOUT]}
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "hidden_dims")
+        self._validate_params()
         hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
         return _Concat(ModalityEncoders(shapes, encoder, missing), hidden_dims, n_outputs, self.dropout)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._steps import last_state
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE
 from ._aligned import EmbeddedSteps, check_aligned
 from ._base import Fusion, FusionModule, FusionOutput
 
@@ -71,10 +72,15 @@ class EarlyFusionLSTM(Fusion):
     n_layers: int = 1
     dropout: float = 0.0
 
+    _parameter_constraints: ClassVar[dict] = {
+        **{name: [SIZE] for name in ["embed_dim", "hidden_dim", "n_layers"]},
+        "dropout": [DROPOUT],
+    }
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "embed_dim", "hidden_dim", "n_layers")
+        self._validate_params()
         check_aligned("EarlyFusionLSTM", shapes, encoder, missing)
         return _EarlyFusion(self, shapes, n_outputs, missing)
 
@@ -82,10 +88,10 @@ class EarlyFusionLSTM(Fusion):
 class _EarlyFusion(EmbeddedSteps):
     def __init__(self, fusion: EarlyFusionLSTM, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__("EarlyFusionLSTM", shapes, fusion.embed_dim, missing)
-        width, n_layers = fusion.hidden_dim, fusion.n_layers
+        width, n_layers = int(fusion.hidden_dim), fusion.n_layers
         # torch drops out between layers only, and warns if there is but one.
         between = fusion.dropout if n_layers > 1 else 0.0
-        self.lstm = nn.LSTM(len(shapes) * fusion.embed_dim, width, n_layers, batch_first=True, dropout=between)
+        self.lstm = nn.LSTM(len(shapes) * int(fusion.embed_dim), width, n_layers, batch_first=True, dropout=between)
         self.head = mlp(width, [width], n_outputs, fusion.dropout)
 
     def forward(self, X: Inputs, mask: Masks | None = None) -> FusionOutput:

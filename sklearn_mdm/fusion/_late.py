@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
@@ -15,7 +16,7 @@ from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._modality_encoders import check_missing
 from ..encoders._steps import observed
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._base import Fusion, FusionModule, FusionOutput
 
 
@@ -65,12 +66,16 @@ class LateFusion(Fusion):
     weights: Literal["learned", "even"] = "learned"
     dropout: float = 0.3
 
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_dims": [SIZE, SIZES],
+        "weights": [StrOptions({"learned", "even"})],
+        "dropout": [DROPOUT],
+    }
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "hidden_dims")
-        if self.weights not in ("learned", "even"):
-            raise ValueError(f"LateFusion has weights 'learned' or 'even', got weights={self.weights!r}.")
+        self._validate_params()
         hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
         check_missing(missing)
         return _Late(ModalityEncoders(shapes, encoder), hidden_dims, n_outputs, self.weights == "learned", self.dropout)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import SIZE
 from ._base import Fusion, FusionModule, FusionOutput
 
 
@@ -62,10 +63,12 @@ class LowRankFusion(Fusion):
 
     rank: int = 4
 
+    _parameter_constraints: ClassVar[dict] = {"rank": [SIZE]}
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "rank")
+        self._validate_params()
         return _LowRank(ModalityEncoders(shapes, encoder, missing, sequence_encoder="lstm"), self.rank, n_outputs)
 
 

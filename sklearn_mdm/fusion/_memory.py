@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._steps import observed
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._aligned import align, any_observed, check_aligned, widths_per_modality
 from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import GatedMemory, LSTMStates, Packing, shift
@@ -92,11 +92,19 @@ class MemoryFusion(Fusion):
     head_dim: int = 64
     dropout: float = 0.0
 
+    _parameter_constraints: ClassVar[dict] = {
+        "hidden_dims": [SIZE, SIZES],
+        **{
+            name: [SIZE]
+            for name in ["memory_dim", "attention_dim", "candidate_dim", "retain_dim", "update_dim", "head_dim"]
+        },
+        "dropout": [DROPOUT],
+    }
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        widths = ("memory_dim", "attention_dim", "candidate_dim", "retain_dim", "update_dim", "head_dim")
-        check_sizes(self, "hidden_dims", *widths)
+        self._validate_params()
         check_aligned("MemoryFusion", shapes, encoder, missing)
         return _MemoryFusion(self, shapes, n_outputs, missing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 from ..encoders import Encoder, ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..encoders._steps import observed
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, NOT_NEGATIVE, SIZE
 from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import LSTMStates, Packing
 
@@ -107,19 +108,20 @@ class MISAFusion(Fusion):
     diff_weight: float = 0.3
     recon_weight: float = 1.0
 
+    _parameter_constraints: ClassVar[dict] = {
+        **{name: [SIZE] for name in ["hidden_dim", "n_heads", "feedforward_dim"]},
+        "dropout": [DROPOUT],
+        **{name: [NOT_NEGATIVE] for name in ["sim_weight", "diff_weight", "recon_weight"]},
+    }
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "hidden_dim", "n_heads", "feedforward_dim")
+        self._validate_params()
         if self.hidden_dim % self.n_heads:
             raise ValueError(
                 f"MISAFusion needs a hidden_dim that n_heads divides, got hidden_dim={self.hidden_dim} and "
                 f"n_heads={self.n_heads}."
-            )
-        if not all(weight >= 0 for weight in (self.sim_weight, self.diff_weight, self.recon_weight)):
-            raise ValueError(
-                f"MISAFusion needs weights that are not negative, got sim_weight={self.sim_weight}, "
-                f"diff_weight={self.diff_weight} and recon_weight={self.recon_weight}."
             )
         chosen = encoder if isinstance(encoder, Mapping) else dict.fromkeys(shapes, encoder)
         chosen = {name: _Utterance() if chosen.get(name, "auto") == "auto" else chosen[name] for name in shapes}

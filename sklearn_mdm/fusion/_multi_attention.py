@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._aligned import EmbeddedSteps, check_aligned, widths_per_modality
 from ._base import Fusion, FusionModule, FusionOutput
 from ._packed import Packing
@@ -94,10 +95,16 @@ class MultiAttentionFusion(Fusion):
     head_dim: int = 64
     dropout: float = 0.0
 
+    _parameter_constraints: ClassVar[dict] = {
+        **{name: [SIZE] for name in ["embed_dim", "n_attentions", "reduced_dim", "cross_dim", "head_dim"]},
+        "hidden_dims": [SIZE, SIZES],
+        "dropout": [DROPOUT],
+    }
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "embed_dim", "hidden_dims", "n_attentions", "reduced_dim", "cross_dim", "head_dim")
+        self._validate_params()
         check_aligned("MultiAttentionFusion", shapes, encoder, missing)
         return _MultiAttentionFusion(self, shapes, n_outputs, missing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ..encoders import ModalityEncoders
 from ..encoders._base import EncoderChoice, Inputs, Masks, Missing, Shapes
 from ..utils._layers import mlp
-from ..utils._parameter_objects import check_sizes
+from ..utils._parameter_objects import DROPOUT, SIZE, SIZES
 from ._base import Fusion, FusionModule, FusionOutput
 
 # Beyond this many products per sample the first layer alone has some 10^8 weights.
@@ -74,10 +75,12 @@ class TensorFusion(Fusion):
     hidden_dims: Sequence[int] = (64, 64)
     dropout: float = 0.0
 
+    _parameter_constraints: ClassVar[dict] = {"hidden_dims": [SIZE, SIZES], "dropout": [DROPOUT]}
+
     def build(
         self, shapes: Shapes, n_outputs: int, *, encoder: EncoderChoice = "auto", missing: Missing = "mean"
     ) -> FusionModule:
-        check_sizes(self, "hidden_dims")
+        self._validate_params()
         hidden_dims = np.atleast_1d(self.hidden_dims).tolist()
         if not hidden_dims:
             raise ValueError("TensorFusion needs at least one hidden layer, got hidden_dims=().")

@@ -81,7 +81,7 @@ def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:
         if is_missing(item):
             arrays.append(None)
             continue
-        item = as_item(item)
+        item = _with_missing_steps(as_item(item))
         if isinstance(item, (list, tuple)) and len({np.shape(step) for step in item}) > 1:
             raise ValueError(f"{label}, sample {i} has time steps of different widths. Give each the same features.")
         if len(np.shape(item)) not in (1, 2):
@@ -92,6 +92,8 @@ def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:
         is_row = len(np.shape(item)) == 1
         item = check_numbers(f"{label}, sample {i}", item if hasattr(item, "columns") else np.atleast_2d(item))
         arrays.append(item[0] if is_row else item)
+    if any(array is not None and array.ndim == 2 for array in arrays):  # then an empty list is a sequence of no steps
+        arrays = [None if array is not None and array.shape == (0,) else array for array in arrays]
     observed = [array for array in arrays if array is not None]
     if not observed:
         return np.full((len(arrays), 1, 0), np.nan)
@@ -106,6 +108,14 @@ def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:
         if array is not None:
             row[: len(array)] = array
     return padded
+
+
+def _with_missing_steps(item: Any) -> Any:
+    """Put NaN for the steps of a list that are None."""
+    if not isinstance(item, (list, tuple)) or not any(step is None for step in item):
+        return item
+    widths = {len(step) for step in item if np.ndim(step) == 1}
+    return [[np.nan] * max(widths) if step is None else step for step in item] if len(widths) == 1 else item
 
 
 def width_of(value: Any) -> int:

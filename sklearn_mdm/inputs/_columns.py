@@ -34,7 +34,7 @@ def column_positions(X: Any, selector: Any, name: Hashable) -> np.ndarray:
     else:
         try:
             chosen = np.ravel(_safe_indexing(positions, selector, axis=1))
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"modalities[{name!r}]={selector!r} does not select columns of X ({n_columns} columns): {error}"
             ) from error

@@ -22,7 +22,7 @@ def as_samples(value: Any) -> Any:
         return value
     if sparse.issparse(value):
         return value.tocsr()  # not every sparse format can be indexed
-    _check_sequence(value)
+    check_sequence(value)
     value = as_pandas(value)
     if hasattr(value, "iloc") or hasattr(value, "indexes"):
         return value
@@ -42,7 +42,7 @@ def as_samples(value: Any) -> Any:
     return np.asarray(value)
 
 
-def _check_sequence(value: Any) -> None:
+def check_sequence(value: Any) -> None:
     """Reject what has no entry for each sample, in an order, however often it is read."""
     found = f"expected one entry per sample, got an object of type {type(value).__name__}"
     if isinstance(value, Mapping):
@@ -117,7 +117,7 @@ def split_container(X: Any) -> dict[Hashable, Any] | None:
     if sparse.issparse(X):  # before Mapping: scipy's DOK matrices are dicts
         return None
     if isinstance(X, Mapping):
-        return {name: X[name] for name in X}
+        return dict(X.items())  # a SliceDict takes integers for samples
     if isinstance(getattr(X, "mod", None), Mapping):  # MuData, whose modalities may lack samples, and their order
         tables = {name: as_pandas(table) for name, table in X.mod.items()}
         return {name: table.reindex(pd.Index(X.obs_names)) for name, table in tables.items()}

@@ -13,6 +13,7 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
+from ._columns import sorted_names
 from ._containers import as_samples, common_length, is_text, n_samples_of, split_container
 from ._labels import row_labels
 
@@ -216,6 +217,7 @@ def _as_values(data: Any, modalities: Mapping[str, Any] | None = None) -> dict[H
     """Return what was passed as modalities, each in a form that can be indexed by sample."""
     given = data if data is None or isinstance(data, Mapping) else split_container(data) or data
     items = [*dict({} if given is None else given).items(), *(modalities or {}).items()]
+    sorted_names(name for name, _ in items)  # which says what is no name
     return {name: as_samples(value) for name, value in items}
 
 

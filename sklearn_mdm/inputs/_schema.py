@@ -16,9 +16,10 @@ import pandas as pd
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from ..utils._splits import named
 from ._arrays import as_float_array, check_not_sparse, width_of
 from ._columns import resolve_columns, sorted_names
-from ._containers import as_samples, common_length, split_container
+from ._containers import as_samples, check_sequence, common_length, split_container
 from ._labels import row_labels
 from ._observed import Observed, check_samples_observed
 from ._padding import on_one_axis
@@ -135,10 +136,11 @@ class ModalitySchema:
     def _validate_flat(self, estimator: Any, X: Any, *, ensure_min_samples: int = 1, **kwargs: Any) -> Any:
         """X as a table whose number and names of columns are those of fit; of its values nothing is looked at."""
         check_not_sparse(estimator, X)
-        X = _as_flat(X)
-        if not isinstance(X, pd.DataFrame):
-            options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
-            return validate_data(estimator, X, **options, **kwargs)
+        with named("X"):
+            X = _as_flat(X)
+            if not isinstance(X, pd.DataFrame):
+                options = {"dtype": None, "ensure_all_finite": False, "ensure_min_samples": ensure_min_samples}
+                return validate_data(estimator, X, **options, **kwargs)
         X = X if kwargs["reset"] else self.as_at_fit(X)
         validate_data(estimator, X, skip_check_array=True, **kwargs)
         if kwargs["reset"]:
@@ -196,7 +198,10 @@ class ModalitySchema:
                 raise ValueError(
                     f"modality {name!r} is None: nothing of it is observed in the data passed to fit. Leave it out."
                 )
-        arrays = {name: self._read_value(owner, name, value) for name, value in raw.items()}
+        arrays = {}
+        for name, value in raw.items():
+            with named(f"modality {name!r}"):
+                arrays[name] = self._read_value(owner, name, value)
         common_length(arrays)
         return arrays
 
@@ -245,6 +250,7 @@ def _split_checked(X: Any) -> dict[Hashable, Any] | None:
 
 def _as_flat(X: Any) -> Any:
     """A flat X as a frame or array; views that lack names are told from it."""
+    check_sequence(X)
     views = [np.shape(view) for view in X if hasattr(view, "shape")] if isinstance(X, (list, tuple)) else []
     if (views and max(map(len, views)) > 1) or getattr(X, "ndim", 2) == 3:
         found = f"shapes {', '.join(map(str, views))}" if views else f"shape {np.shape(X)}"

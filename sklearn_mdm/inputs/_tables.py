@@ -66,6 +66,8 @@ def as_array(value: Any) -> Any:
         filled[mask] = "NaT" if kind in "mM" else None if filled.dtype == object else np.nan
         return filled
     if hasattr(value, "detach"):  # a tensor of torch, which may carry gradients or lie on a GPU
+        if value.is_meta:
+            raise ValueError("a tensor of torch on the device meta holds no values")
         value = value.detach().cpu()
         value = value.to_dense() if value.is_sparse else value
         return value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy()

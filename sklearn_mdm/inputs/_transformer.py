@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,13 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import FeatureUnion
-from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
+from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from ..utils._splits import check_rows, named
 from ._arrays import as_float_array, check_numbers
-from ._containers import as_samples, is_multiindex_frame, is_text, split_container
+from ._containers import as_samples, is_multiindex_frame, is_text, n_samples_of, split_container
 from ._labels import check_beside, row_labels
 from ._modality_dict import ModalityDict
 from ._schema import ModalitySchema
@@ -98,9 +99,9 @@ class _UnwrappedTransform:
         given = split_container(X)
         self.modalities_ = list(given if given is not None else self.modalities or values)
         transformers = self._checked_transformers()
-        if isinstance(y, (np.ma.MaskedArray, Mapping, Set)):  # NumPy would read what is hidden, or keys
-            y = as_samples(y)
-        _, y = indexable(next(iter(values.values())), y)
+        with named("y"):
+            y, n_samples = as_samples(y), n_samples_of(next(iter(values.values())))
+            check_rows("y", n_samples if y is None else n_samples_of(y), n_samples)
         fitted, self._output_forms, outputs = {}, {}, {}
         for name in self.modalities_:
             fitted[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)

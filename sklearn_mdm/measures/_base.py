@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..critic import CRITICS
 from ..critic._base import Representations, Widths
+from ..utils._parameter_objects import ABOVE_ZERO
 
 # Forms of T.
 CriticKind = Literal["concatenated", "encoded", "separable", "multilinear"]
@@ -68,6 +69,8 @@ class Measure(BaseEstimator):
     default_kind: CriticKind = "concatenated"
     needs_y = False
 
+    _parameter_constraints: ClassVar[dict] = {"bound": [ABOVE_ZERO, None]}
+
     def build_critic(
         self, code_dims: Widths, hidden_dims: Widths = (64, 64), *, kind: CriticKind | None = None, raw: bool = False
     ) -> nn.Module:
@@ -95,7 +98,7 @@ class Measure(BaseEstimator):
         ValueError
             If a parameter of the measure is out of range, or it has no critic of this kind.
         """
-        self._check_parameters()
+        self._validate_params()
         if self.own_critic:
             if kind is not None:
                 raise ValueError(
@@ -106,9 +109,6 @@ class Measure(BaseEstimator):
         elif kind not in CRITICS:
             raise ValueError(f"kind={kind!r} of critic is not known. Use one of {sorted(CRITICS)}.")
         return self._build_critic(code_dims, hidden_dims, kind, raw)
-
-    def _check_parameters(self) -> None:
-        """Raise a ValueError if a parameter of the measure is out of its range."""
 
     def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         critic: Any = CRITICS[kind or self.default_kind]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..critic._negatives import offset_indices
+from ..utils._parameter_objects import fitting_into_memory
 from ..utils._rng import RandomStream, drawing_from
 from ..utils._splits import fewest_rows
 from ._base import Measure
@@ -34,7 +35,8 @@ def build_checked_critic(measure: Measure, code_dims: Sequence[int], *args: Any,
         If the measure breaks the contract: by a wrong signature, no module, or no scalar tensor as a value.
     """
     _check_signature(measure.build_critic, code_dims, *args, **parameters)
-    critic = measure.build_critic(code_dims, *args, **parameters)
+    with fitting_into_memory(f"the critic of {type(measure).__name__}, whose widths hidden_dims gives,"):
+        critic = measure.build_critic(code_dims, *args, **parameters)
     if not isinstance(critic, nn.Module):
         raise TypeError(f"{_name(measure.build_critic)} must return a torch module, got {critic!r}.")
     modes, like = {part: part.training for part in critic.modules()}, next(critic.parameters(), torch.empty(0))

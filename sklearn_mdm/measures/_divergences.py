@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from numbers import Real
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -57,13 +59,14 @@ class KL(Measure):
     member_axis = True  # see stacks
     density_ratio = pointwise = total_correlation = True
 
+    _parameter_constraints: ClassVar[dict] = {
+        **Measure._parameter_constraints,
+        "moving_average": [Interval(Real, 0, 1, closed="left"), None],
+    }
+
     def __init__(self, bound: float | None = 10.0, moving_average: float | None = 0.9) -> None:
         self.bound = bound
         self.moving_average = moving_average
-
-    def _check_parameters(self) -> None:
-        if self.moving_average is not None and not 0 <= self.moving_average < 1:
-            raise ValueError(f"moving_average must be None or in [0, 1), got {self.moving_average}.")
 
     def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
         critic = super()._build_critic(code_dims, hidden_dims, kind, raw)
@@ -155,6 +158,11 @@ class FDivergence(Measure):
     member_axis = True  # see stacks
     density_ratio = pointwise = True
 
+    _parameter_constraints: ClassVar[dict] = {
+        **Measure._parameter_constraints,
+        "divergence": [StrOptions(set(get_args(Divergence)))],
+    }
+
     def __init__(self, bound: float | None = 10.0, divergence: Divergence = "kl") -> None:
         self.bound = bound
         self.divergence = divergence
@@ -168,10 +176,6 @@ class FDivergence(Measure):
     def unit(self) -> str:  # type: ignore[override]
         """Unit of the value."""
         return "squared Hellinger distance" if self.divergence == "squared_hellinger" else "nats"
-
-    def _check_parameters(self) -> None:
-        if self.divergence not in _DIVERGENCES:
-            raise ValueError(f"divergence={self.divergence!r} is not known. Use one of {sorted(_DIVERGENCES)}.")
 
     def objective(self, t_joint: Tensor, t_product: Tensor) -> Tensor:
         """Variational objective; see :meth:`Measure.objective`."""
@@ -281,13 +285,14 @@ class SMILE(JensenShannon):
 
     member_axis = True  # see stacks
 
+    _parameter_constraints: ClassVar[dict] = {
+        **Measure._parameter_constraints,
+        "clip": [Interval(Real, 0, None, closed="right")],
+    }
+
     def __init__(self, clip: float = 5.0, bound: float | None = 10.0) -> None:
         super().__init__(bound)
         self.clip = clip
-
-    def _check_parameters(self) -> None:
-        if not self.clip > 0:
-            raise ValueError(f"clip must be positive, got {self.clip}.")
 
     def value(self, critic: nn.Module, representations: Representations, index: Tensor) -> Tensor:
         """Clipped value in nats; see :meth:`Measure.value`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..critic import PairedCritic
 from ..critic._base import Representations, Widths
+from ..utils._parameter_objects import SIZE
 from ._base import CriticKind, Measure
 
 # Log scales of a kernel lie within this of zero: a kernel neither shrinks onto single rows nor covers everything.
@@ -59,6 +60,8 @@ class KNIFE(Measure):
     """
 
     density_ratio = pointwise = total_correlation = own_critic = True
+
+    _parameter_constraints: ClassVar[dict] = {"n_kernels": [SIZE]}
 
     def __init__(self, n_kernels: int = 8) -> None:
         self.n_kernels = n_kernels

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..critic import CosineCritic
 from ..critic._base import Representations, Widths
+from ..utils._parameter_objects import ABOVE_ZERO
 from ._base import CriticKind, Measure
 
 # Range of T up to which no exponential of it is lost in single precision beside the largest.
@@ -64,14 +65,14 @@ class PairwiseInfoNCE(Measure):
     own_critic = True
     stands_alone = False  # a linear projection finds little in data that no network has encoded
 
+    _parameter_constraints: ClassVar[dict] = {"temperature": [ABOVE_ZERO]}
+
     def __init__(self, temperature: float = 0.2) -> None:
         self.temperature = temperature
 
-    def _check_parameters(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}.")
-
     def _build_critic(self, code_dims: Widths, hidden_dims: Widths, kind: CriticKind | None, raw: bool) -> nn.Module:
+        if not hidden_dims:
+            raise ValueError("PairwiseInfoNCE needs one or more hidden_dims, of which it projects to the last, got ().")
         return CosineCritic(code_dims, hidden_dims[-1], temperature=self.temperature, raw=raw)
 
     def limit(self, n_samples: int) -> float:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 
+from ._splits import named
+
 # Rows to train on, and rows that are held out.
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -63,7 +65,8 @@ def splits_of_members(
         if y is not None and (place < 0).any():
             # Those that are not there would take the places of a class in the folds: they are a class of their own.
             y = np.where(place < 0, y.max() + 1, y)
-        found = check_cv(cv).split(np.zeros((n_samples, 1)), np.zeros(n_samples) if y is None else y, units)
+        with named("cv"):
+            found = list(check_cv(cv).split(np.zeros((n_samples, 1)), np.zeros(n_samples) if y is None else y, units))
         splits = [tuple(place[part][place[part] >= 0] for part in split) for split in found]
         _check(splits, groups)
     return [splits[k % len(splits)] for k in range(n_members)]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.utils._param_validation import Interval
+
+# A layer that is wider is a slip of the pen: with it, weights of any other layer would fill the memory.
+MAX_SIZE = 2**20
 
 
 def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], method: str) -> Any:
@@ -23,7 +29,21 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
             f"{parameter} must be a name ({', '.join(map(repr, sorted(registry)))}) or an object with a {method}() "
             f"method, got {value!r}."
         )
-    return clone(value, safe=False)
+    component = clone(value, safe=False)
+    if hasattr(component, "_parameter_constraints"):
+        component._validate_params()
+    return component
+
+
+@contextmanager
+def fitting_into_memory(what: str) -> Iterator[None]:
+    """Say what did not fit into memory, while modules are built."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise ValueError(f"{what} does not fit into memory: {error}. Make its layers narrower.") from error
 
 
 def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[str, Mapping[str, type]]) -> None:
@@ -39,10 +59,29 @@ def check_nested(estimator: Any, params: Mapping[str, Any], registries: Mapping[
             )
 
 
-def check_sizes(owner: Any, *parameters: str) -> None:
-    """Reject parameters of ``owner``, widths or sequences of widths, that are not positive integers."""
-    for name in parameters:
-        value = getattr(owner, name)
-        widths = np.atleast_1d(value)
-        if widths.size and (widths.dtype.kind not in "iu" or (widths < 1).any()):
-            raise ValueError(f"{type(owner).__name__} needs positive {name}, got {value!r}.")
+class _Size(Interval):
+    """A positive integer that a layer can have as its width, of any type but no truth value."""
+
+    def __init__(self) -> None:
+        super().__init__(Integral, 1, MAX_SIZE, closed="both")
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, (bool, np.bool_)) and bool(super().is_satisfied_by(val))
+
+
+class _Sizes(_Size):
+    """A sequence of them."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        is_sequence = isinstance(val, (Sequence, np.ndarray)) and getattr(val, "ndim", 1) == 1
+        return is_sequence and all(_Size.is_satisfied_by(self, each) for each in val)
+
+    def __str__(self) -> str:
+        return f"a sequence of positive ints up to {MAX_SIZE}"
+
+
+# Constraints of parameters in the manner of scikit-learn, whose ``_validate_params`` reads ``_parameter_constraints``.
+SIZE, SIZES = _Size(), _Sizes()
+DROPOUT = Interval(Real, 0, 1, closed="left")
+ABOVE_ZERO = Interval(Real, 0, None, closed="neither")
+NOT_NEGATIVE = Interval(Real, 0, None, closed="left")

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional, init
 from torch.overrides import TorchFunctionMode
 
+from ._threads import LockOfProcess
+
 _here = threading.local()  # .stream and .mode of the calling thread
-_globals = threading.Lock()
+_globals = LockOfProcess()
 
 
 class RandomStream:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from ..exceptions import TooFewSamplesError
 
@@ -69,6 +72,27 @@ def fewest_rows(n_modalities: int) -> int:
     return max(n_modalities, 4)
 
 
+def check_rows(name: str, n_found: int, n_samples: int, of: str = "X") -> None:
+    """Reject an argument that has not one entry for each sample of another."""
+    if n_found != n_samples:
+        raise ValueError(
+            f"Found inconsistent numbers of samples: {name} has {n_found} samples, {of} has {n_samples}. Pass one "
+            "entry for each sample."
+        )
+
+
+@contextmanager
+def named(argument: str) -> Iterator[None]:
+    """Say which argument cannot be read, where the error that says why does not."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if re.search(rf"(?<!\w){re.escape(argument)}(?!\w)", str(error)):
+            raise
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{argument}: {error}") from error
+
+
 def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:
     """Validate groups as one label per sample."""
     if groups is None:
@@ -76,7 +100,7 @@ def read_groups(groups: Any, n_samples: int) -> np.ndarray | None:
     if np.ndim(groups) != 1 and np.shape(groups)[1:] != (1,):
         raise ValueError(f"groups has shape {np.shape(groups)}; expected one label per sample, ({n_samples},).")
     groups = column_or_1d(groups)
-    check_consistent_length(np.empty(n_samples), groups)
+    check_rows("groups", len(groups), n_samples)
     if pd.isna(groups).any():
         raise ValueError(f"groups has {int(pd.isna(groups).sum())} missing labels; every sample needs one.")
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,6 +37,8 @@ def one_thread() -> AbstractContextManager[None]:
 def threads_for(modules: Iterable[nn.Module], n_rows: int) -> AbstractContextManager[None]:
     """Compute on one thread if passes of ``n_rows`` through the modules are small, else on as many as the caller has.
 
+    A process that was forked has one thread always.
+
     Parameters
     ----------
     modules : iterable of nn.Module
@@ -52,6 +56,7 @@ def threads_for_work(multiply_adds: float) -> AbstractContextManager[None]:
 
 @contextmanager
 def _limited(single: bool) -> Iterator[None]:
+    single = single or _process.forked
     outermost, before = not hasattr(_here, "outside"), getattr(_here, "single", False)
     if outermost:
         torch.get_num_threads()  # the first use of torch in a thread sets the number, which would undo a limit
@@ -87,14 +92,56 @@ def _limit_blas(by: int) -> None:
                 library.set_num_threads(n_threads)
 
 
+class LockOfProcess:
+    """A lock that a forked child finds open: the thread that may have held it is not there."""
+
+    all: ClassVar[list[LockOfProcess]] = []
+
+    def __init__(self) -> None:
+        self.renew()
+        self.all.append(self)
+
+    def renew(self) -> None:
+        """Forget who holds it."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
 class _Blas:
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = LockOfProcess()
         self.n_limited = 0
         self.before: list[int] = []
 
 
 _blas = _Blas()
+
+
+class _Process:
+    forked = False  # since this module was imported: until then its parent may have opened a pool
+
+
+_process = _Process()
+
+
+def _after_fork() -> None:
+    """Compute on one thread from now on: OpenMP would wait forever for the threads of the parent's pool."""
+    _process.forked = True
+    for lock in LockOfProcess.all:
+        lock.renew()
+    was_limited, _blas.n_limited = _blas.n_limited > 0, int(getattr(_here, "single", False))
+    if was_limited and not _blas.n_limited:  # by a thread that is not there to put it back
+        for library, n_threads in zip(_libraries("blas"), _blas.before, strict=True):
+            library.set_num_threads(n_threads)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _n_parameters(module: nn.Module) -> int:

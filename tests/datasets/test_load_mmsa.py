@@ -384,11 +384,10 @@ def test_load_plain_pickle__crafted_or_damaged__is_an_unpickling_error(data):
     [b"r\xff\xff\xff\x7f", b"r\x10\x00\x00\x00", b"p2147483647\n", b"q\xff"],
     ids=["long", "near", "text", "short"],
 )
-def test_load_plain_pickle__place_in_the_memo_far_ahead__is_rejected_before_it_is_made(put):
+def test_load_plain_pickle__place_in_the_memo_far_ahead__makes_no_room_for_those_before(put):
     tracemalloc.start()
     try:
-        with pytest.raises(pickle.UnpicklingError, match=r"place .* of its memo after 2 operations"):
-            load_plain_pickle(io.BytesIO(opcodes(b"]", put)))
+        assert load_plain_pickle(io.BytesIO(opcodes(b"]", put))) == []
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()

@@ -240,7 +240,7 @@ def test_mean_state__is_the_mean_of_the_last_states_after_each_observed_step(cls
 
 
 def test_pooling_of_another_name__error():
-    with pytest.raises(ValueError, match=r"GRUEncoder has pooling 'last' or 'mean', got pooling='max'"):
+    with pytest.raises(ValueError, match=r"'pooling' parameter of GRUEncoder must be a str among .*Got 'max'"):
         GRUEncoder(pooling="max").build((6, 2))
 
 
@@ -294,14 +294,14 @@ def test_vector__for_what_reads_step_by_step__error_names_modality_and_remedy(na
 @pytest.mark.parametrize(
     ("encoder", "match"),
     [
-        (MLPEncoder((4, 0)), r"MLPEncoder needs positive hidden_dims, got \(4, 0\)"),
-        (MLPEncoder(out_dim=0), "MLPEncoder needs positive out_dim, got 0"),
-        (MLPEncoder(out_dim=4.5), "MLPEncoder needs positive out_dim, got 4.5"),
-        (LSTMEncoder(hidden_dim=0), "LSTMEncoder needs positive hidden_dim, got 0"),
-        (LSTMEncoder(hidden_dim=2.5), "LSTMEncoder needs positive hidden_dim, got 2.5"),
-        (GRUEncoder(out_dim=-1), "GRUEncoder needs positive out_dim, got -1"),
-        (GRUEncoder(n_layers=0), "GRUEncoder needs positive n_layers, got 0"),
-        (TransformerEncoder(n_heads=0), "TransformerEncoder needs positive n_heads, got 0"),
+        (MLPEncoder((4, 0)), r"'hidden_dims' parameter of MLPEncoder must be .*Got \(4, 0\)"),
+        (MLPEncoder(out_dim=0), "'out_dim' parameter of MLPEncoder must be .*Got 0"),
+        (MLPEncoder(out_dim=4.5), "'out_dim' parameter of MLPEncoder must be .*Got 4.5"),
+        (LSTMEncoder(hidden_dim=0), "'hidden_dim' parameter of LSTMEncoder must be .*Got 0"),
+        (LSTMEncoder(hidden_dim=2.5), "'hidden_dim' parameter of LSTMEncoder must be .*Got 2.5"),
+        (GRUEncoder(out_dim=-1), "'out_dim' parameter of GRUEncoder must be .*Got -1"),
+        (GRUEncoder(n_layers=0), "'n_layers' parameter of GRUEncoder must be .*Got 0"),
+        (TransformerEncoder(n_heads=0), "'n_heads' parameter of TransformerEncoder must be .*Got 0"),
         (TransformerEncoder(d_model=9, n_heads=3), "even d_model that n_heads divides, got d_model=9 and n_heads=3"),
         (TransformerEncoder(d_model=8, n_heads=3), "even d_model that n_heads divides, got d_model=8 and n_heads=3"),
     ],

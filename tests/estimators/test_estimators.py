@@ -640,11 +640,11 @@ def test_log_probabilities__are_logarithms_and_finite(classifier, X, y):
     ("parameters", "message"),
     [
         ({"optimizer": torch.optim.LBFGS}, "optimizer=LBFGS"),
-        ({"device": "gpu"}, "device='gpu' is not known"),
-        ({"encoder": MLPEncoder(out_dim=0)}, "MLPEncoder needs positive out_dim, got 0"),
-        ({"encoder": MLPEncoder(hidden_dims=-3)}, "MLPEncoder needs positive hidden_dims, got -3"),
-        ({"encoder": MLPEncoder(hidden_dims=(4, 0))}, r"MLPEncoder needs positive hidden_dims, got \(4, 0\)"),
-        ({"fusion": ConcatFusion(hidden_dims=(0,))}, r"ConcatFusion needs positive hidden_dims, got \(0,\)"),
+        ({"device": "gpu"}, "device='gpu' is not there"),
+        ({"encoder": MLPEncoder(out_dim=0)}, "'out_dim' parameter of MLPEncoder must be .*Got 0"),
+        ({"encoder": MLPEncoder(hidden_dims=-3)}, "'hidden_dims' parameter of MLPEncoder must be .*Got -3"),
+        ({"encoder": MLPEncoder(hidden_dims=(4, 0))}, r"'hidden_dims' parameter of MLPEncoder must be .*Got \(4, 0\)"),
+        ({"fusion": ConcatFusion(hidden_dims=(0,))}, r"'hidden_dims' parameter of ConcatFusion must be .*Got \(0,\)"),
     ],
 )
 def test_unusable_parts__are_named(estimator, X, y, parameters, message):

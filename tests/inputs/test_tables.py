@@ -292,7 +292,10 @@ ODD = {
     "steps of different widths": ([[[1.0, 2.0], [1.0]]] * N, "sample 0 has time steps of different widths"),
     "a mapping": ({"joy": np.ones(N), "fear": np.ones(N)}, "dict, of which only the keys.*data frame"),
     "an xarray Dataset": (xr.Dataset({"joy": ("sample", np.ones(N))}), "Dataset, of which only the keys"),
-    "a tensor without values": (torch.ones(N, 2, device="meta"), "cannot be read: Cannot copy out of meta tensor"),
+    "a tensor without values": (
+        torch.ones(N, 2, device="meta"),
+        "cannot be read: a tensor of torch on the device meta",
+    ),
     "structs": (pa.table({"joy": [{"a": 1.0}] * N}), "column 'joy': .*columns of numbers"),
     "intervals": (pd.DataFrame({"joy": pd.interval_range(0, N)}), "column 'joy': .*columns of numbers"),
     "a Series": (pd.Series(np.ones(N)), r"series.to_frame\(\) if it is a single feature"),

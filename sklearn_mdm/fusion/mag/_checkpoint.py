@@ -25,7 +25,7 @@ MAX_JSON = 100 * 2**20
 CLAIM_FACTOR, MORE_TENSORS, MORE_NUMBERS = 2, 1000, 2**25
 # More layers than these are a mistake, whatever the files hold.
 MAX_LAYERS = 10_000
-# Not of the part that is used (number of classes), or naming code and files elsewhere: hub kernels, modules, other
+# Not of the part that is used (number of classes), or naming programs and files elsewhere: hub kernels, modules, other
 # weights, another configuration.
 IGNORED = frozenset(
     {
@@ -66,7 +66,7 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def read_config(folder: Path, name: str) -> Any:
-    """Return the configuration in the directory of a model, without what it says about code, and files elsewhere."""
+    """Return the configuration in the directory of a model, without the programs and files elsewhere that it names."""
     import transformers
 
     given = _read_object(folder / CONFIG)
