@@ -24,14 +24,14 @@ class _Hashing:
     def __init__(self, file: Any) -> None:
         self.file = file
         self.hash = hashlib.blake2b()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def write(self, data: Any) -> int:
         if self.error is None:
             try:
                 self.file.write(data)
                 self.hash.update(data)
-            except Exception as error:
+            except BaseException as error:
                 self.error = error
         return len(data)
 
@@ -58,7 +58,7 @@ def write_checked(path: str, content: Any) -> None:
         with suppress(OSError):
             os.remove(beside)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    with suppress(OSError):  # not every system can open a folder, or has its entries written
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             os.fsync(folder)

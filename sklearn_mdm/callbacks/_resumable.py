@@ -122,6 +122,9 @@ class ResumableCheckpoint(Callback):
         content = {"seed": plain(net.random_state), "settings": self.settings_, "state": state_of(net, self.others_)}
         try:
             write_checked(self.path_, content)
+        except KeyboardInterrupt:
+            net.cut_short_ = True  # by Ctrl-C: this callback does not stop training
+            raise
         except Exception as error:
             self.late_, told, self.failed_ = True, self.failed_, True
             if not told:

@@ -274,7 +274,7 @@ class MDMNet(NeuralNet):
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
-            self.stopped_ = True
+            self.stopped_ = not self.__dict__.pop("cut_short_", False)
             raise
         finally:
             self.notifying_ = False

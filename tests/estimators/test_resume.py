@@ -176,14 +176,14 @@ def test_finished_fit__fits_again_at_once(case, n_epochs, path, uninterrupted):
 
 
 @NO_MATTER
-def test_ctrl_c__is_gone_on_from(path, uninterrupted):
-    class CtrlC(Kill):
+def test_fit_that_a_callback_stopped__is_gone_on_from_without_it(path, uninterrupted):
+    class Stop(Kill):
         def on_batch_begin(self, net, **kwargs):
             if len(net.history) == 3:
                 raise KeyboardInterrupt
 
     case = "committee with dropout"
-    model_of(case, path, CtrlC("never", 0)).fit(*data_of(case))
+    model_of(case, path, Stop("never", 0)).fit(*data_of(case))
     assert_same(model_of(case, path).fit(*data_of(case)), uninterrupted(case), case)
 
 
@@ -204,6 +204,21 @@ def test_random_state_that_is_no_number__seed_comes_from_the_file(case, generato
     whole = model_of(case, random_state=state).fit(*data_of(case))
     assert not list(drawn)
     assert_same(model, whole, case)
+
+
+@NO_MATTER
+@pytest.mark.parametrize("stage", ["half", "written", "synced", "moved"])
+def test_ctrl_c_in_a_write__interrupts(stage, path, uninterrupted, monkeypatch):
+    def press():
+        raise KeyboardInterrupt
+
+    case = "committee with dropout"
+    with monkeypatch.context() as patch:
+        for name, value in fits.fail_in_write(stage, 3, press).items():
+            patch.setattr(checked_file, name, value)
+        with pytest.warns(UserWarning, match="interrupted in epoch 3"):
+            model_of(case, path).fit(*data_of(case))
+    assert_same(model_of(case, path).fit(*data_of(case)), uninterrupted(case), case)
 
 
 # --- what is not gone on from -----------------------------------------------------------------------------------------
@@ -389,7 +404,7 @@ def test_kill_9__at_a_random_moment(number, path, uninterrupted):
     process = begun(case, path)
     time.sleep(np.random.default_rng(number).uniform(0.02, longest))
     process.kill()
-    process.wait()
+    process.communicate()
     print(number, process.returncode, path.exists())
     assert_killed_fit_resumes(case, path, uninterrupted)
 
@@ -400,7 +415,8 @@ def test_kill_9__at_a_random_moment(number, path, uninterrupted):
 @pytest.mark.parametrize("stage", ["half", "written", "synced", "moved"])
 def test_kill_9__during_a_write(stage, number, path, uninterrupted):
     process = begun("committee with dropout", path, f"{stage}:{number}")
-    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     assert_killed_fit_resumes("committee with dropout", path, uninterrupted)
 
 
