@@ -23,6 +23,7 @@ def state_of(net: Any, callbacks: Sequence[tuple[str, Callback]]) -> dict[str, A
     return {
         "modules": {name: plain(dict(_tensors_of(getattr(net, name + "_")))) for name in net._modules},
         "trainable": [parameter.requires_grad for parameter in net.module_.parameters()],
+        "modes": {name: [part.training for part in getattr(net, name + "_").modules()] for name in net._modules},
         "optimizers": {name: plain(getattr(net, name + "_").state_dict()) for name in net._optimizers},
         "parts": [_state_of_part(part) for part in (net, *getattr(net, "members_", []))],
         "active": plain(getattr(net, "active_", None)),
@@ -38,8 +39,11 @@ def restore(net: Any, callbacks: Sequence[tuple[str, Callback]], state: dict[str
                 tensor.copy_(state["modules"][name][key])
     for parameter, trainable in zip(net.module_.parameters(), state["trainable"], strict=True):
         parameter.requires_grad = trainable
+    for name in net._modules:  # a net sets that of all parts only where that of the whole is another
+        for part, training in zip(getattr(net, name + "_").modules(), state["modes"][name], strict=True):
+            part.training = training
     for name in net._optimizers:
-        getattr(net, name + "_").load_state_dict(restored(state["optimizers"][name]))
+        _restore_optimizer(getattr(net, name + "_"), state["optimizers"][name])
     for part, kept in zip((net, *getattr(net, "members_", [])), state["parts"], strict=True):
         _restore_part(part, kept)
     if state["active"] is not None:
@@ -54,6 +58,16 @@ def _tensors_of(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
     for named in (module.named_parameters(), module.named_buffers()):
         for name, tensor in named:
             yield name, tensor.detach()
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for at, values in state["state"].items():
+        now = optimizer.state[parameters[at]]
+        for name, value in values.items():
+            if isinstance(value, Tensor):  # of which torch makes numbers of the parameter's type
+                now[name] = value.to(now[name].device)
 
 
 def _remembers(callback: Callback) -> bool:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from skorch.callbacks import TrainEndCheckpoint
+from skorch.callbacks import Checkpoint, TrainEndCheckpoint
 
 from ..callbacks._resumable import check_resumes
 from ..callbacks._training import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold
@@ -34,6 +34,12 @@ def callbacks_of(
     """
     own = copy.deepcopy(estimator.callbacks) or []
     check_resumes(own, new=max_epochs is not None and not net.history)
+    for each in own:
+        callback = each[1] if isinstance(each, tuple) else each
+        if isinstance(callback, Checkpoint) and callback.load_best and callback.f_history is None:
+            raise ValueError(
+                "Checkpoint(load_best=True) finds the best epoch by its f_history, which is None. Name one."
+            )
     # It is to write what stopping has gone back to.
     at_end = [each for each in own if isinstance(each[1] if isinstance(each, tuple) else each, TrainEndCheckpoint)]
     callbacks = [*(each for each in own if all(each is not other for other in at_end)), *keepers]
