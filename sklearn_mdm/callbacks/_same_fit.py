@@ -32,7 +32,8 @@ def settings_of(net: Any, callbacks: Sequence[tuple[str, Callback]], train: Any,
     for name in sorted(params.keys() - NOT_COMPARED):
         if not name.startswith(("_", "callbacks__", "iterator_valid__")):
             label = "seed from random_state" if name == "random_state" else name
-            found[label] = _shortened(describe(params[name]))
+            initial = name == "module" and isinstance(params[name], nn.Module)  # weights of it are in the file
+            found[label] = _shortened(describe.parts(params[name]) if initial else describe(params[name]))
     for name, callback in callbacks:
         if _acts(callback):
             found[f"callback {name}"] = _shortened(describe(_params_of(callback)))
@@ -109,12 +110,12 @@ class _Description:
         if isinstance(value, (set, frozenset)):
             return "{" + ", ".join(sorted(map(self, value))) + "}"
         if isinstance(value, nn.Module):
-            return self._of_module(value)
+            return f"{self.parts(value)}; {self(dict(value.state_dict()))}"
         held = sorted(getattr(value, "__dict__", {}).items())
         return f"{type(value).__qualname__}({', '.join(f'{name}={self(part)}' for name, part in held)})"
 
-    def _of_module(self, module: nn.Module) -> str:
-        """Types and numbers of all parts, and all tensors."""
+    def parts(self, module: nn.Module) -> str:
+        """Describe types and attributes of all parts of a module, not its tensors."""
         parts = []
         for name, part in module.named_modules():
             simple = {
@@ -123,7 +124,7 @@ class _Description:
                 if isinstance(value, (bool, int, float, str, tuple)) and key != "training"
             }
             parts.append(f"{name}: {type(part).__qualname__}({self(simple)})")
-        return "; ".join((*parts, self(dict(module.state_dict()))))
+        return "; ".join(parts)
 
     def _of_numbers(self, flat: Tensor, shape: Any, dtype: Any) -> str:
         numbers = hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).hexdigest()
