@@ -1,5 +1,6 @@
 """A fit that was interrupted, and is begun again, equals one that never was, bit for bit."""
 
+import json
 import pickle
 import signal
 import subprocess
@@ -400,12 +401,15 @@ def assert_killed_fit_resumes(case, path, uninterrupted):
 @pytest.mark.parametrize("number", [*range(2), *(pytest.param(k, marks=pytest.mark.slow) for k in range(2, 20))])
 def test_kill_9__at_a_random_moment(number, path, uninterrupted):
     case = ["committee with dropout", "unlabelled"][number % 2]
-    longest = 0.6 * [1.0, 2.0][number % 2]
     process = begun(case, path)
-    time.sleep(np.random.default_rng(number).uniform(0.02, longest))
+    while not path.exists():  # the first epoch, with all that a process does once
+        assert process.poll() is None
+        time.sleep(0.001)
+    time.sleep(np.random.default_rng(number).uniform(0, 1.2))
     process.kill()
     process.communicate()
-    print(number, process.returncode, path.exists())
+    epoch = len(json.loads(checked_file.read_checked(str(path))["state"]["parts"][0]["history"]))
+    print(f"moment {number}: status {process.returncode}, epoch {epoch}")
     assert_killed_fit_resumes(case, path, uninterrupted)
 
 
