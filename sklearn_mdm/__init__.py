@@ -1,12 +1,12 @@
 """Scikit-learn estimators for multimodal fusion by mutual dependency maximisation."""
 
+from ._version import __version__ as __version__
 from .dependency import DependencyEstimator
 from .estimators import MDMFusionClassifier, MDMFusionRegressor
 from .exceptions import SingleModalityWarning
 from .inputs import ModalityDict, ModalityTransformer, pad_sequences, zero_padding_to_nan
 from .net import MDMNet
-
-__version__ = "0.1.0.dev0"
+from .persistence import load
 
 __all__ = [
     "DependencyEstimator",
@@ -16,6 +16,7 @@ __all__ = [
     "ModalityDict",
     "ModalityTransformer",
     "SingleModalityWarning",
+    "load",
     "pad_sequences",
     "zero_padding_to_nan",
 ]

@@ -6,9 +6,11 @@ __all__ = [
     "BatchLimitWarning",
     "CheckpointWarning",
     "DependencyWarning",
+    "OtherVersionWarning",
     "OverfittingWarning",
     "RepeatedSamplesWarning",
     "SampleLimitWarning",
+    "SavedFileError",
     "SeenSamplesWarning",
     "SingleModalityWarning",
     "StillRisingWarning",
@@ -64,3 +66,11 @@ class SeenSamplesWarning(DependencyWarning):
 
 class TooFewSamplesError(ValueError):
     """There are too few samples or groups to train and calibrate a critic."""
+
+
+class SavedFileError(ValueError):
+    """A file of ``save`` is damaged, or no such file, or names something that it must not."""
+
+
+class OtherVersionWarning(UserWarning):
+    """An estimator was saved or pickled by another minor version of the package."""

@@ -15,8 +15,8 @@ FLOORS = [
     {"dependency", "encoders"},
     {"measures", "datasets"},
     {"critic", "inputs", "callbacks"},
-    {"utils"},
-    {"exceptions"},
+    {"utils", "persistence"},
+    {"exceptions", "_version"},
 ]
 # Data sets are made for estimators, not by them.
 DATASETS_READ = {"inputs", "utils", "exceptions"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -14,6 +13,7 @@ import torch
 from skorch.callbacks import Callback, Checkpoint, LoadInitState, TrainEndCheckpoint
 from torch import Tensor, nn
 
+from .._version import __version__
 from ._training import EpochProgress, ForgetBatches
 
 # Parameters of a net that training does not depend on, or that is compared by what it makes.
@@ -26,7 +26,7 @@ LONGEST, LONGEST_TOLD = 200, 60
 def settings_of(net: Any, callbacks: Sequence[tuple[str, Callback]], train: Any, valid: Any) -> dict[str, str]:
     """Return what the training of a net with these callbacks, on these datasets, depends on, by name."""
     describe = _Description()
-    found = {"version of sklearn-mdm": sys.modules[__name__.partition(".")[0]].__version__}
+    found = {"version of sklearn-mdm": __version__}
     found["version of torch"] = str(torch.__version__)
     params = net.get_params(deep=False)
     for name in sorted(params.keys() - NOT_COMPARED):

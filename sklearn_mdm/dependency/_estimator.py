@@ -22,6 +22,7 @@ from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
+from ..persistence._savable import Savable
 from ..utils._parameter_objects import SIZES, check_nested
 from ..utils._splits import fewest_rows, named, read_groups
 from ..utils._typing import RandomState
@@ -44,7 +45,7 @@ FITTED = ("critics_", "modalities_", *READ, "_reference")
 
 
 @dataclass(eq=False, repr=False)
-class DependencyEstimator(BaseEstimator):
+class DependencyEstimator(Savable, BaseEstimator):
     r"""Total correlation, or another measure of dependency, between two or more modalities.
 
     .. math:: TC = KL\Big(p(x_1, \dots, x_m) \,\Big\|\, \prod_j p(x_j)\Big) = E[\log r(x)], \quad
@@ -463,8 +464,7 @@ class DependencyEstimator(BaseEstimator):
     def _complete(self, X: Any) -> list[np.ndarray]:
         """Complete rows of X; others are warned of."""
         arrays, complete = self._read(X)
-        left_out = int((~complete).sum())
-        if left_out:
+        if left_out := int((~complete).sum()):
             warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
         return arrays
 

@@ -41,6 +41,7 @@ from ..net._data import Batch, MaskedDataset, as_batch
 from ..net._member_data import MemberDatasets
 from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
+from ..persistence._savable import Savable
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import named, read_groups, validation_split
@@ -87,7 +88,7 @@ MEMBERS = 8
 REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_repeat_by_nature")
 
 
-class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
@@ -417,6 +418,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, TransformerMixi
         if reset:
             self._fit_scaling(trained_on, streamed=max_epochs is None)
             self.net_ = build_net(self, samples.X, candidates)
+        elif not hasattr(self.net_, "optimizer_"):
+            self.net_.initialize_optimizer()  # which no file of ``save`` holds
         before = None if reset else NetState(self.net_)
         try:
             parts = self._prepared_parts(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from skorch.utils import TeeGenerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..callbacks._resumable import ResumableCheckpoint
 from ..critic._negatives import offset_indices
@@ -335,6 +335,24 @@ class MDMNet(NeuralNet):
         )
         for name in parts:
             self.__dict__.pop(name, None)
+
+    def _to_save(self) -> dict[str, Any]:
+        """What a file of :mod:`..persistence` keeps of the net: no moments of optimizers, which are twice the weights.
+
+        Callbacks belong to one fit; the next one brings its own.
+        """
+        left_out = ("callbacks_", "parts_", *(f"{name}_" for name in self._optimizers))
+        kept = [name for name in vars(self) if name not in left_out and not name.startswith("callbacks__")]
+        state = {name: getattr(self, name) for name in kept}
+        return state if isinstance(self.callbacks, str) else {**state, "callbacks": []}
+
+    def _loaded(self, place: Callable[[str], str]) -> None:
+        """Move to the device that ``place`` says, once all attributes are there; optimizers are made when needed."""
+        self.device: Any = place(str(self.device))
+        for name in (*self._modules, *self._criteria):
+            if name + "_" in vars(self):
+                nn.Module.to(vars(self)[name + "_"], self.device)
+        self.callbacks_: list[Any] = []
 
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""

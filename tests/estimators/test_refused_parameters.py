@@ -9,7 +9,7 @@ from skorch.callbacks import Callback, EpochScoring
 from skorch.helper import SliceDict
 
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor, ModalityDict, ModalityTransformer
-from sklearn_mdm.encoders import GRUEncoder, LSTMEncoder, MLPEncoder, TransformerEncoder
+from sklearn_mdm.encoders import Encoder, GRUEncoder, LSTMEncoder, MLPEncoder, TransformerEncoder
 from sklearn_mdm.fusion import (
     ConcatFusion,
     EarlyFusionLSTM,
@@ -64,9 +64,19 @@ def test_a_critic_without_hidden_layers__that_cannot_be__is_refused(regressor, X
         refused(dependency(hidden_dims=(), critic=critic), lambda m: m.fit(X), "needs (one|two) or more hidden_dims")
 
 
-def test_layers_too_large_for_memory__are_refused(regressor, X, y):
-    encoder = MLPEncoder(hidden_dims=(2**20, 2**20, 2**20))  # four terabytes twice
-    refused(regressor(encoder=encoder), lambda m: m.fit(X, y), "does not fit into memory.*narrower")
+class TooLarge(Encoder):
+    """Fails as torch or Python do; where memory is overcommitted, layers of terabytes would fill the machine."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def build(self, shape):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=str)
+def test_layers_too_large_for_memory__are_refused(regressor, X, y, error):
+    refused(regressor(encoder=TooLarge(error)), lambda m: m.fit(X, y), "does not fit into memory.*narrower")
 
 
 DEVICES = ["meta", "nonsense", "", "cuda:99", "cuda:-1", "xpu:99", "hpu", "vulkan", "xla", torch.device("meta")]

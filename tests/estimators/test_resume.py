@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal, assert_equal
 
+import sklearn_mdm
 from sklearn_mdm.callbacks import ResumableCheckpoint
 from sklearn_mdm.callbacks import _checked_file as checked_file
 from sklearn_mdm.exceptions import CheckpointWarning
@@ -135,6 +136,16 @@ def test_interrupted_again_and_again(path, uninterrupted):
     for epoch in range(2, 6):
         interrupted(case, path, Kill("batch", epoch))
     assert_same(model_of(case, path).fit(*data_of(case)), uninterrupted(case), case)
+
+
+@NO_MATTER
+def test_save__of_a_fit_with_a_checkpoint(path, tmp_path, uninterrupted):
+    case = "committee with dropout"
+    model = model_of(case, path).fit(*data_of(case))
+    model.save(tmp_path / "model.safetensors")
+    loaded = sklearn_mdm.load(tmp_path / "model.safetensors")
+    X, _ = data_of(case)
+    assert_array_equal(loaded.predict(X), uninterrupted(case).predict(X))
 
 
 @NO_MATTER
@@ -271,7 +282,7 @@ def test_other_data__error(path):
 def test_other_version__error(path, monkeypatch):
     X, y = data_of("one member")
     model = model_of("one member", path).fit(X, y)
-    monkeypatch.setattr("sklearn_mdm.__version__", "9.9")
+    monkeypatch.setattr("sklearn_mdm.callbacks._same_fit.__version__", "9.9")
     with pytest.raises(ValueError, match=r"version of sklearn-mdm \('?0.*there, '?9.9'? here\)"):
         model.fit(X, y)
 

@@ -202,7 +202,7 @@ class States(nn.LSTM):
         (of_width(4.5), "'audio': .* Narrow.build returned needs an attribute out_dim.* positive integer; got 4.5"),
         (of_width(7), r"'audio': its encoder returned a tensor \(5, 6\) .*out_dim promises a tensor \(5, 7\)"),
         (Narrow(lambda module: States(3, 4)), r"'audio': its encoder returned an object of type tuple .*\(5, 4\)"),
-        (MLPEncoder(out_dim=4.5), "'audio': 'out_dim' parameter of MLPEncoder must be .*Got 4.5"),
+        (MLPEncoder(out_dim=4.5), "'audio': The 'out_dim' parameter of MLPEncoder must be .*Got 4.5"),
     ],
 )
 def test_encoder__that_breaks_the_contract__error_names_its_modality(fusion, encoder, match):

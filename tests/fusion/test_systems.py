@@ -75,7 +75,7 @@ def test_late__effects_of_modalities__add_up():
 
 
 def test_late__unknown_weights__error():
-    with pytest.raises(ValueError, match="weights 'learned' or 'even', got weights='uniform'"):
+    with pytest.raises(ValueError, match=r"'weights' parameter of LateFusion must be .*Got 'uniform'"):
         LateFusion(weights="uniform").build(SHAPES, 1)
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ._loading import files_of_model, model_of_files
+
 # Larger numbers of tokens mean "no limit" in configurations and tokenizers.
 MAX_POSITIONS = 10**6
 
@@ -43,7 +45,7 @@ class Backbone(nn.Module):
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # nothing reads it
         path, blocks = _blocks_of(model)
-        self.layer, n_frozen = _checked_layers(layer, frozen_layers, len(blocks))
+        self.layer, self.n_frozen = _checked_layers(layer, frozen_layers, len(blocks))
         self.hidden_size = int(model.config.hidden_size)
         self.n_positions = position_limit(model)
         self.bf16 = bf16
@@ -52,6 +54,7 @@ class Backbone(nn.Module):
         self.takes_types = "token_type_ids" in accepted
         pad = getattr(model.config, "pad_token_id", None)
         self.pad_id = pad if isinstance(pad, int) and 0 <= pad < model.config.vocab_size else 0  # some have -1
+        n_frozen = self.n_frozen
         if n_frozen is not None:
             model.requires_grad_(False)
             for block in blocks[n_frozen:]:
@@ -65,6 +68,19 @@ class Backbone(nn.Module):
         self._upper_prefixes = tuple(f"{path}.{i}." for i in range(self.layer, len(blocks)))
         if self.upper is not None and not self._upper_agrees():
             self.precomputed, self.upper = False, None
+
+    def _to_save(self) -> dict[str, Any]:
+        """What a file of :mod:`...persistence` keeps: what the model is made of, not the objects of its library."""
+        own = {name: getattr(self, name) for name in ("layer", "n_frozen", "bf16", "training")}
+        return {**own, "files": files_of_model(self.model)}
+
+    def _loaded(self, place: Any) -> None:
+        layer, n_frozen, bf16, training, files = (
+            vars(self)[name] for name in ("layer", "n_frozen", "bf16", "training", "files")
+        )
+        vars(self).clear()
+        Backbone.__init__(self, model_of_files(files), layer, n_frozen or 0, bf16)
+        self.train(training)
 
     def below(self, tokens: Tensor, types: Tensor, attended: Tensor) -> Tensor:
         """States (B, T, d) in front of the layer; the layers above do not run."""

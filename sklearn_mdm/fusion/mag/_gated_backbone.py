@@ -47,6 +47,9 @@ class GatedBackbone(Gated):
         self.memory = memory
         self.fingerprint = backbone.fingerprint() if backbone.precomputed and memory is not None else ""
 
+    def _to_save(self) -> dict[str, Any]:
+        return {**vars(self), "memory": None, "fingerprint": ""}  # directories of another machine
+
     # -- texts -------------------------------------------------------------------------------------------------------
 
     def _tokens(self, X: Inputs, mask: Masks | None) -> tuple[Tensor, Tensor]:

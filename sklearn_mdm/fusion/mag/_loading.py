@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from ._checkpoint import (
     CONFIG,
@@ -130,6 +132,35 @@ def _load_weights(backbone: Any) -> Any:
         with _loading("backbone", backbone), torch.no_grad():
             model.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens))
     return model
+
+
+def files_of_model(model: Any) -> dict[str, Any]:
+    """Return what a directory of this model says, to be saved: its configuration as text, and its weights."""
+    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    return {CONFIG: model.config.to_json_string(use_diff=False), WEIGHTS: weights}
+
+
+def model_of_files(files: Mapping[str, Any]) -> Any:
+    """Return the model of files, looked at like those of any directory."""
+    with TemporaryDirectory() as folder:
+        Path(folder, CONFIG).write_text(files[CONFIG], encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in files[WEIGHTS].items()}, Path(folder, WEIGHTS))
+        return _load_weights(folder)
+
+
+def files_of_tokenizer(tokenizer: Any) -> dict[str, str]:
+    """Return the files of a tokenizer, to be saved."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {name: Path(folder, name).read_text(encoding="utf-8") for name in TOKENIZER_FILES}
+
+
+def tokenizer_of_files(files: Mapping[str, str]) -> Any:
+    """Return the tokenizer of files, looked at like those of any directory."""
+    with TemporaryDirectory() as folder:
+        for name in TOKENIZER_FILES:
+            Path(folder, name).write_text(files[name], encoding="utf-8")
+        return _load_tokenizer(folder, "tokenizer")
 
 
 def load_tokenizer(backbone: Any, tokenizer: Any) -> Any:

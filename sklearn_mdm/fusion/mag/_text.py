@@ -16,6 +16,7 @@ from ...inputs._observed import Observed
 from ...inputs._padding import ends
 from ...inputs._schema import ModalitySchema
 from ._backbone import MAX_POSITIONS
+from ._loading import files_of_tokenizer, tokenizer_of_files
 
 # Columns of the array that a text becomes, one row per token. Single precision holds such integers exactly.
 TOKEN, WORD, TYPE = range(3)
@@ -57,6 +58,14 @@ class TextSchema(ModalitySchema):
             empty = tokenizer("")
             types = empty.get("token_type_ids", [0] * len(empty["input_ids"]))
             self.special_types = dict(zip(empty["input_ids"], types, strict=True))
+
+    def _to_save(self) -> dict[str, Any]:
+        """What a file of :mod:`...persistence` keeps: the files of the tokenizer, not the objects of its library."""
+        return {**vars(self), "tokenizer": None if self.tokenizer is None else files_of_tokenizer(self.tokenizer)}
+
+    def _loaded(self, place: Any) -> None:
+        if self.tokenizer is not None:
+            self.tokenizer = tokenizer_of_files(self.tokenizer)
 
     def fit_read(self, estimator: Any, X: Any, *args: Any, **kwargs: Any) -> Observed:
         observed = super().fit_read(estimator, X, *args, **kwargs)

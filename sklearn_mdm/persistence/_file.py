@@ -1,0 +1,78 @@
+"""A safetensors file with a digest of all of it, which appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
+from safetensors.numpy import save as serialize
+
+from ..exceptions import SavedFileError
+
+_ZEROS = "0" * hashlib.sha256().digest_size * 2
+# Of the header. Quotes inside of other texts have a backslash in front.
+_DIGEST = re.compile(rb'"sha256":"([0-9a-f]{%d})"' % len(_ZEROS))
+
+
+def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Put texts and arrays in a file, in the place of an earlier one."""
+    content = bytearray(serialize(dict(arrays), {**metadata, "sha256": _ZEROS}))
+    start, end = _digest_span(content)
+    content[start:end] = _digest(content, start, end)
+    # Whoever reads it meanwhile, or after a crash, finds the earlier file or this one.
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(
+            error.errno,
+            f"{reason}: nothing was saved. What was in {str(path)!r} before, if anything, is as it was.",
+            str(path),
+        ) from error
+
+
+def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return the texts and arrays of a file, if it is bit for bit what was written."""
+    content = path.read_bytes()
+    start, end = _digest_span(content)
+    if content[start:end] != _digest(content, start, end):
+        raise SavedFileError("its checksum is not that of its content: it was damaged or cut. Copy or save it again.")
+    size = int.from_bytes(content[:8], "little")
+    try:
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+        return metadata, parse(content)
+    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise SavedFileError(f"it is no safetensors file of arrays and texts ({error}).") from error
+
+
+def _digest_span(content: bytes | bytearray) -> tuple[int, int]:
+    """Where the digest is in the header, which is the digest of everything else."""
+    found = _DIGEST.search(content, 8, 8 + int.from_bytes(content[:8], "little"))
+    if found is None:
+        raise SavedFileError("it has no checksum: it is damaged, or not a file that save wrote.")
+    return found.span(1)
+
+
+def _digest(content: bytes | bytearray, start: int, end: int) -> bytes:
+    view = memoryview(content)
+    digest = hashlib.sha256(view[:start])
+    digest.update(view[end:])
+    return digest.hexdigest().encode()

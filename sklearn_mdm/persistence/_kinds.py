@@ -1,0 +1,101 @@
+"""Kinds of nodes whose objects are told by their type: what is written of them, and what makes them again."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from skorch.history import History
+
+SCALARS = (str, int, float, complex, bytes, type(None), np.generic)  # keys of dicts and sets, and their tuples
+PLAIN = "biufcSUmM"  # kinds of dtype whose bytes say all
+STORED = "biuf"  # those that safetensors knows, up to 8 bytes wide
+
+
+def checked_key(key: Any) -> Any:
+    """Return a key that is hashed in no time: a scalar, or a tuple of such."""
+    if isinstance(key, SCALARS) or (type(key) is tuple and all(isinstance(part, SCALARS) for part in key)):
+        return key
+    raise TypeError(f"a {type(key).__name__} is no key in a file")
+
+
+def plain_dtype(text: str) -> np.dtype:
+    """Return a dtype, unless it has fields or belongs to another package."""
+    dtype = np.dtype(text)
+    if dtype.kind not in PLAIN + "O":
+        raise TypeError(f"there is no dtype {text!r} in a file")
+    return dtype
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name!r} is no dtype of torch")
+    return dtype
+
+
+def _random_state(*state: Any) -> np.random.RandomState:
+    made = np.random.RandomState()
+    made.set_state(state)
+    return made
+
+
+def object_array(shape: tuple, *values: Any) -> np.ndarray:
+    """Return an array that holds these objects."""
+    made = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):  # a slice would take lists apart
+        made[i] = value
+    return made.reshape(shape)
+
+
+def _index(values: np.ndarray, dtype: str, name: Any) -> pd.Index:
+    checked = [checked_key(value) for value in values] if values.dtype == object else values
+    return pd.Index(checked, dtype=dtype, name=checked_key(name))
+
+
+def _frame(index: pd.Index, columns: pd.Index, *values: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(dict(enumerate(values)), index=index).set_axis(columns, axis=1)
+
+
+# What is made at once, of parts that come before it: the type, the parts, and what makes it of them.
+WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]] = {
+    "tuple": (tuple, list, lambda *parts: parts),
+    "frozenset": (frozenset, list, lambda *parts: frozenset(map(checked_key, parts))),
+    "slice": (slice, lambda x: [x.start, x.stop, x.step], slice),
+    "range": (range, lambda x: [x.start, x.stop, x.step], range),
+    "float": (float, lambda x: [repr(x)], float),  # NaN and infinity, which JSON lacks
+    "complex": (complex, lambda x: [x.real, x.imag], complex),
+    "bytes": (bytes, lambda x: [x.hex()], bytes.fromhex),
+    "partial": (
+        functools.partial,
+        lambda x: [x.func, x.args, tuple(x.keywords.items())],
+        lambda func, args, keywords: functools.partial(func, *args, **{checked_key(k): v for k, v in keywords}),
+    ),
+    "size": (torch.Size, list, lambda *parts: torch.Size(parts)),
+    "torch dtype": (torch.dtype, lambda x: [str(x).removeprefix("torch.")], _torch_dtype),
+    "random state": (np.random.RandomState, lambda x: x.get_state(), _random_state),
+    "range index": (
+        pd.RangeIndex,
+        lambda x: [x.start, x.stop, x.step, x.name],
+        lambda *x: pd.RangeIndex(*x[:3], name=x[3]),
+    ),
+    "index": (
+        pd.Index,
+        lambda x: [x.to_numpy(), str(x.dtype), x.name],
+        _index,
+    ),
+    "frame": (
+        pd.DataFrame,
+        lambda x: [x.index, x.columns, *(x.iloc[:, i].to_numpy() for i in range(x.shape[1]))],
+        _frame,
+    ),
+}
+KIND_OF_WHOLE = {type_: kind for kind, (type_, _, _) in WHOLE.items()}
+# What is made empty first and filled later, as it may hold itself.
+MUTABLE: dict[str, type] = {"list": list, "history": History, "set": set, "dict": dict, "ordered dict": OrderedDict}
+KIND_OF_MUTABLE = {type_: kind for kind, type_ in MUTABLE.items()}

@@ -1,0 +1,121 @@
+"""What a saved file may name: the classes of its objects, and the few functions and classes that objects refer to."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from enum import Enum
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.optim import Optimizer
+
+from ..exceptions import SavedFileError
+
+# Packages whose classes objects may have: they are made without a call of their constructor, and doing nothing but
+# holding data is enough to be one. Those that read data sets are no part of an estimator.
+_PACKAGES = (
+    "sklearn_mdm.",
+    "torch.nn.modules.",
+    "sklearn.compose.",
+    "sklearn.decomposition.",
+    "sklearn.feature_extraction.",
+    "sklearn.feature_selection.",
+    "sklearn.impute.",
+    "sklearn.linear_model.",
+    "sklearn.model_selection._split",
+    "sklearn.pipeline",
+    "sklearn.preprocessing.",
+    "sklearn.utils._metadata_requests",
+)
+_NOT = ("sklearn_mdm.datasets.",)
+_CLASSES = {
+    "builtins:bool",
+    "builtins:float",
+    "builtins:int",
+    "builtins:str",
+    "torch.nn.utils.parametrize:ParametrizationList",
+    "torch.nn.utils.parametrizations:_Orthogonal",
+    "torch.nn.utils.parametrizations:_OrthMaps",
+}
+# Functions, which may be called with what the file says.
+_FUNCTIONS = {
+    "sklearn_mdm.encoders._steps:last_state",
+    "sklearn_mdm.encoders._steps:mean_state",
+    "sklearn_mdm.fusion._check:build_module",
+    "sklearn_mdm.fusion._committee:mean_prediction",
+    "sklearn_mdm.fusion._committee:mean_probability",
+    "skorch.setter:optimizer_setter",
+    "torch.nn.functional:relu",
+}
+
+
+class Names:
+    """Names of classes and functions, as "module:name", in both directions.
+
+    Parameters
+    ----------
+    trusted : iterable of classes and functions
+        What may be named beside what every file may name.
+    """
+
+    def __init__(self, trusted: Iterable[Any] = ()) -> None:
+        self.trusted = {name_of(each): each for each in trusted}
+
+    def of(self, obj: Any) -> str | None:
+        """Name of a class or function; None if it is none that a file may name."""
+        name = name_of(obj)
+        return name if self.trusted.get(name) is obj or _is_named(name, obj) else None
+
+    def find(self, name: str) -> Any:
+        """Return the class or function of a name that comes from a file."""
+        if name in self.trusted:
+            return self.trusted[name]
+        module, _, attribute = name.partition(":")
+        if _may_be_named(name):
+            try:
+                found = vars(importlib.import_module(module)).get(attribute)
+            except ImportError:
+                found = None
+            if _is_named(name, found):
+                return found
+            raise SavedFileError(f"it needs {name!r}, which this version of that package does not have.")
+        raise SavedFileError(
+            f"it names {name!r}, which is none of the classes that every file may name. If you know what it is and "
+            f"where the file comes from, pass it: load(path, trusted=[{attribute}])."
+        )
+
+
+def name_of(obj: Any) -> str:
+    """Return "module:name" of a class or function, and of the class of anything else."""
+    named = obj if isinstance(obj, type) or hasattr(obj, "__qualname__") else type(obj)
+    return f"{getattr(named, '__module__', None)}:{named.__qualname__}"
+
+
+def _may_be_named(name: str) -> bool:
+    module, _, attribute = name.partition(":")
+    if name in _CLASSES or name in _FUNCTIONS:
+        return True
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        return False
+    known = module.startswith(_PACKAGES) and not module.startswith(_NOT)
+    return known or module == "numpy" or module.startswith("torch.optim.")
+
+
+def _is_named(name: str, obj: Any) -> bool:
+    """Whether this is what the name means: defined there, not merely imported, and of a kind that may be named."""
+    if not _may_be_named(name) or name_of(obj) != name:
+        return False
+    if isinstance(obj, FunctionType):
+        return name in _FUNCTIONS
+    if not isinstance(obj, type):
+        return False
+    if name.startswith("numpy:"):
+        return issubclass(obj, np.generic)
+    if name.startswith("torch.optim."):
+        return issubclass(obj, Optimizer)
+    if name.startswith("torch."):
+        return issubclass(obj, (nn.Module, Enum))
+    return True
