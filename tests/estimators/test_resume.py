@@ -141,7 +141,7 @@ def test_interrupted_again_and_again(path, uninterrupted):
 @NO_MATTER
 def test_save__of_a_fit_with_a_checkpoint(path, tmp_path, uninterrupted):
     case = "committee with dropout"
-    model = model_of(case, path).fit(*data_of(case))
+    model = model_of(case, str(path)).fit(*data_of(case))
     model.save(tmp_path / "model.safetensors")
     loaded = sklearn_mdm.load(tmp_path / "model.safetensors")
     X, _ = data_of(case)
