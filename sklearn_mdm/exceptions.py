@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BatchLimitWarning",
+    "CheckpointWarning",
     "DependencyWarning",
     "OtherVersionWarning",
     "OverfittingWarning",
@@ -24,6 +25,10 @@ class SingleModalityWarning(UserWarning):
 
 class UnusedSamplesWarning(UserWarning):
     """Samples without a label train no network: there is neither a dependency term nor agreement to learn from them."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; training goes on."""
 
 
 class DependencyWarning(UserWarning):

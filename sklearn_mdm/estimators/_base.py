@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import math
 import warnings
@@ -16,13 +15,13 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
-from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import PrintLog
 from skorch.helper import predefined_split
 
-from ..callbacks import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold
+from ..callbacks._resumable import seed_of
+from ..callbacks._training import OutOfFold
 from ..dependency._copies import copies_of
 from ..dependency._reliability import warn_all
 from ..encoders._modality_encoders import ENCODERS
@@ -47,6 +46,7 @@ from ..utils._arguments import named
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import read_groups, validation_split
+from ._callbacks import callbacks_of
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
 from ._dependency_mixin import DependencyMixin
@@ -309,7 +309,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
             self._schema = ModalitySchema() if reader is None else reader()
             observed = self._schema.fit_read(self, X, self.modalities, min_samples=2)
             self._keys = modality_keys(self._schema.names)
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._seed = seed_of(self.random_state, self.callbacks)
         else:
             observed = self._schema.read(self, X)
         check_beside(observed.index, y=y, sample_weight=sample_weight, groups=groups)
@@ -676,22 +676,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         """Run the epochs of the net, with these settings where members have none; False if Ctrl-C cut them short."""
         net = self.net_
         epochs = max_epochs or 1
-        callbacks = [*(copy.deepcopy(self.callbacks) or []), ForgetBatches, *keepers]
-        if max_epochs is not None:
-            stops = valid is not None and self.early_stopping is not False
-            stopping = MemberStopping if isinstance(net, CommitteeNet) else EarlyStopping
-            callbacks.append(
-                stopping(
-                    # Of the standardised targets, so that their units do not decide when to stop.
-                    monitor="valid_loss" if stops else "train_scaled_task_loss",
-                    patience=self.n_iter_no_change,
-                    threshold=self.tol,
-                    load_best=stops,
-                )
-            )
-            if self.verbose == 1:
-                callbacks.append(EpochProgress(epochs, type(self).__name__))
-        net.callbacks = callbacks
+        net.callbacks = callbacks_of(self, net, keepers, max_epochs=max_epochs, held_out=valid is not None)
         net.verbose = int(self.verbose > 1)
         net.callbacks__print_log = PrintLog(keys_ignored=MEMBER_RECORDS) if net.verbose else None
         net.initialize_callbacks()
@@ -719,7 +704,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         finally:
             net.train_split = None  # it holds the validation data
         self._epochs_run = len(net.history) - done
-        finished = net.stopped_ or (self._epochs_run == epochs and "train_task_loss" in net.history[-1])
+        finished = net.stopped_ or net.completed_
         if not finished and not net.n_updates_:
             raise KeyboardInterrupt("training was interrupted before its first update")  # skorch swallows it
         return finished

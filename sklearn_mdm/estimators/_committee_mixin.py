@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from sklearn.base import is_classifier
 
-from ..callbacks import OutOfFold
+from ..callbacks._training import OutOfFold
 from ..dependency._copies import copies_of
 from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema

@@ -41,8 +41,22 @@ def history_of(history: History, members: Sequence[Any], at: Sequence[int]) -> H
             if key in row:
                 # Of all rows, as the others are recorded by batch.
                 having = [(e[key], m.rows_seen_[key[:5]]) for e, m in zip(own, members, strict=True) if key in e]
+                if not having:  # loaded by skorch, which keeps none of the members
+                    continue
                 row[key] = sum(value * n for value, n in having) / max(1, sum(n for _, n in having))
                 row[f"{key}_best"] = row[key] < best[key]
                 best[key] = min(best[key], row[key])
         kept.append(row)
+    return kept
+
+
+def history_of_member(history: History, own: History, member: int) -> History:
+    """Return the history of a member where that of the committee was loaded: its own where it has these epochs."""
+    kept = History()
+    for epoch, row in enumerate(history):
+        values = {key: row[f"{key}_of_members"][member] for key in RECORDED if f"{key}_of_members" in row}
+        known = {key: value for key, value in values.items() if not math.isnan(value)}
+        there = own[epoch] if epoch < len(own) else {}
+        same = all(there.get(key) == value for key, value in known.items())
+        kept.append(there if same and there else {"batches": [], "epoch": epoch + 1, **known})
     return kept

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from skorch.dataset import unpack_data
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 
+from ..callbacks._resumable import ResumableCheckpoint
 from ..critic._negatives import offset_indices
+from ..exceptions import CheckpointWarning
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
 from ..utils._isolation import isolated
@@ -33,6 +37,7 @@ from ._agreement import (
     without_some,
 )
 from ._data import Batch, BatchIterator, MaskedDataset
+from ._member_history import history_of_member
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
@@ -206,6 +211,12 @@ class MDMNet(NeuralNet):
             self.optimizer_critic_ = self.optimizer_critic(*args, **kwargs)
         return self
 
+    def initialize_callbacks(self) -> MDMNet:
+        """Put what stores the state of all callbacks behind them."""
+        super().initialize_callbacks()
+        self.callbacks_.sort(key=lambda named: isinstance(named[1], ResumableCheckpoint))
+        return self
+
     def get_dataset(self, X: Any, y: Any = None) -> Any:
         """Wrap X in a MaskedDataset of the net's dtype."""
         if self.dataset is not MaskedDataset:
@@ -257,11 +268,16 @@ class MDMNet(NeuralNet):
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks; remember that one stopped training, which skorch does not tell from Ctrl-C."""
+        if method_name == "on_train_begin":
+            self.begun_at_, self.completed_, self.failure_told_ = len(self.history), False, False
+        self.notifying_ = True
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
-            self.stopped_ = True
+            self.stopped_ = not self.__dict__.pop("cut_short_", False)
             raise
+        finally:
+            self.notifying_ = False
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Reseed the streams from the epoch's number, so that a resumed training repeats an uninterrupted one."""
@@ -389,10 +405,16 @@ class MDMNet(NeuralNet):
         """Fewest rows that make negatives which say anything."""
         return fewest_rows(len(self.fusion_module_.code_dims))
 
-    def fit_loop(self, *args: Any, **kwargs: Any) -> MDMNet:
-        """Train, whatever the settings of torch that the caller made; see :meth:`skorch.NeuralNet.fit_loop`."""
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> MDMNet:
+        """Train, whatever the settings of torch that the caller made; see :meth:`skorch.NeuralNet.fit_loop`.
+
+        Epochs that a callback loaded when training began, such as skorch's ``LoadInitState``, count.
+        """
+        epochs = self.max_epochs if epochs is None else epochs
         with isolated():
-            return super().fit_loop(*args, **kwargs)
+            super().fit_loop(X, y, max(0, epochs - max(0, len(self.history) - self.begun_at_)), **kwargs)
+        self.completed_ = True
+        return self
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Go through the batches; gradients that are left over at the end make an update too."""
@@ -407,6 +429,33 @@ class MDMNet(NeuralNet):
         size = len(dataset) if self.batch_size == -1 else self.batch_size
         sequences = getattr(_rows_of(dataset)[0], "X", {})
         return size * max((x.shape[1] for x in sequences.values() if x.dim() == 3), default=1)
+
+    # -- saving and loading of parts -----------------------------------------------------------------------------------
+
+    def save_params(self, *args: Any, **kwargs: Any) -> None:
+        """Save parts of the net; see :meth:`skorch.NeuralNet.save_params`.
+
+        Where a callback cannot, such as skorch's ``Checkpoint``, which is silent, a warning says so, once a training.
+        """
+        try:
+            super().save_params(*args, **kwargs)
+        except Exception as error:
+            if getattr(self, "notifying_", False) and not self.failure_told_:
+                self.failure_told_ = True
+                paths = [str(value) for value in (*args, *kwargs.values()) if isinstance(value, str | PathLike)]
+                warnings.warn(
+                    f"a checkpoint could not be written to {', '.join(paths)} ({error}); training goes on, and of "
+                    "further failures nothing is said.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+            raise
+
+    def load_params(self, *args: Any, **kwargs: Any) -> None:
+        """Load parts of the net; see :meth:`skorch.NeuralNet.load_params`."""
+        super().load_params(*args, **kwargs)
+        for k, member in enumerate(getattr(self, "members_", ())):  # whose own are not saved
+            member.history = history_of_member(self.history, member.history, k)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 

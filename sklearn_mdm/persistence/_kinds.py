@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]
         lambda x: [x.func, x.args, tuple(x.keywords.items())],
         lambda func, args, keywords: functools.partial(func, *args, **{checked_key(k): v for k, v in keywords}),
     ),
+    "path": (type(Path()), lambda x: [str(x)], Path),
     "size": (torch.Size, list, lambda *parts: torch.Size(parts)),
     "torch dtype": (torch.dtype, lambda x: [str(x).removeprefix("torch.")], _torch_dtype),
     "random state": (np.random.RandomState, lambda x: x.get_state(), _random_state),

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, PredefinedS
 from skorch.callbacks import Callback, EpochScoring
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, MDMNet, ModalityDict
-from sklearn_mdm.callbacks import OutOfFold
+from sklearn_mdm.callbacks._training import OutOfFold
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.inspection import mismatch_test, modality_drop, pointwise_attribution, rank_samples

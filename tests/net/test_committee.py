@@ -10,7 +10,8 @@ import pytest
 import torch
 from skorch.helper import predefined_split
 
-from sklearn_mdm.callbacks import EarlyStopping, GradientAccumulation, MemberStopping
+from sklearn_mdm.callbacks import GradientAccumulation
+from sklearn_mdm.callbacks._training import EarlyStopping, MemberStopping
 from sklearn_mdm.encoders import GRUEncoder, MLPEncoder
 from sklearn_mdm.fusion import FUSIONS, ConcatFusion, LateFusion, LowRankFusion
 from sklearn_mdm.fusion._committee import Committee, mean_prediction

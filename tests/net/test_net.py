@@ -17,7 +17,7 @@ from skorch.history import History
 from torch.utils.data import DataLoader
 
 from sklearn_mdm import MDMNet
-from sklearn_mdm.callbacks import EarlyStopping
+from sklearn_mdm.callbacks._training import EarlyStopping
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL, Wasserstein

@@ -12,7 +12,7 @@ from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Subset
 
-from sklearn_mdm.callbacks import MemberStopping
+from sklearn_mdm.callbacks._training import MemberStopping
 from sklearn_mdm.encoders import GRUEncoder, MLPEncoder
 from sklearn_mdm.fusion import FUSIONS, ConcatFusion, FusionOutput, LateFusion
 from sklearn_mdm.fusion._committee import Committee, mean_prediction

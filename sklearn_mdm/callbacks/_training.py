@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-__all__ = ["GradientAccumulation", "WarmupLinearDecay"]
-
 
 class EarlyStopping(SkorchEarlyStopping):
     """Stop when a loss has not fallen by ``threshold`` for ``patience`` epochs; restore the best epoch on request.
@@ -46,7 +44,8 @@ class EarlyStopping(SkorchEarlyStopping):
             }
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        if self.best_model_weights_ is not None and self.best_epoch_ != net.history[-1, "epoch"]:
+        # Of the last epoch too: another callback may have gone back to an earlier one by now.
+        if self.best_model_weights_ is not None:
             for name, state in self.best_model_weights_.items():
                 getattr(net, name + "_").load_state_dict(state)
         self.best_model_weights_ = None
