@@ -133,7 +133,12 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             In the floating type of X.
         """
         prediction, dtype = self._apply(X)
-        prediction = self._in_units_of_y(prediction).astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            prediction = self._in_units_of_y(prediction).astype(dtype, copy=False)
+        if np.isinf(prediction).any():
+            raise ValueError(
+                f"predictions are too large for {dtype}, the floating type of X. Rescale y, or pass X in float64."
+            )
         return prediction.ravel() if self._single_target else prediction
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -129,9 +129,7 @@ class FusionMapDisplay(Display):
 
         if target is None:
             self.points_ = [scatter(slice(None))]
-        elif kind.startswith("continuous") or (
-            target.dtype.kind in "iuf" and len(np.unique(target)) > MAX_CLASSES
-        ):
+        elif kind.startswith("continuous") or (target.dtype.kind in "iuf" and len(np.unique(target)) > MAX_CLASSES):
             self.points_ = [scatter(slice(None), c=target.astype(float), cmap="viridis")]
             if self.points_[0].get_array() is not None:
                 self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=ax, label="target")

@@ -15,9 +15,19 @@ def _often(plain, *others):
 
 NUMBERS = [
     *("one", "one", "two outputs", "column", "gaps", "gaps in outputs", "one gap", "constant", "huge", "tiny", "list"),
-    *("denormal", "infinite", "one label", "classes"),
+    *("large", "denormal", "infinite", "one label", "classes"),
 ]
-CLASSES = ["classes", "words", "bools", "three classes", "one class", "imbalanced", "words with gaps", "gaps", "one gap"]
+CLASSES = [
+    "classes",
+    "words",
+    "bools",
+    "three classes",
+    "one class",
+    "imbalanced",
+    "words with gaps",
+    "gaps",
+    "one gap",
+]
 # Choices of every field, the plainest first.
 CHOICES = {
     "estimator": ["regressor", "regressor", "classifier", "classifier", "dependency", "transformer", "mag"],
@@ -34,7 +44,18 @@ CHOICES = {
     "dtype": _often("f8", "f4", "f2", "i4", "u1", "bool", ">f8", ">f4", "object", "mixed"),
     "gaps": _often("none", "cells", "rows", "modality", "end", "start", "column", "all", "most rows"),
     "scale": _often(
-        *("unit", "1e-200", "1e-163", "1e-40", "1e30", "1e200", "far cell", "farthest cell", "constant", "constant row"),
+        *(
+            "unit",
+            "1e-200",
+            "1e-163",
+            "1e-40",
+            "1e30",
+            "1e200",
+            "far cell",
+            "farthest cell",
+            "constant",
+            "constant row",
+        ),
         *("duplicates", "denormal", "columns apart", "offset", "infinite", "two values"),
     ),
     "target": NUMBERS,
@@ -113,8 +134,8 @@ def one_case(pick):
             found["target"] = pick(CLASSES)
         if found.get("fusion") in STEPWISE:
             found["encoder"] = "auto"
-        elif found.get("encoder") in ("lstm", "gru", "transformer") and found.get("steps", 0):
-            found["all_steps"] = True
+        elif found.get("encoder") in ("lstm", "gru", "transformer"):
+            found |= {"steps": found.get("steps") or 4, "all_steps": True}
     return Case(**found)
 
 

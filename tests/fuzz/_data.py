@@ -23,7 +23,11 @@ def arrays_of(case, *, rows=None, seed=0, gaps=None, scale=None):
     found = {}
     for i, (name, width) in enumerate(zip(NAMES, case.widths, strict=False)):
         sequence = case.steps and (case.all_steps or not i)
-        x = latent[:, None] + rng.normal(size=(n, case.steps, width)) if sequence else latent + rng.normal(size=(n, width))
+        x = (
+            latent[:, None] + rng.normal(size=(n, case.steps, width))
+            if sequence
+            else latent + rng.normal(size=(n, width))
+        )
         with np.errstate(all="ignore"):
             x = scaled(x, scale, rng, first=not i)
             x = with_type(x, case.dtype, i)
@@ -69,13 +73,13 @@ def with_gaps(x, gaps, rng, *, first):
     n, missing = len(x), nan
     if x.dtype == object and gaps != "none":
         missing = None if first else nan
-    some = rng.random(n) < 0.3
+    some = (rng.random(n) < 0.5) & (np.arange(n) % 2 == int(first))  # each row of one modality at least stays
     if gaps == "cells":
         x[rng.random(x.shape) < 0.1] = missing
     elif gaps == "rows":
         x[some] = missing
     elif gaps == "most rows":
-        x[1 if first else 2 :] = missing
+        x[np.arange(n) % (n // 2 + 1) > 1 if first else np.arange(n) % (n // 2 + 1) == 0] = missing
     elif gaps == "modality" and first:
         x[:] = missing
     elif gaps == "column" and first:
@@ -92,7 +96,13 @@ def form_of(case):
     """The form of the case, or a dict where the data do not go into it."""
     if case.steps and case.form not in ("dict", "ModalityDict", "SliceDict", "lists", "tensors"):
         return "dict"
-    if case.dtype in (">f4", ">f8") and case.form not in ("ModalityDict", "SliceDict", "lists", "flat array", "one array"):
+    if case.dtype in (">f4", ">f8") and case.form not in (
+        "ModalityDict",
+        "SliceDict",
+        "lists",
+        "flat array",
+        "one array",
+    ):
         return "dict"  # neither torch nor frames of pandas, once indexed, take these
     if case.form in ("tensors", "polars") and case.dtype == "object":
         return "dict"
@@ -152,6 +162,7 @@ def target_of(case, n=None, seed=0):
         "one gap": lambda: np.where(np.arange(n) == 0, nan, level),
         "constant": lambda: np.full(n, 0.1),
         "huge": lambda: level * 1e200,
+        "large": lambda: level * 1e100,
         "tiny": lambda: level * 1e-200,
         "denormal": lambda: level * 1e-320,
         "infinite": lambda: np.where(np.arange(n) == 1, np.inf, level),
@@ -166,7 +177,11 @@ def target_of(case, n=None, seed=0):
         "list": lambda: level.tolist(),
     }
     y = made.get(case.target, lambda: level)()
-    if case.estimator == "classifier" and getattr(y, "dtype", None) == float and case.target in ("one", "gaps", "one gap"):
+    if (
+        case.estimator == "classifier"
+        and getattr(y, "dtype", None) == float
+        and case.target in ("one", "gaps", "one gap")
+    ):
         return np.where(np.isnan(y), nan, (y > 0).astype(float))
     return y
 
@@ -194,7 +209,19 @@ def groups_of(case):
 
 def texts_of(case, n=None):
     n = case.n if n is None else n
-    odd = ["", " ", "\x00", "\ud83d\ude00 good", "a\u0301\u200d", "\n\t", "[MASK] [PAD]", "</s>", "film" * 50, "日本語", "\ufeff"]
+    odd = [
+        "",
+        " ",
+        "\x00",
+        "\ud83d\ude00 good",
+        "a\u0301\u200d",
+        "\n\t",
+        "[MASK] [PAD]",
+        "</s>",
+        "film" * 50,
+        "日本語",
+        "\ufeff",
+    ]
     some = {
         "plain": ["a good film", "the plot is boring", "bad"],
         "odd": odd,

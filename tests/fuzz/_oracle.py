@@ -27,7 +27,9 @@ VALIDATION = Path(sklearn.__file__).parent
 # What scikit-learn raises and warns in their exact classes: LinAlgError is a ValueError, too.
 ERRORS = {ValueError, TypeError, FloatingPointError, NotFittedError, exceptions.TooFewSamplesError}
 WARNINGS = {UserWarning, DataConversionWarning, UndefinedMetricWarning}
-ARGUMENTS = r"X|y|sample_weight|weights?|groups?|X_unlabeled|modality|modalities|samples|n_samples|class(es)?|folds?|labels?"
+ARGUMENTS = (
+    r"X|y|sample_weight|weights?|groups?|X_unlabeled|modality|modalities|samples|n_samples|class(es)?|folds?|labels?"
+)
 FITTED = ("net_", "history_", "critics_", "dependency_", "transformers_", "reporting_critic_", "oof_score_")
 
 
@@ -56,7 +58,9 @@ def called(model, function, *args, **kwargs):
             continue  # of the transformer that it was given
         known = warning.category in WARNINGS or warning.category.__module__ == exceptions.__name__
         assert known, f"{warning.category.__name__}: {warning.message} ({warning.filename}:{warning.lineno})"
-        assert re.search(rf"\b({names}|critic|dependency)\b", str(warning.message)), f"a warning of what? {warning.message}"
+        assert re.search(rf"\b({names}|critic|dependency)\b", str(warning.message)), (
+            f"a warning of what? {warning.message}"
+        )
     if error is None:
         return found
     check_error(error, names)
@@ -206,7 +210,11 @@ def check_stream(case, model, X, y, weight, output):
     stream = clone(model)
     if not hasattr(stream, "partial_fit"):
         return
-    more = {"classes": np.unique([label for label in np.ravel(y) if not pd.isna(label)])} if output == "predict_proba" else {}
+    more = (
+        {"classes": np.unique([label for label in np.ravel(y) if not pd.isna(label)])}
+        if output == "predict_proba"
+        else {}
+    )
     fitted(stream, stream.partial_fit, X, y, sample_weight=weight, **more)
     called(stream, stream.partial_fit, X, y, sample_weight=weight)
     assert np.isfinite(called(stream, getattr(stream, output), X)).all()
@@ -284,7 +292,7 @@ def at_predict(case, X):
         return X_of(case, rows=9, seed=1, scale="1e200")
     if isinstance(X, dict) and kind == "other order of keys":
         return {name: X[name] for name in reversed(list(X))}
-    if isinstance(X, dict) and kind == "absent modality" and len(X) > 1:
+    if isinstance(X, dict) and kind == "absent modality" and len(list(X)) > 1:
         return {name: X[name] for name in list(X)[1:]}
     return X
 
