@@ -51,7 +51,7 @@ def test_a_target_too_large_for_the_net__is_refused(regressor, X, y, dtype):
     X, y = {name: x.astype(dtype) for name, x in X.items()}, y * 1e200
     model = regressor(scaling=None)
     with pytest.raises(
-        (ValueError, FloatingPointError), match="y has values too large for float32.*scaling=|non-finite"
+        (ValueError, FloatingPointError), match=r"y has values too large for float32.*scaling=|non-finite"
     ):
         model.fit(X, y)
     with pytest.raises(NotFittedError):
@@ -60,7 +60,7 @@ def test_a_target_too_large_for_the_net__is_refused(regressor, X, y, dtype):
         assert_array_equal(np.isfinite(regressor().fit(X, y / 1e190).predict(X)), True)
 
 
-def test_predictions_too_large_for_the_type_of_X__are_refused(regressor, X, y):
+def test_predictions_too_large_for_the_type_of_samples__are_refused(regressor, X, y):
     for dtype, what in ((np.float32, "float32, the floating type of X"), (np.float64, None)):
         model = regressor().fit({name: x.astype(dtype) for name, x in X.items()}, y * 1e100)
         new = {name: x[:3].astype(dtype) for name, x in X.items()}

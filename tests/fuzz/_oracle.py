@@ -16,8 +16,7 @@ from sklearn.exceptions import DataConversionWarning, NotFittedError, UndefinedM
 from sklearn.utils.validation import check_is_fitted
 
 import sklearn_mdm
-from sklearn_mdm import ModalityTransformer
-from sklearn_mdm import exceptions
+from sklearn_mdm import ModalityTransformer, exceptions
 
 from ._data import NAMES, arrays_of, groups_of, in_form, target_of, texts_of, weight_of
 from ._models import model_of
@@ -40,7 +39,7 @@ def quietly(function, *args):
         return function(*args)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818
     """A clear error, after which nothing further can be asked."""
 
 
@@ -138,7 +137,7 @@ def assert_close(case, found, expected, what):
 
 
 def check_fusion(case, model, X, y, weight, groups):
-    unlabelled = X_of(case, rows=7, seed=5) if case.unlabelled else None
+    unlabelled = x_of(case, rows=7, seed=5) if case.unlabelled else None
     parameters = {"sample_weight": weight, "groups": groups, "X_unlabeled": unlabelled}
     fitted(model, model.fit, X, y, **parameters)
     output = "predict_proba" if case.estimator == "classifier" else "predict"
@@ -273,7 +272,7 @@ def parts_of(value):
 # --- X, and rows of it ------------------------------------------------------------------------------------------------
 
 
-def X_of(case, *, rows, seed, gaps=None, scale=None):
+def x_of(case, *, rows, seed, gaps=None, scale=None):
     arrays = arrays_of(case, rows=rows, seed=seed, gaps=gaps, scale=scale)
     if case.estimator == "mag":
         return {**arrays, "text": texts_of(case, rows)}
@@ -283,13 +282,13 @@ def X_of(case, *, rows, seed, gaps=None, scale=None):
 def at_predict(case, X):
     kind = case.at_predict
     if kind == "one row":
-        return X_of(case, rows=1, seed=1)
+        return x_of(case, rows=1, seed=1)
     if kind == "new":
-        return X_of(case, rows=9, seed=1)
+        return x_of(case, rows=9, seed=1)
     if kind == "gaps":
-        return X_of(case, rows=9, seed=1, gaps="rows")
+        return x_of(case, rows=9, seed=1, gaps="rows")
     if kind == "far":
-        return X_of(case, rows=9, seed=1, scale="1e200")
+        return x_of(case, rows=9, seed=1, scale="1e200")
     if isinstance(X, dict) and kind == "other order of keys":
         return {name: X[name] for name in reversed(list(X))}
     if isinstance(X, dict) and kind == "absent modality" and len(list(X)) > 1:

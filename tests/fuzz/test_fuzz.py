@@ -10,19 +10,16 @@ import signal
 import sys
 
 import pytest
-
-hypothesis = pytest.importorskip("hypothesis")
-
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ._cases import Case, cases
 from ._oracle import check
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
 
-# So many cases make one test, which is one process's share; MORE comes from `make fuzz`.
-CHUNK = 10
-FEW = 80
+# So many cases make one test, which is the share that a process takes at a time.
+CHUNK = 20
+FEW = 60
 CASES, SEED = int(os.environ.get("FUZZ_CASES", FEW)), int(os.environ.get("FUZZ_SEED", 0))
 # Of processor time a case may take; of the clock, for what waits for ever.
 MAX_SECONDS, MAX_WAIT = 20, 300
@@ -33,6 +30,7 @@ PROFILE = settings(
     database=None,
     deadline=None,
     print_blob=False,
+    phases=[Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
