@@ -75,7 +75,7 @@ CHOICES = {
     # What is predicted: rows of the fit, or others.
     "at_predict": ["same", "new", "other order of keys", "absent modality", "one row", "gaps", "far"],
     # What is done beside fit and predict, each of which takes a fit of its own.
-    "again": ["refit", "form", "partial_fit"],
+    "again": ["refit", "form", "partial_fit", "units"],
     "texts": ["plain", "odd", "long", "missing", "empty", "words"],
 }
 # Systems that go step by step, and take no encoder.

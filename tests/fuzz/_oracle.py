@@ -119,19 +119,20 @@ def fitted(model, function, *args, **kwargs):
         raise AssertionError(f"a fit that failed counts as fitted: {refused}") from refused
 
 
-def tolerance(case, values):
+def tolerance(case, values, least=0.0):
     """Of rounding, in the values' own scale."""
     single = case.estimator == "mag" or np.asarray(values).dtype == np.float32
     finite = np.abs(values[np.isfinite(values)]) if values.dtype.kind == "f" else np.zeros(0)
-    return {"rtol": 1e-4 if single else 1e-7, "atol": (1e-4 if single else 1e-7) * float(finite.max(initial=0))}
+    digits = max(1e-4 if single else 1e-7, least)
+    return {"rtol": digits, "atol": digits * float(finite.max(initial=0))}
 
 
-def assert_close(case, found, expected, what):
+def assert_close(case, found, expected, what, least=0.0):
     """Equal but for rounding; labels and texts equal."""
     found, expected = np.asarray(found), np.asarray(expected)
     assert found.shape == expected.shape, what
     if expected.dtype.kind == "f":
-        assert_allclose(found, expected, err_msg=what, **tolerance(case, expected))
+        assert_allclose(found, expected, err_msg=what, **tolerance(case, expected, least))
     else:
         assert_array_equal(found, expected, err_msg=what)
 
@@ -159,18 +160,54 @@ def check_fusion(case, model, X, y, weight, groups):
     check_rows(case, model, output, new, first)
     tried(check_dependency_of_fusion, case, model, new)
     tried(check_score, model, X, y)
+    tried(check_absent, case, model, output, X)
     if case.again == "refit":
         other = called(model, clone(model).fit, X, y, **parameters)
         assert_array_equal(quietly(getattr(other, output), new), first, err_msg="refit")
-    elif case.again == "form" and case.form not in ("one array",) and case.estimator != "mag":
-        plain = dict(zip(NAMES, arrays_of(case).values(), strict=False))
-        if unlabelled is not None:
-            parameters["X_unlabeled"] = arrays_of(case, rows=7, seed=5)
+    elif case.again == "form" and case.form != "one array" and case.estimator != "mag":
+        more = None if unlabelled is None else plain_arrays(case, rows=7, seed=5)
+        plain, parameters["X_unlabeled"] = plain_arrays(case), more
         other = called(model, clone(model).set_params(modalities=None).fit, plain, y, **parameters)
         if case.at_predict in ("same", "other order of keys"):
             assert_close(case, quietly(getattr(other, output), plain), first, "another form of X")
-    else:
+    elif case.again == "units" and case.scaling is not None and can_be_rescaled(case, X):
+        larger = {name: np.ldexp(x, 300) for name, x in X.items()}
+        parameters["X_unlabeled"] = None if unlabelled is None else {k: np.ldexp(x, 300) for k, x in unlabelled.items()}
+        parameters["sample_weight"] = None if weight is None or case.weight == "huge" else np.ldexp(weight, 40)
+        if weight is None or parameters["sample_weight"] is not None:
+            other = called(model, clone(model).fit, larger, y, **parameters)
+            expected = called(model, getattr(model, output), X)
+            assert_close(case, quietly(getattr(other, output), larger), expected, "other units of X and weights", 1e-5)
+    elif case.again == "partial_fit":
         check_stream(case, model, X, y, weight, output)
+
+
+def plain_arrays(case, **options):
+    """X as floats in a dict: what every other form stands for."""
+    as_float = case.dtype in ("i4", "u1", "bool", "object")
+    return {name: x.astype(float) if as_float else x for name, x in arrays_of(case, **options).items()}
+
+
+def can_be_rescaled(case, X):
+    """Whether a power of two changes no digit of X."""
+    plain = ("unit", "constant", "constant row", "duplicates", "offset", "two values", "1e-40", "1e30")
+    return (
+        isinstance(X, dict)
+        and case.dtype == "f8"
+        and case.form == "dict"
+        and case.scale in plain
+        and case.estimator != "mag"
+    )
+
+
+def check_absent(case, model, output, X):
+    """A modality that is not passed is one of NaN."""
+    if case.form != "dict" or case.dtype not in ("f4", "f8") or len(X) < 2 or case.estimator == "mag":
+        return
+    last = list(X)[-1]
+    without = {name: x for name, x in X.items() if name != last}
+    expected = called(model, getattr(model, output), {**X, last: np.full_like(X[last], np.nan)})
+    assert_close(case, called(model, getattr(model, output), without), expected, "an absent modality")
 
 
 def tried(function, *args):
@@ -230,8 +267,11 @@ def check_dependency(case, model, X, y, weight, groups):
         assert_array_equal([other.dependency_, other.dependency_std_], [model.dependency_, model.dependency_std_])
         assert_array_equal(other.pointwise_, model.pointwise_)
     elif case.again == "form" and case.form != "one array":
-        other = called(model, clone(model).set_params(modalities=None).fit, arrays_of(case), groups=groups)
+        other = called(model, clone(model).set_params(modalities=None).fit, plain_arrays(case), groups=groups)
         assert_close(case, [other.dependency_], np.array([model.dependency_]), "another form of X")
+    elif case.again == "units" and can_be_rescaled(case, X):
+        other = called(model, clone(model).fit, {name: np.ldexp(x, 300) for name, x in X.items()}, groups=groups)
+        assert_close(case, [other.dependency_], np.array([model.dependency_]), "other units of X", 1e-5)
     else:
         tried(check_permutation, model, X)
 
