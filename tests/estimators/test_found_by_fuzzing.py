@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mdm import DependencyEstimator, ModalityTransformer
+from sklearn_mdm.estimators._held_out import spread_of
 from sklearn_mdm.inspection import FusionMapDisplay
 from sklearn_mdm.net import MaskedDataset
 
@@ -94,3 +95,30 @@ def test_a_map_of_fused_representations__is_colored_by_a_huge_target():
     display = FusionMapDisplay(np.zeros((3, 2)), target=np.array([1.5, 2.5, 3.5]) * 1e200).plot()
     assert display.colorbar_ is not None
     display.figure_.clear()
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust", "rank", "auto"])
+@pytest.mark.parametrize("unit", [2.0**60, 2.0**300, 2.0**-300], ids=["2^60", "2^300", "2^-300"])
+def test_a_constant_column__is_one_in_any_unit(estimator, X, y, scaling, unit, members):
+    X["audio"][:, 0] = 3.3
+    model, other = (estimator(scaling=scaling, n_estimators=members, linear_member="auto") for _ in range(2))
+    expected = model.fit(X, y).transform(X)
+    found = other.fit({name: x * unit for name, x in X.items()}, y).transform({name: x * unit for name, x in X.items()})
+    assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_far_values_beside_missing_cells__are_refused_or_predicted(estimator, X, y, others):
+    X["text"][::5, 0] = nan
+    model = estimator(linear_member=others, kernel_member=others, n_estimators=2, early_stopping=True).fit(X, y)
+    try:
+        assert np.isfinite(model.transform({name: x * 1e200 for name, x in X.items()})).all()
+    except ValueError as error:
+        assert "too far from those of the data passed to fit" in str(error)
+
+
+def test_one_cell_of_1e300__leaves_a_linear_model_beside_networks(classifier, X, y):
+    X["audio"][3, 0] = 1e300
+    model = classifier(linear_member=True, scaling="rank", n_estimators=2).fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()
+    assert_array_equal(spread_of(np.array([[1e300], [-1e300], [0.0]]), np.ones(3)), [[1e300 * np.sqrt(2 / 3)]][0])

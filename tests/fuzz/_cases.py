@@ -78,6 +78,8 @@ CHOICES = {
     "again": ["refit", "form", "partial_fit", "units"],
     "texts": ["plain", "odd", "long", "missing", "empty", "words"],
 }
+# Scales of which a power of two changes no digit.
+EXACT = ["unit", "constant", "constant row", "duplicates", "offset", "two values", "1e-40", "1e30"]
 # Systems that go step by step, and take no encoder.
 STEPWISE = ("ef_lstm", "ef-lstm", "memory", "mfn", "multi_attention", "marn")
 
@@ -127,9 +129,14 @@ def one_case(pick):
     plain = pick([4, 3, 2, 1, 0])
     found = {}
     for name, choices in CHOICES.items():
-        if name in ("estimator", "seed") or not pick([True] * plain + [False] * (4 - plain)):
+        if name in ("estimator", "seed", "again") or not pick([True] * plain + [False] * (4 - plain)):
             found[name] = pick(choices)
     if pick([True] * 7 + [False]):
+        if found["again"] == "form":
+            found |= {"form": pick(CHOICES["form"][1:-1]), "at_predict": "same"}
+        elif found["again"] == "units":
+            found |= {"form": "dict", "dtype": "f8", "scaling": found.get("scaling") or "standard"}
+            found["scale"] = pick(EXACT)
         if found["estimator"] == "classifier":
             found["target"] = pick(CLASSES)
         if found.get("fusion") in STEPWISE:
