@@ -4,6 +4,10 @@ VENV ?= .venv
 # Test processes. Each keeps to one torch thread, or they would fight over the cores.
 WORKERS ?= auto --maxprocesses=4
 PYTEST_ARGS ?=
+CASES ?= 5000
+SEED ?= 0
+FUZZ_WORKERS ?= auto
+SOAK_ARGS ?=
 SPHINXOPTS ?= -W --keep-going
 
 ifeq ($(OS),Windows_NT)
@@ -22,7 +26,7 @@ FLOORS_VENV := .venv-floors$(if $(TORCH_FLOOR),-torch)
 FLOORS_PY := $(FLOORS_VENV)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-floors lint docs bench clean
+.PHONY: help demo test test-slow test-floors fuzz soak lint docs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -39,6 +43,13 @@ test-slow: $(VENV)/.done-test  ## run the slow tests only
 test-floors: $(FLOORS_VENV)/.done  ## run the fast tests with the oldest supported dependencies (torch too with TORCH_FLOOR=1)
 	@$(FLOORS_PY) -m pip list --disable-pip-version-check 2>/dev/null | grep -iE '^(numpy|pandas|scikit-learn|scipy|skorch|torch) '
 	$(ONE_THREAD) $(FLOORS_PY) $(PYTEST) $(PYTEST_ARGS)
+
+# Each chunk of cases has a seed of its own, so that processes share them out; a failure is shrunk and printed.
+fuzz: $(VENV)/.done-test  ## run CASES=5000 random cases, of SEED=0, against what always has to hold
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(ONE_THREAD) $(PY) -m pytest -n $(FUZZ_WORKERS) --dist worksteal tests/fuzz $(PYTEST_ARGS)
+
+soak: $(VENV)/.done-test  ## fit and predict thousands of times in one process: flat memory, equal bits
+	$(ONE_THREAD) $(PY) tools/soak.py $(SOAK_ARGS)
 
 lint: $(VENV)/.done-lint  ## check style (ruff), format (ruff) and types (mypy)
 	$(PY) -m ruff check .

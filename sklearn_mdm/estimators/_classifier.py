@@ -201,7 +201,8 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     ) -> tuple[np.ndarray, np.ndarray]:
         y, labelled = check_target(self, y, n_samples, rows, fewest=2 if reset else 1)
         y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        with np.errstate(invalid="ignore"):  # it casts to int, to see whether numbers are whole
+            check_classification_targets(y)
         if reset:
             found = np.unique(y if classes is None else classes)
             if len(found) < 2:

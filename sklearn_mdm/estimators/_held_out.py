@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..utils._folds import Split, splits_of_members
+from ..utils._statistics import power_of_two_unit
 
 INTERNAL_FOLDS = 8
 # Columns are divided by their standard deviation, so that one penalty suits the spreads of pooled sequences as well,
@@ -79,6 +80,7 @@ def pointwise_loss(error: np.ndarray, loss: str) -> np.ndarray:
 def spread_of(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Standard deviation of each column; one where it is constant."""
     share = weight / weight.sum()
-    spread = np.sqrt(share @ (design - share @ design) ** 2)
+    unit = power_of_two_unit(np.abs(design).max(axis=0, initial=0))
+    spread = unit * np.sqrt(share @ ((design - share @ design) / unit) ** 2)
     spread[spread < 1e-6] = 1
     return np.maximum(spread, MIN_SPREAD).astype(design.dtype, copy=False)

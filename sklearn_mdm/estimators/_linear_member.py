@@ -113,8 +113,11 @@ class LinearMember:
     def outputs(self, views: Sequence[View]) -> np.ndarray:
         """Predictions (n_samples, n_outputs), log-probabilities of a classifier."""
         design = _side_by_side(views)
-        linear = design @ self.coef.astype(design.dtype, copy=False) + self.intercept.astype(design.dtype, copy=False)
-        return log_softmax(linear, axis=1) if self.loss == "log_loss" else linear
+        with np.errstate(over="ignore", invalid="ignore"):  # of values out of all proportion
+            linear = design @ self.coef.astype(design.dtype, copy=False) + self.intercept.astype(
+                design.dtype, copy=False
+            )
+            return log_softmax(linear, axis=1) if self.loss == "log_loss" else linear
 
     # -- ridge regression --------------------------------------------------------------------------------------------
 

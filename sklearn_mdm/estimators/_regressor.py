@@ -133,7 +133,12 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             In the floating type of X.
         """
         prediction, dtype = self._apply(X)
-        prediction = self._in_units_of_y(prediction).astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            prediction = self._in_units_of_y(prediction).astype(dtype, copy=False)
+        if np.isinf(prediction).any():
+            raise ValueError(
+                f"predictions are too large for {dtype}, the floating type of X. Rescale y, or pass X in float64."
+            )
         return prediction.ravel() if self._single_target else prediction
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -159,7 +164,8 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         if labelled.all() and not np.asarray(pd.isna(y)).any():
             with named("y"):
                 if power_of_two_unit(np.max(np.abs(np.asarray(y, dtype=float)), initial=0)) == 1:
-                    return r2_score(y, prediction, sample_weight=sample_weight)
+                    with np.errstate(over="ignore"):  # of predictions that have nothing to do with y: R2 is -inf
+                        return r2_score(y, prediction, sample_weight=sample_weight)
                 y = np.asarray(y, dtype=float)
         prediction, n = prediction[labelled], len(y)
         return r2_of_labelled(y.reshape(n, -1), prediction.reshape(n, -1), sample_weight)
@@ -206,7 +212,13 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
             self.target_scaler_ = scaler
 
     def _encode_target(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        return (y if self.target_scaler_ is None else standardize(self.target_scaler_, y)).astype(dtype)
+        y = y if self.target_scaler_ is None else standardize(self.target_scaler_, y)
+        with np.errstate(over="ignore"):
+            encoded = y.astype(dtype)
+        if np.isinf(encoded).any():
+            scaling = "" if self.scaling is not None else ', or leave scaling="auto"'
+            raise ValueError(f"y has values too large for {np.dtype(dtype)}. Rescale it{scaling}.")
+        return encoded
 
     def _in_units_of_y(self, outputs: np.ndarray) -> np.ndarray:
         if self.target_scaler_ is None:

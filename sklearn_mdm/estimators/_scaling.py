@@ -18,6 +18,8 @@ MAX_NUMBERS_AT_ONCE = 2**22
 MAX_QUANTILE_ROWS = 20_000
 # Below this it is asked whether a column is constant or only small.
 SMALLEST_VARIANCE = 1e-230
+# Of a constant column, the least scale as a share of its value.
+CONSTANT_SCALE = 2.0**-20
 
 Scaling: TypeAlias = Literal["standard", "robust", "rank"]
 
@@ -114,6 +116,9 @@ def _moments(parts: Iterable[tuple[np.ndarray, np.ndarray | None]], unit: np.nda
         with np.errstate(over="ignore", invalid="ignore"):
             scaler.partial_fit(values if unit is None else values / unit, sample_weight=weight)
         _forget_unseen(scaler)
+    # Of constant columns the scale is 1, which the rounding of a large mean may be far above.
+    constant = scaler.scale_ != np.sqrt(scaler.var_)
+    scaler.scale_[constant] = np.maximum(scaler.scale_, CONSTANT_SCALE * np.abs(scaler.mean_))[constant]
     return scaler
 
 

@@ -114,7 +114,10 @@ def r2_of_labelled(y: np.ndarray, prediction: np.ndarray, sample_weight: np.ndar
             weight = None if sample_weight is None else sample_weight[rows]
             target, values = target[rows], values[rows]
             unit = power_of_two_unit(np.abs(target).max())  # or squares of tiny ones are 0, and their R2 is 1
-            scores.append(r2_score(target / unit, values / unit, sample_weight=weight))
+            with np.errstate(over="ignore"):  # of predictions that have nothing to do with y: R2 is -inf
+                target, values = target / unit, values / unit
+                far = np.isinf(values).any()
+                scores.append(-math.inf if far else r2_score(target, values, sample_weight=weight))
     return float(np.mean(scores)) if scores else math.nan
 
 

@@ -38,7 +38,7 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
             f"fusion=MAGFusion(text={name!r}, backbone=...) reads it as it is."
         )
     if len(np.shape(value)) == 1 and holds_vectors(value):
-        return _pad_ragged(label, np.asarray(value, dtype=object))
+        return _with_a_step(_pad_ragged(label, np.asarray(value, dtype=object)))
     if len(np.shape(value)) not in (2, 3):
         remedy = "series.to_frame()" if isinstance(value, pd.Series) else "array.reshape(-1, 1)"
         raise ValueError(
@@ -48,7 +48,14 @@ def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
     array = check_numbers(label, value)
     if array.shape[-1] == 0:
         raise ValueError(f"{label} has 0 features (shape {array.shape}); at least one is required.")
-    return array
+    return _with_a_step(array)
+
+
+def _with_a_step(array: np.ndarray) -> np.ndarray:
+    """Return an array with a step of NaN in the place of none at all, which has no NaN to say that nothing is there."""
+    if array.ndim < 3 or array.shape[1]:
+        return array
+    return np.full((len(array), 1, array.shape[2]), np.nan, dtype=array.dtype)
 
 
 def check_numbers(label: str, value: Any) -> np.ndarray:

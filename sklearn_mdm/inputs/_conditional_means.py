@@ -32,7 +32,9 @@ class ConditionalMeans:
 
     def __call__(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Fill the missing cells of rows (n, n_features)."""
-        solution = self._solve(np.where(missing, 0.0, values - self.center), missing)
+        with np.errstate(over="ignore", invalid="ignore"):
+            solution = self._solve(np.where(missing, 0.0, values - self.center), missing)
+            solution[~np.isfinite(solution)] = 0.0  # rows out of all proportion say nothing
         return np.where(missing, (self.center + solution).astype(values.dtype), values)
 
     def _solve(self, known: np.ndarray, missing: np.ndarray) -> np.ndarray:

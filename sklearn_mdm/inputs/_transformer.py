@@ -292,6 +292,9 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
         ]
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "transformers_")
+
     def _checked_transformers(self) -> dict[Hashable, Any]:
         names = self.modalities_
         if not isinstance(self.transformers, Mapping):
@@ -333,10 +336,8 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
         y = None if y is None else _safe_indexing(y, np.nonzero(observed)[0])
         transformer = clone(transformer)
         with _naming(name, transformer, value):
-            if hasattr(transformer, "fit_transform"):
-                rows = transformer.fit_transform(rows, y)
-            else:
-                rows = transformer.fit(rows, y).transform(rows)
+            whole = hasattr(transformer, "fit_transform")
+            rows = transformer.fit_transform(rows, y) if whole else transformer.fit(rows, y).transform(rows)
         output = _spread(name, transformer, rows, observed)
         if output.shape[-1] == 0:
             raise ValueError(f"modality {name!r}: {transformer!r} leaves no feature. Keep at least one.")
@@ -383,10 +384,9 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
         schema, names = self._schema, {}
         flat: Any = None if schema.columns is None else _check_feature_names_in(self, input_features)
         for name in self.modalities_:
+            inputs = schema.feature_names.get(name) or [f"x{i}" for i in range(schema.widths[name])]
             if schema.columns is not None:
                 inputs = list(flat[schema.columns[name]])
-            else:
-                inputs = schema.feature_names.get(name) or [f"x{i}" for i in range(schema.widths[name])]
             names[name] = _output_names(self.transformers_[name], inputs, *self._output_forms[name][0] or (1,))
         return names
 

@@ -119,6 +119,8 @@ class FusionMapDisplay(Display):
         self.colorbar_ = None
         x, y = np.asarray(self.coordinates).T
         target = None if self.target is None else column_or_1d(self.target)
+        with np.errstate(invalid="ignore"):  # it casts to int, to see whether numbers are whole
+            kind = None if target is None else type_of_target(target)
 
         def scatter(rows: slice | np.ndarray, **own: Any) -> Artist:
             own = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **own}
@@ -128,9 +130,7 @@ class FusionMapDisplay(Display):
 
         if target is None:
             self.points_ = [scatter(slice(None))]
-        elif type_of_target(target).startswith("continuous") or (
-            target.dtype.kind in "iuf" and len(np.unique(target)) > MAX_CLASSES
-        ):
+        elif kind.startswith("continuous") or (target.dtype.kind in "iuf" and len(np.unique(target)) > MAX_CLASSES):
             self.points_ = [scatter(slice(None), c=target.astype(float), cmap="viridis")]
             if self.points_[0].get_array() is not None:
                 self.colorbar_ = self.figure_.colorbar(self.points_[0], ax=ax, label="target")

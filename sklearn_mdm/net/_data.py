@@ -98,7 +98,13 @@ def _copied(
             part = scale(name, part.reshape(-1, part.shape[-1])).reshape(part.shape)
         if filling is not None:
             part = filling(part, None if missing is None else missing[rows])
-        out[rows] = part if mask is None else np.where(mask[rows][..., None], part, 0)
+        with np.errstate(over="ignore"):
+            out[rows] = part if mask is None else np.where(mask[rows][..., None], part, 0)
+        if out.itemsize < array.itemsize and np.isinf(out[rows]).any():
+            raise ValueError(
+                f"modality {name!r} has values too large for {out.dtype}, in which the network computes. Check its "
+                "units, or clip it."
+            )
     return copied
 
 
