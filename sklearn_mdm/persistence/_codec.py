@@ -83,7 +83,7 @@ class Encoder:
                 items = obj.items()
                 node += [[self._key(key, path), self.refer(value, f"{path}[{key!r}]")] for key, value in items]
             elif isinstance(obj, set):
-                node += [self._key(part, path) for part in obj]
+                node += [self._key(part, path) for part in sorted(obj, key=repr)]  # the same file each time
             else:
                 node += [self.refer(part, f"{path}[{i}]") for i, part in enumerate(obj)]
         elif kind in KIND_OF_WHOLE:

@@ -66,7 +66,7 @@ def _frame(index: pd.Index, columns: pd.Index, *values: np.ndarray) -> pd.DataFr
 # What is made at once, of parts that come before it: the type, the parts, and what makes it of them.
 WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]] = {
     "tuple": (tuple, list, lambda *parts: parts),
-    "frozenset": (frozenset, list, lambda *parts: frozenset(map(checked_key, parts))),
+    "frozenset": (frozenset, lambda x: sorted(x, key=repr), lambda *parts: frozenset(map(checked_key, parts))),
     "slice": (slice, lambda x: [x.start, x.stop, x.step], slice),
     "range": (range, lambda x: [x.start, x.stop, x.step], range),
     "float": (float, lambda x: [repr(x)], float),  # NaN and infinity, which JSON lacks
