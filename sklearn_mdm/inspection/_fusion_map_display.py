@@ -119,7 +119,7 @@ class FusionMapDisplay(Display):
         x, y = np.asarray(self.coordinates).T
         target = None if self.target is None else column_or_1d(self.target)
         with np.errstate(invalid="ignore"):  # it casts to int, to see whether numbers are whole
-            kind = None if target is None else type_of_target(target)
+            kind = "" if target is None else type_of_target(target)
 
         def scatter(rows: slice | np.ndarray, **own: Any) -> Artist:
             own = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **own}
