@@ -122,6 +122,10 @@ class Case:
         given = (f"{name}={value!r}" for name, value in asdict(self).items() if value != plain[name])
         return f"Case({', '.join(given)})"
 
+    def _repr_pretty_(self, printer, cycle):
+        """The same where hypothesis prints it."""
+        printer.text(repr(self))
+
 
 def one_case(pick):
     """Any case, by what chooses one of a list; most fit together, for an error says nothing of what comes after it."""
