@@ -92,22 +92,46 @@ def standard_scaler(parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | 
 
     Columns of which squares would leave the range of numbers have their moments taken in a unit of their own.
     """
-    scaler = _moments(parts(), None)
+    scaler, constant = _moments(parts(), None)
     if not (np.isfinite(scaler.var_) & (scaler.var_ > SMALLEST_VARIANCE)).all():
         largest = np.zeros(len(scaler.var_))
         for values, _ in parts():
             largest = np.fmax(largest, np.fmax.reduce(np.abs(values), axis=0, initial=0))
         unit = power_of_two_unit(largest)
         if (unit != 1).any():
-            scaler = _moments(parts(), unit)
+            scaler, constant = _moments(parts(), unit)
             scaler.mean_ *= unit
             scaler.scale_ *= unit
             with np.errstate(over="ignore", under="ignore"):
                 scaler.var_ *= unit**2
+    if constant.any():
+        _scale_constant(scaler, constant, parts())
     return scaler
 
 
-def _moments(parts: Iterable[tuple[np.ndarray, np.ndarray | None]], unit: np.ndarray | None) -> StandardScaler:
+def _scale_constant(
+    scaler: StandardScaler, constant: np.ndarray, parts: Iterable[tuple[np.ndarray, np.ndarray | None]]
+) -> None:
+    """Give columns without a spread, whose scale is one in any unit, the size of what differs from the mean.
+
+    That may be samples with next to no weight. Where nothing differs it is one, which the rounding of a large mean must
+    not be far above.
+    """
+    mean = scaler.mean_[constant]
+    farthest = np.zeros(len(mean))
+    for values, _ in parts:
+        with np.errstate(over="ignore"):
+            gaps = np.abs(values[:, constant] - mean)
+        farthest = np.fmax(farthest, np.fmax.reduce(gaps, axis=0, initial=0))
+    rounding = CONSTANT_SCALE * np.abs(mean)
+    one = np.maximum(scaler.scale_[constant], rounding)
+    scaler.scale_[constant] = np.where((farthest > rounding) & np.isfinite(farthest), farthest, one)
+
+
+def _moments(
+    parts: Iterable[tuple[np.ndarray, np.ndarray | None]], unit: np.ndarray | None
+) -> tuple[StandardScaler, np.ndarray]:
+    """Fit a scaler, and say which columns it takes for constant."""
     # Arrays inside, whatever sklearn.set_config(transform_output=...) says.
     scaler = StandardScaler().set_output(transform="default")
     for values, weight in parts:
@@ -116,10 +140,7 @@ def _moments(parts: Iterable[tuple[np.ndarray, np.ndarray | None]], unit: np.nda
         with np.errstate(over="ignore", invalid="ignore"):
             scaler.partial_fit(values if unit is None else values / unit, sample_weight=weight)
         _forget_unseen(scaler)
-    # Of constant columns the scale is 1, which the rounding of a large mean may be far above.
-    constant = scaler.scale_ != np.sqrt(scaler.var_)
-    scaler.scale_[constant] = np.maximum(scaler.scale_, CONSTANT_SCALE * np.abs(scaler.mean_))[constant]
-    return scaler
+    return scaler, scaler.scale_ != np.sqrt(scaler.var_)
 
 
 def _observed_rows(

@@ -142,10 +142,12 @@ def named_columns(name, x):
 
 
 def ragged(x):
-    """A list with the steps that are there of each sample; of vectors, a list of rows."""
+    """A list of each sample's steps up to the last that is there; of vectors, a list of rows."""
     if x.ndim == 2:
         return list(x)
-    return [row[~pd.isna(row).all(axis=-1)] for row in x]
+    there = ~pd.isna(x).all(axis=-1)
+    n_steps = np.where(there.any(axis=1), x.shape[1] - there[:, ::-1].argmax(axis=1), 0)
+    return [row[:n] for row, n in zip(x, n_steps, strict=True)]
 
 
 def target_of(case, n=None, seed=0):

@@ -37,6 +37,8 @@ PROFILE = settings(
 
 FOUND = [
     Case(),
+    Case(estimator="dependency", n=24, widths=(2, 3), scale="duplicates", scaling="standard", again="units"),
+    Case(seed=5, n=24, widths=(2, 3), weight="apart", scaling="standard", again="units"),
 ]
 
 
