@@ -163,6 +163,7 @@ def _order(z: np.ndarray) -> np.ndarray:
     squared error, where independent modalities made all weights even.
     """
     z = z - z.mean(axis=0)
+    z = np.ldexp(z, -np.frexp(np.abs(z).max(initial=0))[1])  # squares of huge ones would be no numbers
     last = z.shape[1] - 1
     return (z @ eigh(z.T @ z, subset_by_index=[last, last])[1][:, 0]).argsort(kind="stable")
 

@@ -1,6 +1,7 @@
 """What a case of the fuzz suite is: one choice of everything, printed as what differs from the plainest."""
 
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 
 from hypothesis import strategies as st
 
@@ -28,9 +29,11 @@ CLASSES = [
     "gaps",
     "one gap",
 ]
+HAS_POLARS, HAS_TRANSFORMERS = (find_spec(name) is not None for name in ("polars", "transformers"))
 # Choices of every field, the plainest first.
 CHOICES = {
-    "estimator": ["regressor", "regressor", "classifier", "classifier", "dependency", "transformer", "mag"],
+    "estimator": ["regressor", "regressor", "classifier", "classifier", "dependency", "transformer"]
+    + ["mag"] * HAS_TRANSFORMERS,
     "seed": list(range(20)),
     "n": [24, *range(2, 10), 12, 19, 20, 21, 30, 50, 80],
     "widths": [(2, 3), (1, 1), (2,), (6, 1), (4, 2, 3), (1, 1, 1)],
@@ -38,8 +41,8 @@ CHOICES = {
     "steps": _often(0, 1, 5),
     "all_steps": [True, False],
     "form": [
-        *("dict", "ModalityDict", "SliceDict", "lists", "MultiIndex frame", "flat frame", "flat array", "polars"),
-        *("tensors", "frames", "one array"),
+        *("dict", "ModalityDict", "SliceDict", "lists", "MultiIndex frame", "flat frame", "flat array"),
+        *("tensors", "frames", "one array", *["polars"] * HAS_POLARS),
     ],
     "dtype": _often("f8", "f4", "f2", "i4", "u1", "bool", ">f8", ">f4", "object", "mixed"),
     "gaps": _often("none", "cells", "rows", "modality", "end", "start", "column", "all", "most rows"),

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from skorch.helper import SliceDict
 
@@ -121,7 +120,8 @@ def in_form(case, arrays):
     if form == "tensors":
         return {name: torch.as_tensor(x) for name, x in arrays.items()}, None
     if form == "polars":
-        polars = pytest.importorskip("polars")
+        import polars
+
         return {name: polars.DataFrame(dict(named_columns(name, x))) for name, x in arrays.items()}, None
     if form in ("frames", "MultiIndex frame", "flat frame"):
         frames = {name: pd.DataFrame(dict(named_columns(name, x))) for name, x in arrays.items()}

@@ -2,7 +2,6 @@
 
 import functools
 
-import pytest
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -47,7 +46,6 @@ MEASURES_ALONE = {"kl", "f", "nwj", "jsd", "smile", "knife", "infonce", "cpc", "
 @functools.cache
 def backbone():
     """A transformer of random weights and its tokenizer."""
-    pytest.importorskip("transformers")
     from ..fusion import transformer_models as tiny
 
     return tiny.make_model("bert"), tiny.make_tokenizer("bert")

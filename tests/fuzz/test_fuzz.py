@@ -39,6 +39,7 @@ FOUND = [
     Case(),
     Case(estimator="dependency", n=24, widths=(2, 3), scale="duplicates", scaling="standard", again="units"),
     Case(seed=5, n=24, widths=(2, 3), weight="apart", scaling="standard", again="units"),
+    Case(scale="1e200", fusion="ef_lstm", scaling=None, encoder="auto"),
 ]
 
 
