@@ -228,6 +228,10 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
                 self._predict_out_of_fold(samples, parts)
             except KeyboardInterrupt:
                 finished = False
+            except Exception:  # nothing is half fitted
+                for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
+                    delattr(self, name)
+                raise
             finally:
                 self.__dict__.pop("_held_out_outputs", None)
         if not finished:

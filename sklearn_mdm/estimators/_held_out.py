@@ -80,7 +80,11 @@ def pointwise_loss(error: np.ndarray, loss: str) -> np.ndarray:
 def spread_of(design: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Standard deviation of each column; one where it is constant."""
     share = weight / weight.sum()
-    unit = power_of_two_unit(np.abs(design).max(axis=0, initial=0))
-    spread = unit * np.sqrt(share @ ((design - share @ design) / unit) ** 2)
+    largest = np.abs(design).max(axis=0, initial=0)
+    if not np.isfinite(largest).all():
+        raise ValueError('X has values too large to be summed or squared. Rescale them, or leave scaling="auto".')
+    unit = power_of_two_unit(largest).astype(design.dtype)
+    design = design / unit
+    spread = unit * np.sqrt(share @ (design - share @ design) ** 2)
     spread[spread < 1e-6] = 1
     return np.maximum(spread, MIN_SPREAD).astype(design.dtype, copy=False)

@@ -138,9 +138,13 @@ def _moments(
         if not len(values):
             continue
         with np.errstate(over="ignore", invalid="ignore"):
+            # By powers of two, which changes no digit: what counts as constant there depends on the sum of weights.
+            mean_weight = 1.0 if weight is None else np.ldexp(1.0, np.frexp(weight.mean())[1] - 1)
+            weight = None if weight is None else weight / mean_weight
             scaler.partial_fit(values if unit is None else values / unit, sample_weight=weight)
         _forget_unseen(scaler)
-    return scaler, scaler.scale_ != np.sqrt(scaler.var_)
+    with np.errstate(invalid="ignore"):  # rounding may make it less than nothing
+        return scaler, scaler.scale_ != np.sqrt(scaler.var_)
 
 
 def _observed_rows(

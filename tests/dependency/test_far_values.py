@@ -27,10 +27,10 @@ def make(n=200, rho=0.8, seed=0):
         ("kl", "auto", 1e9),
         ("kl", "standard", 1e9),
         ("kl", "standard", [-1e50, 1e305]),
-        ("knife", "auto", 1e9),
+        pytest.param("knife", "auto", 1e9, marks=pytest.mark.slow),
         ("infonce", "auto", [-1e50, 1e305]),
         ("wasserstein", "auto", 1e9),
-        ("wpc", "standard", [-1e50, 1e305]),
+        pytest.param("wpc", "standard", [-1e50, 1e305], marks=pytest.mark.slow),
     ],
 )
 def test_few_cells__do_not_hide_dependency(measure, scaling, cells):
@@ -125,7 +125,7 @@ def test_columns_too_large_to_standardise__are_an_error_that_names_the_modality(
         DependencyEstimator(**QUICK).fit(X)
 
 
-@pytest.mark.parametrize("exponent", [-1000, -500, 500, 1000])
+@pytest.mark.parametrize("exponent", [-1000, 500])
 def test_units__do_not_matter(exponent):
     X = make(100)
     scaled = {name: np.ldexp(values, exponent) for name, values in X.items()}

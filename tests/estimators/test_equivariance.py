@@ -142,7 +142,7 @@ def test_float32__agrees_with_float64_to_single_precision(estimator, X, y, membe
 
 
 @pytest.mark.parametrize("scaling", ["standard", "robust", "rank"])
-@pytest.mark.parametrize("exponent", [-1000, -540, 540, 1000])
+@pytest.mark.parametrize("exponent", [-1000, 540])
 def test_units_of_modalities_beyond_those_of_squares__do_not_matter(regressor, X, y, scaling, exponent):
     parameters = {"scaling": scaling, "n_estimators": 2, "linear_member": True, "early_stopping": True}
     one = regressor(**parameters).fit(X, y)

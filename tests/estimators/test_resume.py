@@ -76,7 +76,7 @@ def assert_same(model, other, case):
 
 
 @NO_MATTER
-@pytest.mark.parametrize("epoch", [2, 4])
+@pytest.mark.parametrize("epoch", [3, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_fit__equals_an_uninterrupted_one(case, epoch, path, uninterrupted):
     whole = uninterrupted(case)
@@ -97,7 +97,9 @@ def test_cases__are_what_they_say(uninterrupted):
 
 
 @NO_MATTER
-@pytest.mark.parametrize("moment", ["begin", "batch", "validation", "end"])
+@pytest.mark.parametrize(
+    "moment", ["batch", *(pytest.param(each, marks=pytest.mark.slow) for each in ("begin", "validation", "end"))]
+)
 @pytest.mark.parametrize("case", ["one member that holds out", "committee whose members stop"])
 def test_any_moment_of_any_epoch(case, moment, tmp_path, uninterrupted):
     whole = uninterrupted(case)
@@ -409,7 +411,7 @@ def assert_killed_fit_resumes(case, path, uninterrupted):
 
 
 @NO_MATTER
-@pytest.mark.parametrize("number", [*range(2), *(pytest.param(k, marks=pytest.mark.slow) for k in range(2, 20))])
+@pytest.mark.parametrize("number", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 20))])
 def test_kill_9__at_a_random_moment(number, path, uninterrupted):
     case = ["committee with dropout", "unlabelled"][number % 2]
     process = begun(case, path)

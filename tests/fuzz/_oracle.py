@@ -196,6 +196,7 @@ def can_be_rescaled(case, X):
         and case.dtype == "f8"
         and case.form == "dict"
         and case.scale in EXACT
+        and case.n >= 12  # columns that are constant where they are learned from have no unit
         and case.estimator != "mag"
     )
 

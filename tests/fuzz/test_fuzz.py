@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 
 # So many cases make one test, which is the share that a process takes at a time.
 CHUNK = 20
-FEW = 60
+FEW = 40
 CASES, SEED = int(os.environ.get("FUZZ_CASES", FEW)), int(os.environ.get("FUZZ_SEED", 0))
 # Of processor time a case may take; of the clock, for what waits for ever.
 MAX_SECONDS, MAX_WAIT = 20, 300
@@ -40,6 +40,11 @@ FOUND = [
     Case(estimator="dependency", n=24, widths=(2, 3), scale="duplicates", scaling="standard", again="units"),
     Case(seed=5, n=24, widths=(2, 3), weight="apart", scaling="standard", again="units"),
     Case(scale="1e200", fusion="ef_lstm", scaling=None, encoder="auto"),
+    Case(estimator="dependency", seed=10, scale="two values", again="units"),
+    Case(seed=2, scale="constant", weight="zeros among", again="units"),
+    Case(scale="offset", weight="ones", again="units"),
+    Case(seed=19, n=8, gaps="cells", scale="constant row", weight="tiny"),
+    Case(steps=5, scale="1e200", members=2, others="auto", scaling=None, encoder="auto"),
 ]
 
 
