@@ -73,7 +73,7 @@ def test_settings_of_the_caller__do_not_matter_and_stay(three_modalities, serial
     assert global_state() == before
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky", "fork", "spawn"])
+@pytest.mark.parametrize("backend", ["threading", "loky", "fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_fits_side_by_side__are_those_of_a_serial_run(three_modalities, serial, backend, global_state):
     before = global_state()
     arguments = [three_modalities] * (4 if backend == "threading" else 2)

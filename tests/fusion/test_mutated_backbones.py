@@ -48,7 +48,14 @@ def changed_bytes(rng, content, end):
     return bytes(content)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS, INDEX])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        WEIGHTS,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("tokenizer.json", "tokenizer_config.json", INDEX)),
+    ],
+)
 def test_mutated_files__are_an_error_of_ours_or_load(name, tmp_path):
     """60 mutations a file; the numbers of weights are left alone, for nothing tells whether they are right."""
     folder = Path(tiny.save(tmp_path / "backbone"))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_reports")
 
 # So many cases make one test, which is the share that a process takes at a time.
 CHUNK = 20
-FEW = 40
+FEW = 20
 CASES, SEED = int(os.environ.get("FUZZ_CASES", FEW)), int(os.environ.get("FUZZ_SEED", 0))
 # Of processor time a case may take; of the clock, for what waits for ever.
 MAX_SECONDS, MAX_WAIT = 20, 300

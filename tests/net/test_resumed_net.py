@@ -99,7 +99,7 @@ def assert_same(net, other, X):
             assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize("epoch", [2, 5])
+@pytest.mark.parametrize("epoch", [5, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_net__equals_an_uninterrupted_one(case, epoch, X, y, tmp_path, monkeypatch):
     parameters, callbacks = CASES[case]
