@@ -75,9 +75,7 @@ class ColumnReader:
         columns = self._far_values[name](columns)
         if name not in self._fillings:
             self._fillings[name] = fit_filling_of_columns(name, columns, missing, median=self._fill == "median")
-        values = self._fillings[name](columns, missing)
-        values /= self._far_values[name].unit_  # in place, as the columns are a copy
-        return values
+        return self._fillings[name](columns, missing)
 
 
 def as_columns(array: np.ndarray) -> np.ndarray:

@@ -146,9 +146,8 @@ def hash_rows(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _number(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Number samples by their values, in the order in which these come: (n_samples,)."""
-    _, first, number = np.unique(hash_rows(arrays), return_index=True, return_inverse=True)
-    return first.argsort().argsort()[number.ravel()]
+    """Number samples by their values: (n_samples,)."""
+    return np.unique(hash_rows(arrays), return_inverse=True)[1].ravel()
 
 
 def _n_pairs(numbers: np.ndarray) -> int:

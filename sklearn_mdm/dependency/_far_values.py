@@ -38,8 +38,6 @@ class FarValues:
             self.bound_ = np.maximum(FAR_SPREADS * spread, usual)
             self.low_, self.high_ = self.center_ - self.bound_, self.center_ + self.bound_
             fits = np.isfinite(2 * self.bound_ + np.abs(self.center_))
-        # A power of two, by which dividing changes no digit.
-        self.unit_ = np.ldexp(1.0, np.frexp(self.bound_)[1] - 1)
         if not fits.all():
             raise ValueError(f"modality {name!r} has values too large to standardise. Rescale or clip them.")
 

@@ -350,8 +350,11 @@ class MDMNet(NeuralNet):
         """Move to the device that ``place`` says, once all attributes are there; optimizers are made when needed."""
         self.device: Any = place(str(self.device))
         for name in (*self._modules, *self._criteria):
-            if name + "_" in vars(self):
-                nn.Module.to(vars(self)[name + "_"], self.device)
+            module = vars(self).get(name + "_")
+            if isinstance(module, nn.Module):
+                if not all(isinstance(part, nn.Module) for part in module.modules()):
+                    raise TypeError("a part of a module is none")
+                module.to(self.device)
         self.callbacks_: list[Any] = []
 
     def _open_term(self, dataset: Any) -> None:

@@ -173,13 +173,13 @@ class Decoder:
         self._makers: dict[str, Callable[..., Any]] = {
             **{kind: make for kind, (_, _, make) in WHOLE.items()},
             "dtype": plain_dtype,
-            "device": lambda text: torch.device(place(text)),
+            "device": lambda text: torch.device(place(_text(text))),
             "scalar": lambda array: array[()],
             "objects": object_array,
             "tensor": self._tensor,
             "name": names.find,
-            "enum": lambda name, member: self._class(name, Enum)[member],
-            "new": lambda name, *args: self._class(name, (str, tuple)).__new__(names.find(name), *args),
+            "enum": lambda name, member: self._class(name, Enum)[_text(member)],
+            "new": self._new,
         }
 
     def decode(self, nodes: Sequence[Any]) -> list[Any]:
@@ -221,6 +221,12 @@ class Decoder:
             raise IndexError(i)
         return self.made[i]
 
+    def _new(self, name: str, *args: Any) -> Any:
+        cls = self._class(name, (str, tuple))
+        if issubclass(cls, str) and not all(type(arg) in (str, int, float, bool) for arg in args):
+            raise TypeError("a text of what is no scalar")  # to write others out may take for ever
+        return cls.__new__(cls, *args)
+
     def _class(self, name: str, kind: Any) -> Any:
         cls = self.names.find(name)
         if not issubclass(cls, kind):
@@ -240,6 +246,13 @@ class Decoder:
         # A copy, as memory of torch is aligned.
         tensor = torch.from_numpy(array).view(dtype).to(self.place(device), copy=True)
         return nn.Parameter(tensor, requires_grad) if parameter else tensor.requires_grad_(requires_grad)
+
+
+def _text(value: Any) -> str:
+    """Return a text, as nothing else is to be written out, hashed or compared here."""
+    if type(value) is not str:
+        raise TypeError(f"a {type(value).__name__} in the place of a text")
+    return value
 
 
 def _as_array(tensor: Tensor) -> np.ndarray:

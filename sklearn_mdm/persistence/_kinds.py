@@ -40,7 +40,21 @@ def _torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+# More numbers than any estimator counts.
+MOST_IN_RANGE = 10**7
+
+
+def _range(start: int, stop: int, step: int) -> range:
+    made = range(start, stop, step)
+    if len(made) > MOST_IN_RANGE:
+        raise ValueError(f"a range of {len(made):,} numbers")
+    return made
+
+
 def _random_state(*state: Any) -> np.random.RandomState:
+    _, key, position, *_ = state
+    if key.shape != (624,) or key.dtype != np.uint32 or not 0 <= position <= 624:
+        raise ValueError("no state of a generator")
     made = np.random.RandomState()
     made.set_state(state)
     return made
@@ -55,6 +69,8 @@ def object_array(shape: tuple, *values: Any) -> np.ndarray:
 
 
 def _index(values: np.ndarray, dtype: str, name: Any) -> pd.Index:
+    if dtype not in ("str", "string"):
+        np.dtype(dtype)  # of pandas' own, some name files
     checked = [checked_key(value) for value in values] if values.dtype == object else values
     return pd.Index(checked, dtype=dtype, name=checked_key(name))
 
@@ -68,7 +84,7 @@ WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]
     "tuple": (tuple, list, lambda *parts: parts),
     "frozenset": (frozenset, lambda x: sorted(x, key=repr), lambda *parts: frozenset(map(checked_key, parts))),
     "slice": (slice, lambda x: [x.start, x.stop, x.step], slice),
-    "range": (range, lambda x: [x.start, x.stop, x.step], range),
+    "range": (range, lambda x: [x.start, x.stop, x.step], _range),
     "float": (float, lambda x: [repr(x)], float),  # NaN and infinity, which JSON lacks
     "complex": (complex, lambda x: [x.real, x.imag], complex),
     "bytes": (bytes, lambda x: [x.hex()], bytes.fromhex),
@@ -84,7 +100,7 @@ WHOLE: dict[str, tuple[type, Callable[[Any], Iterable[Any]], Callable[..., Any]]
     "range index": (
         pd.RangeIndex,
         lambda x: [x.start, x.stop, x.step, x.name],
-        lambda *x: pd.RangeIndex(*x[:3], name=x[3]),
+        lambda *x: pd.RangeIndex(_range(*x[:3]), name=x[3]),
     ),
     "index": (
         pd.Index,

@@ -37,10 +37,8 @@ PROFILE = settings(
 
 FOUND = [
     Case(),
-    Case(estimator="dependency", n=24, widths=(2, 3), scale="duplicates", scaling="standard", again="units"),
     Case(seed=5, n=24, widths=(2, 3), weight="apart", scaling="standard", again="units"),
     Case(scale="1e200", fusion="ef_lstm", scaling=None, encoder="auto"),
-    Case(estimator="dependency", seed=10, scale="two values", again="units"),
     Case(seed=2, scale="constant", weight="zeros among", again="units"),
     Case(scale="offset", weight="ones", again="units"),
     Case(seed=19, n=8, gaps="cells", scale="constant row", weight="tiny"),
