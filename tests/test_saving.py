@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -387,6 +388,49 @@ def forged(saved, tmp_path):
         return tmp_path / "forged"
 
     return forge
+
+
+# A tuple of two tuples, and so on: what hashes it, compares it or writes it out never ends.
+SHARED = [["tuple"], *(["tuple", [i], [i]] for i in range(45))]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ["name", [45]],
+        ["device", [45]],
+        ["enum", "torch.nn.modules.sparse:Embedding", [45]],
+        ["new", "builtins:str", [45]],
+        ["range", 0, 4 * 10**8, 1],
+        ["range index", 0, 4 * 10**8, 1, None],
+        ["name", "sklearn.preprocessing.tests.test_data:x"],
+    ],
+    ids=str,
+)
+def test_load__what_would_take_for_ever_or_fill_memory__is_an_error(node, forged):
+    with pytest.raises(SavedFileError):
+        sklearn_mdm.load(forged(lambda nodes: [*SHARED, node]))
+
+
+def test_load__what_only_looks_like_a_module__is_not_called(forged):
+    """Its ``_apply`` would make a layer of 2.4 GB."""
+    nodes = [
+        ["object", "sklearn_mdm.estimators._regressor:MDMFusionRegressor", {"net_": [1]}],
+        ["object", "sklearn_mdm.net._net:MDMNet", {"_modules": [2], "_criteria": [3], "device": "cpu", "module_": [4]}],
+        ["list", "module"],
+        ["list"],
+        [
+            "object",
+            "sklearn.preprocessing._data:StandardScaler",
+            {"_apply": [8], "_sklearn_version": sklearn.__version__},
+        ],
+        ["name", "torch.nn.modules.sparse:Embedding"],
+        ["tuple", 600_000, 1000, None, None, 2.0, False],
+        ["tuple"],
+        ["partial", [5], [6], [7]],
+    ]
+    loaded = sklearn_mdm.load(forged(lambda _: nodes))
+    assert not isinstance(loaded.net_.module_._apply, torch.nn.Module)
 
 
 @pytest.mark.parametrize(
