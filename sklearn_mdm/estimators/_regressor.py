@@ -18,7 +18,7 @@ from ..utils._statistics import power_of_two_unit
 from ._base import BaseMDMFusion
 from ._parameters import with_shared_parts
 from ._partly_labelled import PartlyLabelledLoss, label_factors
-from ._scaling import standard_scaler, standardize
+from ._scaling import of_mean_one, standard_scaler, standardize
 from ._target import check_outputs, check_target, r2_of_labelled, scored_target, target_columns
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], int]] = {
@@ -204,7 +204,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         self._label_factors = label_factors(y, sample_weight)
         self.target_scaler_ = None
         if self.scaling is not None:
-            scaler = standard_scaler(lambda: [(y, sample_weight)])
+            scaler = standard_scaler(lambda: [(y, of_mean_one(sample_weight))])
             if not np.isfinite(scaler.var_).all():  # losses are logged in its unit
                 raise ValueError(
                     "y has values too large to standardise: squares in its units would be no numbers. Rescale it."

@@ -55,6 +55,7 @@ def fit_scalers(
         What to fit.
     """
     scalers: dict[Hashable, Scaler] = {}
+    sample_weight = of_mean_one(sample_weight)
     for name in X.names:
         if name in unscaled:
             continue
@@ -138,9 +139,6 @@ def _moments(
         if not len(values):
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            # By powers of two, which changes no digit: what counts as constant there depends on the sum of weights.
-            mean_weight = 1.0 if weight is None else np.ldexp(1.0, np.frexp(weight.mean())[1] - 1)
-            weight = None if weight is None else weight / mean_weight
             scaler.partial_fit(values if unit is None else values / unit, sample_weight=weight)
         _forget_unseen(scaler)
     with np.errstate(invalid="ignore"):  # rounding may make it less than nothing
@@ -165,6 +163,15 @@ def _forget_unseen(scaler: StandardScaler) -> None:
     """Give columns without a value so far the moments of nothing: NaN would stay when values come."""
     unseen = np.broadcast_to(scaler.n_samples_seen_ == 0, scaler.mean_.shape)
     scaler.mean_[unseen], scaler.var_[unseen], scaler.scale_[unseen] = 0.0, 0.0, 1.0
+
+
+def of_mean_one(weight: np.ndarray | None) -> np.ndarray | None:
+    """Divide weights by the power of two next to their mean, which changes no digit.
+
+    What :class:`StandardScaler` takes for constant depends on the sum of weights. All weights are divided at once, as
+    those of parts must stay comparable.
+    """
+    return None if weight is None else weight / np.ldexp(1.0, np.frexp(weight.mean())[1] - 1)
 
 
 def standardize(scaler: StandardScaler, values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 from sklearn.preprocessing import StandardScaler
 
+from sklearn_mdm.estimators import _scaling
 from sklearn_mdm.estimators._scalers import MAX_SCORE, NormalScores, RobustScaler, weighted_quantiles
 from sklearn_mdm.net._inference import evaluate
 
@@ -141,3 +142,14 @@ def test_sequences_and_missing_modalities(estimator, sequences, y, scaling):
     assert np.isfinite(fitted.transform(sequences)).all()
     garbage = {name: x.copy() for name, x in sequences.items()}
     assert_array_equal(fitted.predict(garbage), fitted.predict(sequences))
+
+
+def test_moments_of_weighted_parts__are_those_of_the_whole(regressor, X, y, monkeypatch):
+    weight = np.where(np.arange(len(y)) < len(y) // 2, 1.0, 1000.0)  # in each part of another size
+    monkeypatch.setattr(_scaling, "MAX_NUMBERS_AT_ONCE", 40)
+    scalers = regressor(scaling="standard").fit(X, y, sample_weight=weight).scalers_
+    for name, values in X.items():
+        mean = np.average(values, axis=0, weights=weight)
+        spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+        assert_allclose(scalers[name].mean_, mean, rtol=1e-10, atol=1e-10)
+        assert_allclose(scalers[name].scale_, spread, rtol=1e-10)
