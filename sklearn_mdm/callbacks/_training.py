@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
@@ -114,7 +115,7 @@ class OutOfFold(Callback):
         for k, member in enumerate(self.members):
             if member in net.active_:  # those that have stopped keep what they had
                 parts = zip(*net.validated_[member], strict=True)
-                outputs[k], self.losses_[k] = (np.concatenate(part) for part in parts)
+                outputs[k], self.losses_[k] = (torch.cat(part).cpu().numpy() for part in parts)
         if not outputs:
             return
         losses, halves = np.concatenate(self.losses_), np.concatenate(self.halves)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
+from ..utils._constants import constant
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
@@ -26,6 +27,7 @@ from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
 from ._member_optimizer import forget_others, is_elementwise, rows_of
 from ._net import MDMNet, fewest_batches
+from ._step_graphs import StepGraphs
 
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
@@ -171,6 +173,7 @@ class CommitteeNet(MDMNet):
         """Open the random streams of the members, and move their parameters together."""
         NeuralNet.on_train_begin(self, net, X=X, y=y, **kwargs)
         self.stopped_, self.n_updates_, self.critic_parameters_ = False, 0, []
+        self.unread_, self.graphs_ = [], StepGraphs.of(self)
         self.active_ = list(range(len(self.members_)))
         for k, member in enumerate(self.members_):
             own = {} if self.settings is None else self.settings[k]
@@ -178,6 +181,7 @@ class CommitteeNet(MDMNet):
                 setattr(member, name, own.get(name, getattr(self, name)))
             member.label = label_of(own, self.settings or ())
             member.on_train_begin(member)
+            member.unread_ = self.unread_
         if self.stacked_:
             self.blocks_ = {"module": Block(list(self.module_.members), rows_of(self.optimizer_))}
             if hasattr(self, "critic_"):
@@ -197,7 +201,7 @@ class CommitteeNet(MDMNet):
         self.even_pools_ = len({m._size_among(len(m.pool_)) for m in active if m.pool_ is not None}) <= 1
         self.pending_ = 0
         self.batches_of_ = dict.fromkeys(self.active_, 0)
-        self.validated_: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {k: [] for k in self.active_}
+        self.validated_: dict[int, list[tuple[Tensor, Tensor]]] = {k: [] for k in self.active_}
         if self.stacked_ and (not self.twins_ or self.blocks_["module"].packed != self.active_):
             self.twins_ = {name: block.pack(self.active_) for name, block in self.blocks_.items()}
             self.learning_ = list(self.twins_["critic"].parameters()) if "critic" in self.twins_ else []
@@ -257,6 +261,8 @@ class CommitteeNet(MDMNet):
             "even_pools_",
             "critic_parameters_",
             "validated_",
+            "unread_",
+            "graphs_",
         ):
             self.__dict__.pop(name, None)
 
@@ -287,7 +293,7 @@ class CommitteeNet(MDMNet):
         return step
 
     def _gradients_one_by_one(self, rows: MemberBatch) -> dict[str, Any]:
-        steps = [(len(part[1]), self.members_[k].train_step_single(part)) for k, part in rows.each()]
+        steps = [(len(part[0]), self.members_[k].train_step_single(part)) for k, part in rows.each()]
         total = sum(n * step["loss"].detach() for n, step in steps) / len(rows)
         return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
 
@@ -318,7 +324,7 @@ class CommitteeNet(MDMNet):
 
     def _critics_step(self, learning: list[int]) -> None:
         members = [self.members_[k] for k in learning]
-        rows = [next(member.critic_rows_) for member in members]
+        rows = [self._drawn(member._next_critic_rows) for member in members]
         if self.stacked_ and learning == self.active_ and len(set(map(len, rows))) == 1:
             parts = MemberBatch(learning, [member.critic_data_ for member in members], rows)
             batch = self._on_device(parts.stacked()[0])
@@ -344,8 +350,10 @@ class CommitteeNet(MDMNet):
         return drawing_from(MemberStreams([member.draws_[stream] for member in members]), intercept=False)
 
     def _negatives_of(self, members: Sequence[MDMNet], n: int) -> Tensor:
-        generators = [member.generators_["negatives"] for member in members]
-        return stacked_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, generators).to(self.device)
+        m, k = len(self.fusion_module_.code_dims), self.n_negatives
+        return self._drawn(
+            lambda: stacked_indices(n, m, k, [member.generators_["negatives"] for member in members])
+        ).to(self.device)
 
     def _stacked_gradient(self, rows: MemberBatch) -> dict[str, Any]:
         """Gradients of all members at once."""
@@ -359,31 +367,30 @@ class CommitteeNet(MDMNet):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
         loss = task
-        values: list[float | None] = [None] * len(members)
+        used: Tensor | None = None
         # What the term reads, and how many rows of it each member has.
         read, sizes, known = batch, rows.sizes, output if mask is batch.mask else None
         if members[0].pool_ is not None:
-            drawn = [next(member.pool_rows_) for member in members]
+            drawn = [self._drawn(member._next_pool_rows) for member in members]
             pool = MemberBatch(rows.members, [member.pool_ for member in members], drawn)
             unlabelled = self._on_device(pool.stacked()[0])
             with self._drawing_of("corruption", members):
                 read, sizes, known = corrupted(unlabelled, axis=1), pool.sizes, None
             if any(member.agreement for member in members):
                 loss = self._agreed_of(members, task, batch, y, rows.sizes, unlabelled, read)
+        found: dict[int, Tensor] = {}
         if self.term_active_:
             with self._drawing_of("critic", members):
                 terms = self._dependencies(members, read, sizes, known)
             found = {i: term for i, term in enumerate(terms) if term is not None and members[i].lam}
             if found:
                 used = torch.stack(list(found.values()))
-                weighted = used * used.new_tensor([-members[i].lam for i in found])
-                loss = loss.index_add(0, torch.tensor(list(found), device=loss.device), weighted)
-            values = [found[i].item() if i in found else None for i in range(len(members))]
+                weighted = used * constant([-members[i].lam for i in found], used)
+                loss = loss.index_add(0, constant(list(found), loss, torch.int64), weighted)
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
-        for parts in zip(members, rows.sizes, loss.tolist(), task.tolist(), logged, values, strict=True):
-            parts[0]._record(*parts[1:])
-        weights = loss.new_tensor(rows.sizes) / len(rows)
+        self._note(partial(_record_each, members, rows.sizes, list(found)), loss, task, logged, used)
+        weights = constant(rows.sizes, loss) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": rows.unpadded(output.prediction)}
 
     def _agreed_of(
@@ -413,26 +420,30 @@ class CommitteeNet(MDMNet):
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
         losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
         agreement = losses.unflatten(0, taught.shape[:2]).mean(1)
-        weight = task.new_tensor([member.agreement for member in members])
+        weight = constant([member.agreement for member in members], task)
         return torch.where(weight > 0, both + weight * agreement, task)
 
     def _without_some(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], rate: float, stream: str
     ) -> dict[Any, Tensor]:
         """Masks without the modalities that each member drops."""
-        noise = [member._noise(n, stream).T for member, n in zip(members, sizes, strict=True)]
-        return without_some(batch, pad_sequence(noise, batch_first=True).movedim(2, 0), rate)
+
+        def draw() -> Tensor:
+            noise = [member._noise(n, stream).T for member, n in zip(members, sizes, strict=True)]
+            return pad_sequence(noise, batch_first=True).movedim(2, 0)
+
+        return without_some(batch, self._drawn(draw), rate)
 
     def _task_losses(
         self, prediction: Tensor, y: Tensor, weight: Tensor | None, sizes: Sequence[int]
-    ) -> tuple[Tensor, list[float]]:
-        """Task loss of each member, (n_members,), and the same in the units of the original targets."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Task loss of each member, (n_members,), and in the units of the original targets, where they have several."""
         losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
         scale = getattr(self.criterion_, "log_scale", (1.0,))
         task = means_of(losses, weight, sizes)
         if len(scale) == 1:
-            return task, (scale[0] * task.detach().double()).tolist()
-        return task, means_of((losses.detach() * losses.new_tensor(scale)), weight, sizes).tolist()
+            return task, None
+        return task, means_of((losses.detach() * constant(scale, losses)), weight, sizes)
 
     def _dependencies(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any
@@ -445,9 +456,10 @@ class CommitteeNet(MDMNet):
             return self.measure_.value(self.twins_["critic"], parts, index).unbind()
         values: list[Tensor | None] = []
         for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-            rows = torch.arange(n, device=parts[0].device)
+            rows = torch.arange(n)
             if batch.complete is not None:
                 rows = rows[batch.complete[i, :n]]
+            rows = rows.to(parts[0].device)
             if not member.term_active_ or not member.lam or len(rows) < self._fewest_rows:
                 member.terms_skipped_ += member.term_active_
                 values.append(None)
@@ -475,12 +487,12 @@ class CommitteeNet(MDMNet):
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
         weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
-        parts = zip(rows.members, rows.sizes, losses.tolist(), logged, prediction, y, weights, strict=True)
-        for k, n, loss, value, outputs, targets, weight in parts:
-            self.members_[k]._record_validation(n, loss, value)
+        members = [self.members_[k] for k in rows.members]
+        self._note(partial(_record_validation_of_each, members, rows.sizes), losses, logged)
+        for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
-            "loss": (losses * losses.new_tensor(rows.sizes)).sum() / len(rows),
+            "loss": (losses * constant(rows.sizes, losses)).sum() / len(rows),
             "y_pred": rows.unpadded(prediction),
         }
 
@@ -489,7 +501,7 @@ class CommitteeNet(MDMNet):
         losses = self.criterion_(outputs, y).flatten(1 if outputs.dim() == y.dim() else 0)
         by_row = losses.mean(1) if losses.dim() > 1 else losses
         kept = outputs, by_row if weight is None else by_row * weight.to(by_row.device)
-        self.validated_[member].append(tuple(part.detach().double().cpu().numpy() for part in kept))  # type: ignore[arg-type]
+        self.validated_[member].append(tuple(part.detach().double() for part in kept))  # type: ignore[arg-type]
 
     def _set_mode(self, training: bool, *, stacked: bool) -> None:
         """Set what is about to be computed to training or evaluation: to walk through all members takes long."""
@@ -498,3 +510,25 @@ class CommitteeNet(MDMNet):
         for twin in self.twins_.values():
             if twin.training != training:
                 twin.train(training)
+
+
+def _record_each(
+    members: Sequence[MDMNet],
+    sizes: Sequence[int],
+    of_term: Sequence[int],
+    loss: list[float],
+    task: list[float],
+    logged: list[float] | None,
+    dependency: list[float] | None,
+) -> None:
+    """Record a step of each member; those of these positions have a dependency term."""
+    values = dict(zip(of_term, dependency or (), strict=True))
+    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+        member._record(n, loss[i], task[i], None if logged is None else logged[i], values.get(i))
+
+
+def _record_validation_of_each(
+    members: Sequence[MDMNet], sizes: Sequence[int], task: list[float], logged: list[float] | None
+) -> None:
+    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+        member._record_validation(n, task[i], None if logged is None else logged[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Batch:
     """Some rows, without their target.
 
     ``mask`` is None when every row and step of every modality was observed, ``complete`` (rows with every modality)
-    when all are.
+    when all are; that is on the CPU, whatever the device of the others, since it says how many rows there are.
     """
 
     X: dict[Hashable, Tensor]
@@ -43,7 +44,7 @@ class Batch:
         return Batch(
             {name: x.to(device) for name, x in self.X.items()},
             None if self.mask is None else {name: mask.to(device) for name, mask in self.mask.items()},
-            None if self.complete is None else self.complete.to(device),
+            self.complete,
             None if self.weight is None else self.weight.to(device),
         )
 
@@ -157,23 +158,46 @@ class MaskedDataset(torch.utils.data.Dataset):
                 f"unlabelled samples have other modalities or features: {_layout(unlabelled.X)} beside "
                 f"{_layout(self.X)} (shape of a sample and dtype). Both must agree in all of them."
             )
+        device = next(iter(self.X.values())).device
+        # On the CPU, and where X is.
         self.rows = None if rows is None else torch.tensor(np.ascontiguousarray(rows))
+        self.stored = None if self.rows is None else self.rows.to(device)
         self.mask, self.complete = data.mask, None
         if data.mask is not None:
-            masks = [mask if self.rows is None else mask.index_select(0, self.rows) for mask in data.mask.values()]
+            masks = [mask if self.stored is None else mask.index_select(0, self.stored) for mask in data.mask.values()]
             if all(bool(mask.all()) for mask in masks):
                 self.mask = None
             else:
-                complete = torch.stack([observed(mask) for mask in masks]).all(0)
+                complete = torch.stack([observed(mask) for mask in masks]).all(0).cpu()
                 self.complete = None if bool(complete.all()) else complete
         self.weight = None
         if sample_weight is not None:
             self.weight = torch.tensor(np.ascontiguousarray(sample_weight), dtype=dtype)
-        self.y = torch.zeros(0) if y is None else torch.tensor(np.ascontiguousarray(y))
+        self.y = torch.zeros(0, device=device) if y is None else torch.tensor(np.ascontiguousarray(y))
         self.y = self.y.to(dtype if self.y.is_floating_point() else torch.int64)
 
     def __len__(self) -> int:
         return len(next(iter(self.X.values()))) if self.rows is None else len(self.rows)
+
+    def to(self, device: torch.device, kept: dict[int, Tensor]) -> MaskedDataset:
+        """Return the same dataset on a device. ``kept``, by id, has those tensors that are there already.
+
+        Rows may be asked for by positions on either device, where none is incomplete.
+        """
+
+        def moved(x: Tensor) -> Tensor:
+            if id(x) not in kept:
+                kept[id(x)] = x.to(device)
+            return kept[id(x)]
+
+        data = copy.copy(self)
+        data.X = {name: moved(x) for name, x in self.X.items()}
+        data.mask = None if self.mask is None else {name: moved(x) for name, x in self.mask.items()}
+        data.weight = None if self.weight is None else moved(self.weight)
+        data.stored = None if self.rows is None else self.rows.to(device)
+        data.y = moved(self.y)
+        data.unlabelled = None if self.unlabelled is None else self.unlabelled.to(device, kept)
+        return data
 
     def with_unlabelled(self, rows: Tensor) -> MaskedDataset:
         """Return some of these samples, and all without a target, as samples without a target."""
@@ -192,17 +216,18 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def batch(self, rows: Tensor) -> Batch:
         """Rows without their target."""
-        stored = rows if self.rows is None else self.rows.index_select(0, rows)
+        there = rows.to(self.y.device)
+        stored = there if self.stored is None else self.stored.index_select(0, there)
         return Batch(
             {name: x.index_select(0, stored) for name, x in self.X.items()},
             None if self.mask is None else {name: mask.index_select(0, stored) for name, mask in self.mask.items()},
             None if self.complete is None else self.complete.index_select(0, rows),
-            None if self.weight is None else self.weight.index_select(0, rows),
+            None if self.weight is None else self.weight.index_select(0, there),
         )
 
     def __getitems__(self, rows: Sequence[int] | Tensor) -> tuple[Batch, Tensor]:
         rows = torch.as_tensor(rows)
-        return self.batch(rows), (self.y.index_select(0, rows) if len(self.y) else self.y)
+        return self.batch(rows), (self.y.index_select(0, rows.to(self.y.device)) if len(self.y) else self.y)
 
     def __getitem__(self, rows: Any) -> tuple[Batch, Tensor]:
         return self.__getitems__(torch.atleast_1d(torch.arange(len(self))[rows]))
@@ -305,5 +330,8 @@ class BatchIterator:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
-        for rows in self.rows:
-            yield self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
+        return map(self.take, self.rows)
+
+    def take(self, rows: Tensor) -> tuple[Batch, Tensor]:
+        """Return the batch of these rows."""
+        return self.dataset.__getitems__(rows)  # type: ignore[attr-defined]

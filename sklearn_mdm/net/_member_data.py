@@ -55,7 +55,10 @@ class MemberBatch:
     def targets(self) -> Tensor:
         """Targets of all members, one below the other."""
         return torch.cat(
-            [dataset.y.index_select(0, rows) for dataset, rows in zip(self.datasets, self.rows, strict=True)]
+            [
+                data.y.index_select(0, rows.to(data.y.device))
+                for data, rows in zip(self.datasets, self.rows, strict=True)
+            ]
         )
 
     def unpadded(self, values: Tensor) -> Tensor:
@@ -77,7 +80,9 @@ class MemberBatch:
         n, data, rows = max(self.sizes), self.datasets, self.rows
         if not self.even:
             rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]
-        stored = [r if d.rows is None else d.rows.index_select(0, r) for d, r in zip(data, rows, strict=True)]
+        device = data[0].y.device
+        there = rows if rows[0].device == device else torch.cat(rows).to(device).split(n)
+        stored = [r if d.stored is None else d.stored.index_select(0, r) for d, r in zip(data, there, strict=True)]
         # Members that read the same inputs are next to each other, and are served at once.
         groups = [list(group) for _, group in groupby(range(len(data)), key=lambda i: id(data[i].X))]
 
@@ -85,7 +90,7 @@ class MemberBatch:
             parts = [tensors[g[0]].index_select(0, torch.cat([stored[i] for i in g])) for g in groups]
             return (parts[0] if len(parts) == 1 else torch.cat(parts)).unflatten(0, (len(rows), n))
 
-        def of_each(parts: Sequence[Tensor]) -> Tensor:
+        def of_each(parts: Sequence[Tensor], rows: Sequence[Tensor] = there) -> Tensor:
             return torch.stack([part.index_select(0, r) for part, r in zip(parts, rows, strict=True)])
 
         mask = next((d.mask for d in data if d.mask is not None), None)  # of all rows, whichever a member reads
@@ -95,7 +100,9 @@ class MemberBatch:
             None if mask is None else {name: taken([m] * len(data)) for name, m in mask.items()},
             None
             if all(c is None for c in complete)
-            else of_each([torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data]),
+            else of_each(
+                [torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data], rows
+            ),
             None if data[0].weight is None else of_each([d.weight for d in data if d.weight is not None]),
         )
         return batch, of_each([d.y for d in data]) if len(data[0].y) else data[0].y
@@ -125,8 +132,16 @@ class MemberBatches:
         return max(len(self.iterators[k]) for k in self.active)
 
     def __iter__(self) -> Iterator[tuple[MemberBatch, Tensor]]:
+        return map(self.take, self.rows)
+
+    @property
+    def rows(self) -> Iterator[dict[int, Tensor]]:
+        """Rows of each member that has a batch, batch by batch."""
         active = list(self.active)
         for rows in zip_longest(*(iter(self.iterators[k]) for k in active)):
-            having = [(k, self.dataset.datasets[k], r) for k, r in zip(active, rows, strict=True) if r is not None]
-            batch = MemberBatch(*(list(part) for part in zip(*having, strict=True)))
-            yield batch, batch.targets()
+            yield {k: r for k, r in zip(active, rows, strict=True) if r is not None}
+
+    def take(self, rows: dict[int, Tensor]) -> tuple[MemberBatch, Tensor]:
+        """Return the batch of these rows."""
+        batch = MemberBatch(list(rows), [self.dataset.datasets[k] for k in rows], list(rows.values()))
+        return batch, batch.targets()

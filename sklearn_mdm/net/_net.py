@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..critic._negatives import offset_indices
 from ..exceptions import CheckpointWarning
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
+from ..utils._constants import constant
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from, may_draw
@@ -38,6 +40,9 @@ from ._agreement import (
 )
 from ._data import Batch, BatchIterator, MaskedDataset
 from ._member_history import history_of_member
+from ._readings import Reading, read
+from ._resident import resident
+from ._step_graphs import DrawsOfStep, StepGraphs
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
@@ -138,6 +143,8 @@ class MDMNet(NeuralNet):
     >>> net.predict(X).shape, len(net.history[:, "train_dependency"])
     ((64, 1), 2)
     """
+
+    draws_of_step_: DrawsOfStep | None = None  # while a graph of the step is made
 
     def __init__(
         self,
@@ -256,6 +263,7 @@ class MDMNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.seed_ = int(np.random.SeedSequence(self.random_state).generate_state(1)[0])
         self.generators_ = {stream: torch.Generator() for stream in (*STREAMS, *UNLABELLED_STREAMS)}
+        self.mean_probability_ = None if self.mean_probability_ is None else self.mean_probability_.clone()
         self.pool_of_: Any = None
         self.pool_: MaskedDataset | None = None
         # What the module and the critic themselves draw, such as dropout.
@@ -264,6 +272,8 @@ class MDMNet(NeuralNet):
         parts = [getattr(self, name + "_") for name in (*self._modules, *self._criteria) if hasattr(self, name + "_")]
         self.intercept_ = may_draw(*parts, self.measure_)
         self.stopped_, self.n_updates_ = False, 0
+        self.unread_: list[Reading] = []
+        self.graphs_ = StepGraphs.of(self)
         self.critic_parameters_ = list(self.critic_.parameters()) if hasattr(self, "critic_") else []
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -286,7 +296,7 @@ class MDMNet(NeuralNet):
         seeds = np.random.SeedSequence([self.seed_, len(self.history)]).generate_state(len(streams))
         for stream, seed in zip(streams, seeds.tolist(), strict=True):
             if stream in OWN_DRAWS:
-                self.draws_[stream] = RandomStream(seed)
+                self.draws_.setdefault(stream, RandomStream(seed)).reseed(seed)
             else:
                 self.generators_[stream].manual_seed(seed)
         self._open_pool(dataset_train)
@@ -332,6 +342,8 @@ class MDMNet(NeuralNet):
             "critic_parameters_",
             "totals_",
             "pending_",
+            "unread_",
+            "graphs_",
         )
         for name in parts:
             self.__dict__.pop(name, None)
@@ -422,9 +434,19 @@ class MDMNet(NeuralNet):
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Go through the batches; gradients that are left over at the end make an update too."""
         with threads_for([self.fusion_module_], self._steps_per_batch(iterator)):
-            super().run_single_epoch(iterator, training, *args, **kwargs)
+            if iterator is None or self.graphs_ is None:
+                super().run_single_epoch(iterator, training, *args, **kwargs)
+            else:
+                self.graphs_.run_epoch(iterator, training, *args, **kwargs)
             if training and self.pending_:
                 self._update_module(None)
+        self._read()
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """Split into training and validation data; on a GPU they are moved there as a whole, if they fit."""
+        train, valid = super().get_split_datasets(X, y, **fit_params)
+        kept: dict[int, Tensor] = {}  # what both have in common, once
+        return resident(train, self, kept), resident(valid, self, kept)
 
     def _steps_per_batch(self, iterator: Any) -> int:
         """Rows of a batch, times the steps of its longest sequence."""
@@ -468,7 +490,7 @@ class MDMNet(NeuralNet):
         if self.critic_rows_ is not None:
             self._learn_critic(True)
             for _ in range(self.unroll):
-                self._critic_step(self.critic_data_.batch(next(self.critic_rows_)))
+                self._critic_step(self.critic_data_.batch(self._drawn(self._next_critic_rows)))
             self._learn_critic(False)  # the model step passes gradients through T, not to it
         if not self.pending_:
             self._zero_grad_optimizer(set_to_none=True)
@@ -477,6 +499,13 @@ class MDMNet(NeuralNet):
         if self.pending_ >= self.accumulate:
             self._update_module(batch)
         return step
+
+    def _next_critic_rows(self) -> Tensor:
+        assert self.critic_rows_ is not None
+        return next(self.critic_rows_)
+
+    def _next_pool_rows(self) -> Tensor:
+        return next(self.pool_rows_)
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         self.optimizer_.zero_grad(set_to_none=bool(set_to_none))  # the critic's is for _critic_step
@@ -514,7 +543,9 @@ class MDMNet(NeuralNet):
         with self._drawing("module"):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
-        pool = None if self.pool_ is None else self._on_device(self.pool_.batch(next(self.pool_rows_)))
+        pool = None
+        if self.pool_ is not None:
+            pool = self._on_device(self.pool_.batch(self._drawn(self._next_pool_rows)))
         if pool is not None:
             with self._drawing("corruption"):
                 spoiled = corrupted(pool)
@@ -533,9 +564,22 @@ class MDMNet(NeuralNet):
             if dependency is not None:
                 loss = loss - self.lam * dependency
         loss.backward()
-        logged = self._logged(task, output.prediction, yi, Xi)
-        self._record(len(Xi), loss.item(), task.item(), logged, None if dependency is None else dependency.item())
+        logged = self._logged(output.prediction, yi, Xi)
+        self._note(partial(self._record, len(Xi)), loss, task, logged, dependency)
         return {"loss": loss, "y_pred": output.prediction}
+
+    def _note(self, record: Callable[..., None], *values: Tensor | None) -> None:
+        """Record values of a step: on a GPU once the epoch is over, for to look at one is to wait for all before it."""
+        if str(self.device) == "cpu":
+            record(*(None if value is None else value.tolist() for value in values))
+        else:
+            self.unread_.append(Reading.of(record, values))
+
+    def _read(self) -> None:
+        """Record what was put off."""
+        unread = list(self.unread_)
+        self.unread_.clear()
+        read(unread)
 
     def _update_module(self, batch: Any) -> None:
         """One update on the mean gradient of the batches since the last one."""
@@ -555,8 +599,12 @@ class MDMNet(NeuralNet):
 
     def _negatives(self, n: int) -> Tensor:
         """Row of each modality in the negatives of n rows."""
-        index = offset_indices(n, len(self.fusion_module_.code_dims), self.n_negatives, self.generators_["negatives"])
-        return index.to(self.device)
+        m, k = len(self.fusion_module_.code_dims), self.n_negatives
+        return self._drawn(lambda: offset_indices(n, m, k, self.generators_["negatives"])).to(self.device)
+
+    def _drawn(self, draw: Callable[[], Tensor]) -> Tensor:
+        """What is drawn for a step by the generators on the CPU. A graph of the step keeps a place for it."""
+        return draw() if self.draws_of_step_ is None else self.draws_of_step_.take(draw)
 
     def _critic_objective(self, z: list[Tensor]) -> Tensor:
         return self.measure_.critic_objective(self.critic_, z, self._negatives(len(z[0])))
@@ -583,7 +631,11 @@ class MDMNet(NeuralNet):
             return teacher
         if self.shares_ is None:
             self.shares_ = class_shares(self.y_, teacher.shape[1])
-        teacher, self.mean_probability_ = aligned(teacher, self.mean_probability_, self.shares_)
+        teacher, means = aligned(teacher, self.mean_probability_, self.shares_)
+        if self.mean_probability_ is None or self.mean_probability_.device != means.device:
+            self.mean_probability_ = means
+        else:
+            self.mean_probability_.copy_(means)  # a graph of the step reads it where it is
         return teacher
 
     def _dependency(self, batch: Batch, y: Tensor | None, output: Any) -> Tensor | None:
@@ -598,13 +650,15 @@ class MDMNet(NeuralNet):
         z = self.fusion_module_.represent(batch.X, batch.mask) if output is None else output.representations
         if batch.complete is None:
             return self._value(list(z.values()))
-        return self._value([part[batch.complete] for part in z.values()])
+        rows = batch.complete.nonzero().squeeze(1).to(self.device)
+        return self._value([part.index_select(0, rows) for part in z.values()])
 
     def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
         """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
-        rows = torch.arange(len(batch), device=self.device)
+        rows = torch.arange(len(batch))
         if batch.complete is not None:
             rows = rows[batch.complete]
+        rows = rows.to(self.device)
         pairing = rows[self._negatives(len(rows))]
         joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
         return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
@@ -623,7 +677,7 @@ class MDMNet(NeuralNet):
     def _noise(self, n: int, stream: str) -> Tensor:
         """Numbers between 0 and 1 that say which modalities are dropped from n rows: (n_modalities, n)."""
         size = len(self.fusion_module_.code_dims), n
-        return torch.rand(size, dtype=torch.float32, generator=self.generators_[stream])
+        return self._drawn(lambda: torch.rand(size, dtype=torch.float32, generator=self.generators_[stream]))
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Task loss of a validation batch; stopping follows it, not the composite."""
@@ -633,11 +687,12 @@ class MDMNet(NeuralNet):
         with torch.no_grad():
             output = self.module_(Xi.X, Xi.mask)
             loss = self.get_loss(output.prediction, yi, X=Xi, training=False)
-            logged = self._logged(loss, output.prediction, yi, Xi)
-        self._record_validation(len(Xi), loss.item(), logged)
+            logged = self._logged(output.prediction, yi, Xi)
+        self._note(partial(self._record_validation, len(Xi)), loss, logged)
         return {"loss": loss, "y_pred": output.prediction}
 
-    def _record_validation(self, n: int, task: float, logged: float) -> None:
+    def _record_validation(self, n: int, task: float, logged: float | None) -> None:
+        logged = self._in_units(task, logged)
         if not math.isfinite(logged):
             raise FloatingPointError(
                 f"non-finite task loss ({logged}) on the validation samples in epoch {len(self.history)}. Look for "
@@ -666,16 +721,22 @@ class MDMNet(NeuralNet):
                 )
         return _reduce(self.criterion_(y_pred, y_true), X)
 
-    def _logged(self, task: Tensor, y_pred: Tensor, y_true: Tensor, X: Batch) -> float:
-        """Task loss in the units of the original targets, where the criterion says how to get back to them."""
+    def _logged(self, y_pred: Tensor, y_true: Tensor, X: Batch) -> Tensor | None:
+        """Task loss in the units of the original targets, where they have several; see :meth:`_in_units`."""
         scale = getattr(self.criterion_, "log_scale", (1.0,))
         if len(scale) == 1:
-            return task.item() * scale[0]
+            return None
         with torch.no_grad():
             losses = self.criterion_(y_pred, y_true.to(y_pred.device))
-            return _reduce(losses * losses.new_tensor(scale), X).item()
+            return _reduce(losses * constant(scale, losses), X)
 
-    def _record(self, n: int, loss: float, task: float, logged: float, dependency: float | None) -> None:
+    def _in_units(self, task: float, logged: float | None) -> float:
+        """The same where all targets have one unit, to which the criterion says how to get back."""
+        return task * getattr(self.criterion_, "log_scale", (1.0,))[0] if logged is None else logged
+
+    def _record(
+        self, n: int, loss: float, task: float, logged: float | None = None, dependency: float | None = None
+    ) -> None:
         if not math.isfinite(loss):
             named = {"task loss": task, "dependency term": dependency or 0.0}
             culprits = [f"{name} ({value})" for name, value in named.items() if not math.isfinite(value)]
@@ -685,7 +746,7 @@ class MDMNet(NeuralNet):
                 f"{', critic_lr or lam' if dependency is not None else ''}, or look for extreme values in X and y."
             )
         terms = {} if dependency is None else {"dependency": dependency}
-        self.totals_["train"].add(n, loss=loss, task=task, logged=logged, **terms)
+        self.totals_["train"].add(n, loss=loss, task=task, logged=self._in_units(task, logged), **terms)
 
     # -- inference ---------------------------------------------------------------------------------------------------
 

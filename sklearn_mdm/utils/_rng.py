@@ -46,6 +46,12 @@ class RandomStream:
         stream.on("cpu").set_state(running.get_state())
         return stream
 
+    def reseed(self, seed: int) -> None:
+        """Begin anew with another seed; the generators stay, since graphs of training steps hold them."""
+        self.seed = seed
+        for generator in self.generators.values():
+            generator.manual_seed(seed)
+
     def on(self, device: torch.device | str) -> torch.Generator:
         """Return the generator of a device."""
         key = str(device)

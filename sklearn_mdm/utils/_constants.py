@@ -1,0 +1,20 @@
+"""Numbers that every training step needs, as tensors that are made once: to make one on a GPU waits for the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def constant(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor (n_values,) on the device of another, of its type or another one; it is not to be written to."""
+    return _constant(tuple(values), like.dtype if dtype is None else dtype, like.device)
+
+
+@lru_cache(maxsize=1024)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
