@@ -121,6 +121,8 @@ class GRUEncoder(_RecurrentEncoder):
 
 
 class _Recurrent(nn.Module):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(
         self, network: nn.LSTM | nn.GRU, out_dim: int | None, dropout: float, pool: Callable[..., Tensor]
     ) -> None:

@@ -28,6 +28,8 @@ class PartlyLabelledLoss(nn.Module):
 
     factors: Tensor
 
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, loss: nn.Module, factors: np.ndarray) -> None:
         super().__init__()
         self.of_complete, self.even = loss, bool((factors == 1).all())
@@ -36,7 +38,7 @@ class PartlyLabelledLoss(nn.Module):
     def forward(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
         """Compare predictions and targets."""
         missing = y_true.isnan()
-        if missing.any():
+        if missing.is_cuda or missing.any():  # to look would be to wait for the GPU
             y_true = torch.where(missing, y_pred.detach(), y_true)
         losses = self.of_complete(y_pred, y_true)
         return losses if self.even else losses * self.factors.to(losses)

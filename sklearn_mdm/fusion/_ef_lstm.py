@@ -86,6 +86,8 @@ class EarlyFusionLSTM(Fusion):
 
 
 class _EarlyFusion(EmbeddedSteps):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, fusion: EarlyFusionLSTM, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__("EarlyFusionLSTM", shapes, fusion.embed_dim, missing)
         width, n_layers = int(fusion.hidden_dim), fusion.n_layers

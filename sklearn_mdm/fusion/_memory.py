@@ -110,6 +110,8 @@ class MemoryFusion(Fusion):
 
 
 class _MemoryFusion(FusionModule):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, fusion: MemoryFusion, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__()
         self.code_dims = code_dims = widths_per_modality("MemoryFusion", shapes, fusion.hidden_dims)

@@ -129,6 +129,8 @@ class MISAFusion(Fusion):
 
 
 class _MISA(FusionModule):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, fusion: MISAFusion, encoders: ModalityEncoders, n_outputs: int) -> None:
         super().__init__(encoders)
         names, hidden_dim, dropout = list(encoders.code_dims), fusion.hidden_dim, fusion.dropout
@@ -233,6 +235,8 @@ class _Utterance(Encoder):
 
 
 class _AsItIs(nn.Module):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.out_dim = n_features
@@ -242,6 +246,8 @@ class _AsItIs(nn.Module):
 
 
 class _BidirectionalLSTM(nn.Module):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.out_dim = 4 * n_features

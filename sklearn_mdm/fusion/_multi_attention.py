@@ -110,6 +110,8 @@ class MultiAttentionFusion(Fusion):
 
 
 class _MultiAttentionFusion(EmbeddedSteps):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, fusion: MultiAttentionFusion, shapes: Shapes, n_outputs: int, missing: Missing) -> None:
         super().__init__("MultiAttentionFusion", shapes, fusion.embed_dim, missing)
         hidden_dims = widths_per_modality("MultiAttentionFusion", shapes, fusion.hidden_dims)

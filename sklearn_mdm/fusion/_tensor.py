@@ -97,6 +97,8 @@ class TensorFusion(Fusion):
 
 
 class _TensorFusion(FusionModule):
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(
         self, encoders: ModalityEncoders, width: int, hidden_dims: Sequence[int], n_outputs: int, dropout: float
     ) -> None:

@@ -85,11 +85,15 @@ class KL(Measure):
         average = getattr(critic, "log_normalizer", None)
         if self.moving_average is None or average is None or not (critic.training and torch.is_grad_enabled()):
             return self.objective(t_joint, t_product)
-        log_mean = log_mean_exp(t_product)
-        # As numbers: this runs in every step, and small tensors cost more. In logarithms: T may drift far up or down
-        # before the normaliser notices.
-        # (Of several members, one number each.)
-        batch, decay = log_mean.reshape(-1).tolist(), self.moving_average
+        log_mean, decay = log_mean_exp(t_product), self.moving_average
+        # In logarithms: T may drift far up or down before the normaliser notices. (Of several members, one each.)
+        if log_mean.is_cuda:
+            new = log_mean.detach()
+            average.copy_(torch.logaddexp(average + _log(decay), new + math.log(1 - decay)))
+            share = (new - average).exp()
+            return t_joint.mean(-1) - share * log_mean - (1 - share) * new
+        # As numbers: this runs in every step, and on a CPU small tensors cost more.
+        batch = log_mean.reshape(-1).tolist()
         moved = [
             _log_add(before + _log(decay), new + math.log(1 - decay))
             for before, new in zip(average.reshape(-1).tolist(), batch, strict=True)

@@ -112,6 +112,8 @@ class MixtureCritic(PairedCritic):
     torch.Size([8])
     """
 
+    fixed_work = True  # see net/_step_graphs.py
+
     def __init__(self, code_dims: Sequence[int], n_kernels: int = 8, *, raw: bool = False) -> None:
         super().__init__(code_dims, raw=raw)
         if not n_kernels >= 1:
@@ -140,6 +142,8 @@ class MixtureCritic(PairedCritic):
 
 class _Mixture(nn.Module):
     """Log density of a Gaussian mixture, up to powers of 2 pi, which cancel in T."""
+
+    fixed_work = True  # see net/_step_graphs.py
 
     def __init__(self, width: int, n_kernels: int) -> None:
         super().__init__()

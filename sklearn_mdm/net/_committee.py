@@ -362,7 +362,7 @@ class CommitteeNet(MDMNet):
         batch, y = self._on_device(batch), y.to(self.device)
         mask = batch.mask
         if self.modality_dropout:
-            mask = self._without_some(members, batch, rows.sizes, self.modality_dropout, "modality_dropout")
+            mask = self._without_some_of(members, batch, rows.sizes, self.modality_dropout, "modality_dropout")
         with self._drawing_of("module", members):
             output = self.twins_["module"](batch.X, mask)
             task, logged = self._task_losses(output.prediction, y, batch.weight, rows.sizes)
@@ -414,7 +414,7 @@ class CommitteeNet(MDMNet):
         with self._drawing_of("taught", members):
             even = [outputs.shape[1]] * len(members)
             each = ((batch, sizes), (spoiled, even))
-            masks = [self._without_some(members, part, n, 1 - KEPT, "agreement") for part, n in each]
+            masks = [self._without_some_of(members, part, n, 1 - KEPT, "agreement") for part, n in each]
             X, mask = one_below_other((batch.X, spoiled.X), 1), one_below_other(masks, 1)
             some, taught = twin(X, mask).prediction.split([max(sizes), max(even)], 1)
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
@@ -423,7 +423,7 @@ class CommitteeNet(MDMNet):
         weight = constant([member.agreement for member in members], task)
         return torch.where(weight > 0, both + weight * agreement, task)
 
-    def _without_some(
+    def _without_some_of(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], rate: float, stream: str
     ) -> dict[Any, Tensor]:
         """Masks without the modalities that each member drops."""
@@ -456,10 +456,10 @@ class CommitteeNet(MDMNet):
             return self.measure_.value(self.twins_["critic"], parts, index).unbind()
         values: list[Tensor | None] = []
         for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-            rows = torch.arange(n)
-            if batch.complete is not None:
-                rows = rows[batch.complete[i, :n]]
-            rows = rows.to(parts[0].device)
+            if batch.complete is None:
+                rows = torch.arange(n, device=parts[0].device)
+            else:
+                rows = batch.complete[i, :n].nonzero().squeeze(1).to(parts[0].device)
             if not member.term_active_ or not member.lam or len(rows) < self._fewest_rows:
                 member.terms_skipped_ += member.term_active_
                 values.append(None)

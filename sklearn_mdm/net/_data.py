@@ -179,7 +179,7 @@ class MaskedDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(next(iter(self.X.values()))) if self.rows is None else len(self.rows)
 
-    def to(self, device: torch.device, kept: dict[int, Tensor]) -> MaskedDataset:
+    def to(self, device: torch.device, kept: dict[int, Any]) -> MaskedDataset:
         """Return the same dataset on a device. ``kept``, by id, has those tensors that are there already.
 
         Rows may be asked for by positions on either device, where none is incomplete.
@@ -191,7 +191,9 @@ class MaskedDataset(torch.utils.data.Dataset):
             return kept[id(x)]
 
         data = copy.copy(self)
-        data.X = {name: moved(x) for name, x in self.X.items()}
+        if id(self.X) not in kept:  # members that read the same inputs share the mapping, too
+            kept[id(self.X)] = {name: moved(x) for name, x in self.X.items()}
+        data.X = kept[id(self.X)]
         data.mask = None if self.mask is None else {name: moved(x) for name, x in self.mask.items()}
         data.weight = None if self.weight is None else moved(self.weight)
         data.stored = None if self.rows is None else self.rows.to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, zip_longest
 
 import torch
@@ -54,6 +55,9 @@ class MemberBatch:
 
     def targets(self) -> Tensor:
         """Targets of all members, one below the other."""
+        if self.even and self.datasets[0].y.is_cuda:
+            joined = Joined.of(self.datasets)
+            return joined.y[joined.places(self.rows).flatten()]
         return torch.cat(
             [
                 data.y.index_select(0, rows.to(data.y.device))
@@ -81,8 +85,12 @@ class MemberBatch:
         if not self.even:
             rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]
         device = data[0].y.device
-        there = rows if rows[0].device == device else torch.cat(rows).to(device).split(n)
-        stored = [r if d.stored is None else d.stored.index_select(0, r) for d, r in zip(data, there, strict=True)]
+        if device.type == "cuda":
+            joined = Joined.of(data)
+            places = joined.places(rows)
+            stored = list(joined.stored[places])
+        else:
+            stored = [r if d.stored is None else d.stored.index_select(0, r) for d, r in zip(data, rows, strict=True)]
         # Members that read the same inputs are next to each other, and are served at once.
         groups = [list(group) for _, group in groupby(range(len(data)), key=lambda i: id(data[i].X))]
 
@@ -90,7 +98,7 @@ class MemberBatch:
             parts = [tensors[g[0]].index_select(0, torch.cat([stored[i] for i in g])) for g in groups]
             return (parts[0] if len(parts) == 1 else torch.cat(parts)).unflatten(0, (len(rows), n))
 
-        def of_each(parts: Sequence[Tensor], rows: Sequence[Tensor] = there) -> Tensor:
+        def of_each(parts: Sequence[Tensor]) -> Tensor:
             return torch.stack([part.index_select(0, r) for part, r in zip(parts, rows, strict=True)])
 
         mask = next((d.mask for d in data if d.mask is not None), None)  # of all rows, whichever a member reads
@@ -100,12 +108,52 @@ class MemberBatch:
             None if mask is None else {name: taken([m] * len(data)) for name, m in mask.items()},
             None
             if all(c is None for c in complete)
-            else of_each(
-                [torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data], rows
-            ),
-            None if data[0].weight is None else of_each([d.weight for d in data if d.weight is not None]),
+            else of_each([torch.ones(len(d), dtype=torch.bool) if d.complete is None else d.complete for d in data]),
         )
+        if device.type == "cuda":
+            batch.weight = None if joined.weight is None else joined.weight[places]
+            return batch, joined.y[places] if len(joined.y) else joined.y
+        if data[0].weight is not None:
+            batch.weight = of_each([d.weight for d in data if d.weight is not None])
         return batch, of_each([d.y for d in data]) if len(data[0].y) else data[0].y
+
+
+@dataclass(eq=False)
+class Joined:
+    """What datasets on a GPU have of their own, one below the other: to take rows of all is then one kernel.
+
+    ``stored`` are the rows of X of their samples, ``starts`` (n_datasets, 1) where each begins.
+    """
+
+    of_these: tuple[int, ...]
+    starts: Tensor
+    stored: Tensor
+    y: Tensor
+    weight: Tensor | None
+
+    @classmethod
+    def of(cls, data: list[MaskedDataset]) -> Joined:
+        """Join these datasets; what was joined last is kept with the first of them."""
+        kept: Joined | None = getattr(data[0], "joined", None)
+        these = tuple(map(id, data))
+        if kept is None or kept.of_these != these:
+            device = data[0].y.device
+            sizes = torch.tensor([0, *(len(d) for d in data[:-1])], device=device)
+            stored = [torch.arange(len(d), device=device) if d.stored is None else d.stored for d in data]
+            weights = [d.weight for d in data if d.weight is not None]
+            kept = cls(
+                these,
+                sizes.cumsum(0)[:, None],
+                torch.cat(stored),
+                torch.cat([d.y for d in data]),
+                torch.cat(weights) if weights else None,
+            )
+            data[0].joined = kept  # type: ignore[attr-defined]
+        return kept
+
+    def places(self, rows: Sequence[Tensor]) -> Tensor:
+        """Where these rows of the datasets are, (n_datasets, n)."""
+        return torch.stack(list(rows)).to(self.starts.device) + self.starts
 
 
 def means_of(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:

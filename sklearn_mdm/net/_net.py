@@ -445,7 +445,7 @@ class MDMNet(NeuralNet):
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """Split into training and validation data; on a GPU they are moved there as a whole, if they fit."""
         train, valid = super().get_split_datasets(X, y, **fit_params)
-        kept: dict[int, Tensor] = {}  # what both have in common, once
+        kept: dict[int, Any] = {}  # what both have in common, once
         return resident(train, self, kept), resident(valid, self, kept)
 
     def _steps_per_batch(self, iterator: Any) -> int:
@@ -539,7 +539,9 @@ class MDMNet(NeuralNet):
         """Task loss minus ``lam`` times dependency of a batch, and its gradient."""
         Xi, yi = unpack_data(batch)
         Xi = self._on_device(Xi)
-        mask = self._drop_modalities(Xi) if self.modality_dropout else Xi.mask
+        mask = Xi.mask
+        if self.modality_dropout:
+            mask = self._without_some(Xi, self.modality_dropout, "modality_dropout")
         with self._drawing("module"):
             output = self.module_(Xi.X, mask)
             loss = task = self.get_loss(output.prediction, yi, X=Xi, training=True)
@@ -619,7 +621,7 @@ class MDMNet(NeuralNet):
             teacher = self._aligned(self.module_(pool.X, pool.mask).prediction)
             self.module_.train()
         with self._drawing("taught"):
-            masks = [without_some(part, self._noise(len(part), "agreement"), 1 - KEPT) for part in (batch, spoiled)]
+            masks = [self._without_some(part, 1 - KEPT, "agreement") for part in (batch, spoiled)]
             X, mask = one_below_other((batch.X, spoiled.X)), one_below_other(masks)
             some, taught = self.module_(X, mask).prediction.split([len(batch), len(spoiled)])
             task = (task + self.get_loss(some, y, X=batch, training=True)) / 2
@@ -655,10 +657,10 @@ class MDMNet(NeuralNet):
 
     def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
         """The term of a measure that reads labels; ``logits`` are None where a modality was dropped from them."""
-        rows = torch.arange(len(batch))
-        if batch.complete is not None:
-            rows = rows[batch.complete]
-        rows = rows.to(self.device)
+        if batch.complete is None:
+            rows = torch.arange(len(batch), device=self.device)
+        else:
+            rows = batch.complete.nonzero().squeeze(1).to(self.device)
         pairing = rows[self._negatives(len(rows))]
         joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
         return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
@@ -671,13 +673,14 @@ class MDMNet(NeuralNet):
             mask = {name: mask[name].index_select(0, rows) for name, rows in zip(batch.X, index, strict=True)}
         return self.module_(X, mask).prediction
 
-    def _drop_modalities(self, batch: Batch) -> dict[Any, Tensor]:
-        return without_some(batch, self._noise(len(batch), "modality_dropout"), self.modality_dropout)
+    def _without_some(self, batch: Batch, rate: float, stream: str) -> dict[Any, Tensor]:
+        """Masks of a batch without the modalities that are dropped."""
+        return without_some(batch, self._drawn(partial(self._noise, len(batch), stream)), rate)
 
     def _noise(self, n: int, stream: str) -> Tensor:
         """Numbers between 0 and 1 that say which modalities are dropped from n rows: (n_modalities, n)."""
         size = len(self.fusion_module_.code_dims), n
-        return self._drawn(lambda: torch.rand(size, dtype=torch.float32, generator=self.generators_[stream]))
+        return torch.rand(size, dtype=torch.float32, generator=self.generators_[stream])
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Task loss of a validation batch; stopping follows it, not the composite."""

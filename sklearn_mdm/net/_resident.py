@@ -14,7 +14,7 @@ from ._member_data import MemberDatasets
 MOST = 0.5
 
 
-def resident(dataset: Any, net: Any, kept: dict[int, Tensor]) -> Any:
+def resident(dataset: Any, net: Any, kept: dict[int, Any]) -> Any:
     """Return a dataset whose tensors are on the device of the net; the dataset itself where they stay where they are.
 
     They do on a CPU, where there is no room on the device, and where batches are made by other processes. ``kept`` has
@@ -43,7 +43,7 @@ def _tensors_of(data: MaskedDataset) -> list[Tensor]:
     return [x for x in found if x is not None]
 
 
-def _moved(dataset: Any, device: torch.device, kept: dict[int, Tensor]) -> Any:
+def _moved(dataset: Any, device: torch.device, kept: dict[int, Any]) -> Any:
     if isinstance(dataset, torch.utils.data.Subset):
         return torch.utils.data.Subset(_moved(dataset.dataset, device, kept), dataset.indices)
     if isinstance(dataset, MemberDatasets):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _Orthogonal
 
 from ._readings import Reading
 
@@ -29,6 +30,8 @@ READ_AFTER = 1024
 AHEAD = 64
 # Optimizers whose updates, if fused, are kernels that need nothing from the CPU.
 _CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+# Modules whose dropout takes no generator, and such as look at results of their own.
+_OWN_GENERATORS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.AlphaDropout, _Orthogonal)
 _PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -262,10 +265,14 @@ class Places:
 def has_fixed_work(module: nn.Module) -> bool:
     """Whether what a module does depends on shapes alone, in evaluation and in training, and never waits for a GPU."""
     return all(
-        (type(part).__module__.startswith("torch.nn.") and not isinstance(part, nn.RNNBase))
-        or vars(type(part)).get("member_axis", vars(type(part)).get("fixed_work", False))
+        _is_torchs_own(part) or vars(type(part)).get("member_axis", vars(type(part)).get("fixed_work", False))
         for part in module.modules()
     )
+
+
+def _is_torchs_own(part: nn.Module) -> bool:
+    draws_apart = isinstance(part, _OWN_GENERATORS) or (isinstance(part, nn.RNNBase) and part.dropout > 0)
+    return type(part).__module__.startswith("torch.nn.") and not draws_apart
 
 
 def _record_batch(history: Any, prefix: str, n: int, loss: float) -> None:
@@ -299,7 +306,9 @@ def _setting_of(net: Any, dataset: Any) -> Hashable:
 
 def _generators_of(net: Any) -> list[torch.Generator]:
     """Generators on the GPU that a step of the net may draw from."""
-    streams = [stream for part in (net, *getattr(net, "members_", ())) for stream in part.draws_.values()]
+    streams = [
+        stream for part in (net, *getattr(net, "members_", ())) for stream in getattr(part, "draws_", {}).values()
+    ]
     return [generator for stream in streams for key, generator in stream.generators.items() if key != "cpu"]
 
 

@@ -213,7 +213,7 @@ def test_modality_dropout__drops_observed_ones_and_never_all(X, y, rate):
     net.on_train_begin(net)
     data = MaskedDataset({name: np.tile(value, (20, 1)) for name, value in X.items()})
     batch = data.batch(torch.arange(len(data)))
-    kept = net._drop_modalities(batch)
+    kept = net._without_some(batch, net.modality_dropout, "modality_dropout")
     seen = batch.mask
     both = seen["audio"] & seen["text"]
     assert not (kept["audio"] & ~seen["audio"]).any() and not (kept["text"] & ~seen["text"]).any()
@@ -234,7 +234,7 @@ def test_modality_dropout__keeps_the_steps_of_the_sequences_that_stay():
     net = make(modality_dropout=0.5)
     net.on_train_begin(net)
     batch = MaskedDataset({"audio": rng.normal(size=(40, 3)), "text": steps}).batch(torch.arange(40))
-    kept = net._drop_modalities(batch)["text"]
+    kept = net._without_some(batch, net.modality_dropout, "modality_dropout")["text"]
     whole = kept.any(1)
     assert 0 < whole.sum() < 40
     assert torch.equal(kept[whole], batch.mask["text"][whole])
@@ -244,7 +244,7 @@ def test_modality_dropout__is_off_in_validation_and_prediction(X, y, monkeypatch
     net = make(modality_dropout=0.9)
     net.on_train_begin(net)
     expected = net.predict(X)
-    monkeypatch.setattr(MDMNet, "_drop_modalities", None)
+    monkeypatch.setattr(MDMNet, "_without_some", None)
     assert_allclose(net.predict(X), expected)
 
 
