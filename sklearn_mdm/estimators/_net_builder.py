@@ -18,10 +18,12 @@ from ..fusion._check import build_module
 from ..fusion._committee import Committee
 from ..inputs._observed import Observed
 from ..measures import MEASURES
+from ..measures._contract import build_checked_critic
 from ..net._committee import CommitteeNet
 from ..net._net import MDMNet
 from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from
+from ._device import pays_on_gpu, resolve_device
 from ._lam_path import Candidate
 from ._parameters import OPTIMIZERS
 
@@ -31,7 +33,6 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
 
     As many of each candidate, a member's next to one another, with one seed.
     """
-    device = _resolve_device(estimator.device)
     fusion = resolve_component("fusion", estimator.fusion, FUSIONS, "build")
     wanted = estimator.measure
     if isinstance(wanted, str) and wanted == "auto":
@@ -44,6 +45,10 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
             f"one of {others}, or MDMFusionClassifier."
         )
     has_critic = len(X.names) > 1 and not measure.needs_y
+    layout = _layout(estimator, X, fusion)
+    device = resolve_device(estimator.device)
+    if device is None:
+        device = _faster(estimator, X, candidates, fusion, layout, measure if has_critic else None)
     double = device == "cpu" and X.dtype == np.float64
     double = double and not getattr(fusion, "single_precision", False)
     optimizer: Any = OPTIMIZERS[estimator.optimizer] if isinstance(estimator.optimizer, str) else estimator.optimizer
@@ -51,12 +56,9 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     options: dict[str, Any] = {}
     if "weight_decay" in accepted:
         options["optimizer__weight_decay"] = estimator.weight_decay
-    trial = {name.partition("__")[2]: 0.0 for name in options}
-    _check_optimizer(optimizer, device, {"lr": 1e-3, **trial})
+    _check_optimizer(optimizer, device, {"lr": 1e-3, **{name.partition("__")[2]: 0.0 for name in options}})
     if hasattr(fusion, "param_groups"):
         options["optimizer__param_groups"] = fusion.param_groups()
-    if "names" in inspect.signature(fusion.build).parameters:
-        options["module__names"] = {key: name for name, key in estimator._keys.items()}
     if has_critic:
         options["critic__hidden_dims"] = tuple(estimator.critic_hidden_dims)
         options["optimizer_critic__lr"] = estimator.critic_lr
@@ -81,13 +83,7 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     built = net(
         functools.partial(build_module, fusion),
         estimator._criterion(),
-        module__shapes={
-            estimator._keys[name]: filling.shape(X.arrays[name].shape[1:])
-            for name, filling in estimator._fillings[0].items()
-        },
-        module__n_outputs=estimator._n_net_outputs(),
-        module__encoder=per_modality(estimator.encoder, X.names),
-        module__missing="mean" if estimator.missing in ("auto", "critic") else estimator.missing,
+        **{f"module__{name}": value for name, value in layout.items()},
         measure=measure,
         **candidates[0]._asdict(),
         unroll=estimator.unroll,
@@ -105,20 +101,42 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
         return built.initialize()
 
 
-def _resolve_device(wanted: str | torch.device) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(wanted)
-        torch.zeros(1, device=device).cpu()  # some have a name alone, or no numbers
-    except Exception as error:  # a type for every kind of device
-        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        found += ["mps"] if torch.backends.mps.is_available() else []
-        raise ValueError(
-            f"device={str(wanted)!r} is not there, or holds no numbers: torch finds {', '.join(found)}. Use one of "
-            'these, or "auto", which takes what there is.'
-        ) from error
-    return "cpu" if device.type == "cpu" else str(device)
+def _layout(estimator: Any, X: Observed, fusion: Any) -> dict[str, Any]:
+    """What the module is built for."""
+    layout = {
+        "shapes": {
+            estimator._keys[name]: filling.shape(X.arrays[name].shape[1:])
+            for name, filling in estimator._fillings[0].items()
+        },
+        "n_outputs": estimator._n_net_outputs(),
+        "encoder": per_modality(estimator.encoder, X.names),
+        "missing": "mean" if estimator.missing in ("auto", "critic") else estimator.missing,
+    }
+    if "names" in inspect.signature(fusion.build).parameters:
+        layout["names"] = {key: name for name, key in estimator._keys.items()}
+    return layout
+
+
+def _faster(
+    estimator: Any, X: Observed, candidates: Sequence[Candidate], fusion: Any, layout: dict, measure: Any | None
+) -> str:
+    """Return the device on which training takes less time, from a module and a critic that are thrown away."""
+    if getattr(fusion, "single_precision", False):
+        return "cuda"  # large, and slow to build
+    with drawing_from(RandomStream(0)):
+        module, critic = build_module(fusion, **layout), None
+        if measure is not None:
+            critic = build_checked_critic(measure, list(module.code_dims.values()))
+    size = len(X) if estimator.batch_size == -1 else min(estimator.batch_size, len(X))
+    pays = pays_on_gpu(
+        module,
+        critic,
+        n=len(X) * X.n_steps,
+        size=size * X.n_steps * estimator._n_members * len(candidates),
+        missing=not X.complete.all(),
+        term=any(candidate.lam for candidate in candidates),
+    )
+    return "cuda" if pays else "cpu"
 
 
 def _accepted(optimizer: Any) -> Mapping[str, Any]:

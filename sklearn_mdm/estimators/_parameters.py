@@ -208,8 +208,9 @@ callbacks : list of skorch callbacks, default=None
     Copies of them see every epoch and batch of ``net_``, whose predictions are those of the raw network (standardised
     targets, logits).
 device : str or torch.device, default="auto"
-    ``"auto"`` takes a CUDA device if there is one, else the CPU. On the CPU parameters have the floating type of X,
-    elsewhere single precision.
+    ``"auto"`` takes a CUDA device if there is one, unless training takes longer there: with few samples, and where
+    steps of a small network cannot be launched as one, as with missing modalities. On the CPU parameters have the
+    floating type of X, elsewhere single precision.
 warm_start : bool, default=False
     Whether ``fit`` continues from the last fit: net, critic, both optimizers, scaling and classes stay, and so do the
     folds of samples that were in it. Changed parameters of the system, measure (``"auto"`` is what it was), loss,

@@ -145,6 +145,7 @@ class MDMNet(NeuralNet):
     """
 
     draws_of_step_: DrawsOfStep | None = None  # while a graph of the step is made
+    graphs_: StepGraphs | None = None
 
     def __init__(
         self,
@@ -347,6 +348,9 @@ class MDMNet(NeuralNet):
         )
         for name in parts:
             self.__dict__.pop(name, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "graphs_"}
 
     def _to_save(self) -> dict[str, Any]:
         """What a file of :mod:`..persistence` keeps of the net: no moments of optimizers, which are twice the weights.

@@ -8,8 +8,9 @@ generators on the GPU go on by themselves.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ AHEAD = 64
 _CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 # Modules whose dropout takes no generator, and such as look at results of their own.
 _OWN_GENERATORS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.AlphaDropout, _Orthogonal)
+_STATE = ("unread_", "n_updates_", "pending_", "batches_of_")
 _PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -88,7 +90,7 @@ class StepGraphs:
     def step(self, batch: Any, prefix: str, step_fn: Callable[..., Any], fit_params: dict[str, Any]) -> None:
         """Make a step kernel by kernel."""
         step = step_fn(batch, **fit_params)
-        self.net._note(partial(_record_batch, self.net.history, prefix, len(batch[0])), step["loss"])
+        self.net._note(partial(_record_batch, self.net, prefix, len(batch[0])), step["loss"])
 
     def launches(
         self, iterator: Any, prefix: str, step_fn: Callable[..., Any], fit_params: dict[str, Any]
@@ -104,8 +106,10 @@ class StepGraphs:
         for rows in iterator.rows:
             kind = tuple((k, len(r)) for k, r in rows.items()) if isinstance(rows, dict) else len(rows)
             made = self.made[kind] = self.made.get(kind, 0) + 1
-            if kind not in self.graphs and kind in self.draws and len(self.graphs) < MOST_GRAPHS:
-                self.graphs[kind] = StepGraph(self.net, step, rows, self.draws.pop(kind))
+            if kind in self.draws and len(self.graphs) < MOST_GRAPHS:
+                with suppress(RuntimeError):  # of an operation that no graph can hold, or for want of memory
+                    self.graphs[kind] = StepGraph(self.net, step, rows, self.draws[kind])
+                del self.draws[kind]
             if kind in self.graphs:
                 yield partial(self.graphs[kind].launch, rows)
             elif made == WARM_UP:
@@ -118,9 +122,12 @@ class StepGraphs:
         """Whether steps with as many rows are the same work: then nothing is missing, and all parts are known ones."""
         net, datasets = self.net, getattr(iterator.dataset, "datasets", [iterator.dataset])
         members = getattr(net, "members_", [net])
-        parts = [*(member.fusion_module_ for member in members), getattr(net, "critic_", nn.Identity()), net.criterion_]
+        parts = [*(member.fusion_module_ for member in members), net.criterion_]
+        if net.term_active_ and hasattr(net, "critic_"):
+            parts.append(net.critic_)
         return (
             hasattr(iterator, "take")
+            and type(net).__module__.startswith("sklearn_mdm.")
             and net.accumulate == 1
             and all(getattr(data, "mask", data) is None and data.y.is_cuda for data in datasets)
             and all(member.pool_ is None or member.pool_.mask is None for member in members)
@@ -158,8 +165,9 @@ class StepGraph:
         self.graph = torch.cuda.CUDAGraph()
         for generator in _generators_of(net):
             self.graph.register_generator_state(generator)
-        unread, net.unread_[:] = list(net.unread_), []
-        n_updates = net.n_updates_
+        # What a step changes beside tensors. Nothing is computed while a graph is made.
+        before = {name: copy.copy(vars(net)[name]) for name in _STATE if name in vars(net)}
+        net.unread_.clear()
         with draws.used_by(net), _capturable(net):
             torch.cuda.synchronize(net.device)
             self.graph.capture_begin(capture_error_mode="thread_local")
@@ -167,8 +175,10 @@ class StepGraph:
                 step(dict(zip(rows, on_device, strict=True)) if isinstance(rows, dict) else on_device[0])
                 self.reading = Reading.joined(net.unread_)
             finally:
-                self.graph.capture_end()
-        net.unread_[:], net.n_updates_ = unread, n_updates
+                with suppress(RuntimeError):  # of a graph that failed; what failed is told already
+                    self.graph.capture_end()
+                net.unread_[:] = before.pop("unread_")  # which members share
+                vars(net).update(before)
 
     def launch(self, rows: Any) -> None:
         """Make the step of these rows."""
@@ -275,10 +285,10 @@ def _is_torchs_own(part: nn.Module) -> bool:
     return type(part).__module__.startswith("torch.nn.") and not draws_apart
 
 
-def _record_batch(history: Any, prefix: str, n: int, loss: float) -> None:
-    history.new_batch()
-    history.record_batch(prefix + "_loss", loss)
-    history.record_batch(prefix + "_batch_size", n)
+def _record_batch(net: Any, prefix: str, n: int, loss: float) -> None:
+    net.history.new_batch()
+    net.history.record_batch(prefix + "_loss", loss)
+    net.history.record_batch(prefix + "_batch_size", n)
 
 
 def _setting_of(net: Any, dataset: Any) -> Hashable:
