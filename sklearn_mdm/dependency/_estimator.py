@@ -480,6 +480,22 @@ class DependencyEstimator(Savable, BaseEstimator):
             )
         return _enough(arrays)
 
+    _fitted: ClassVar[tuple[str, ...]] = (
+        "critics_",
+        "modalities_",
+        "n_features_in_",
+        "n_features_per_modality_",
+        "dependency_",
+        "dependency_std_",
+        "pointwise_",
+        "held_out_",
+        "coefficient_",
+        "warnings_",
+        "_reader",
+        "_measure",
+        "_reference",
+    )
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "critics_")
 

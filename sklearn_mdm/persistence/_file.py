@@ -49,13 +49,12 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
         ) from error
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Return the texts and arrays of a file, if it is bit for bit what was written."""
-    content = path.read_bytes()
+def read(content: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return the texts and arrays of a file's content, if it is bit for bit what was written."""
     start, end = _digest_span(content)
     if content[start:end] != _digest(content, start, end):
         raise SavedFileError("its checksum is not that of its content: it was damaged or cut. Copy or save it again.")
-    size = int.from_bytes(content[:8], "little")
+    size = _header_size(content)
     try:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         return metadata, parse(content)
@@ -65,10 +64,14 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _digest_span(content: bytes | bytearray) -> tuple[int, int]:
     """Where the digest is in the header, which is the digest of everything else."""
-    found = _DIGEST.search(content, 8, 8 + int.from_bytes(content[:8], "little"))
+    found = _DIGEST.search(content, 8, 8 + _header_size(content))
     if found is None:
         raise SavedFileError("it has no checksum: it is damaged, or not a file that save wrote.")
     return found.span(1)
+
+
+def _header_size(content: bytes | bytearray) -> int:
+    return min(int.from_bytes(content[:8], "little"), len(content))
 
 
 def _digest(content: bytes | bytearray, start: int, end: int) -> bytes:
