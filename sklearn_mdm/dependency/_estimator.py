@@ -212,7 +212,7 @@ class DependencyEstimator(Savable, BaseEstimator):
         "random_state": ["random_state"],
     }
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
-
+    _fitted: ClassVar = ("critics_", "pointwise_", "held_out_", "modalities_", "n_features_in_", "_reader", "_measure")
     dependency_: float = field(init=False)
     dependency_std_: float = field(init=False)
     coefficient_: float = field(init=False)
@@ -479,22 +479,6 @@ class DependencyEstimator(Savable, BaseEstimator):
                 SeenSamplesWarning,
             )
         return _enough(arrays)
-
-    _fitted: ClassVar[tuple[str, ...]] = (
-        "critics_",
-        "modalities_",
-        "n_features_in_",
-        "n_features_per_modality_",
-        "dependency_",
-        "dependency_std_",
-        "pointwise_",
-        "held_out_",
-        "coefficient_",
-        "warnings_",
-        "_reader",
-        "_measure",
-        "_reference",
-    )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "critics_")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
 from ..exceptions import SavedFileError
+from ..utils._whole_files import whole_file
 
 _ZEROS = "0" * hashlib.sha256().digest_size * 2
 # Of the header. Quotes inside of other texts have a backslash in front.
@@ -28,19 +26,10 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
     content = bytearray(serialize(dict(arrays), {**metadata, "sha256": _ZEROS}))
     start, end = _digest_span(content)
     content[start:end] = _digest(content, start, end)
-    # Whoever reads it meanwhile, or after a crash, finds the earlier file or this one.
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("xb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if not isinstance(error, OSError):
-            raise
+    except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(
             error.errno,
