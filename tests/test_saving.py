@@ -23,6 +23,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
+from skorch.callbacks import EpochTimer
 from torch import nn
 
 import sklearn_mdm
@@ -125,7 +126,11 @@ CASES = {
         vectors(),
         LATENT,
     ),
-    "callbacks": (regressor(callbacks=[WarmupLinearDecay(0.5)]), vectors(), LATENT),
+    "callbacks": (
+        regressor(callbacks=[WarmupLinearDecay(0.5), EpochTimer()]),
+        vectors(),
+        LATENT,
+    ),
     "dependency": (DependencyEstimator(max_updates=20, random_state=0), vectors(), None),
 }
 

@@ -81,7 +81,7 @@ class Committees:
     def __init__(self, average: Average) -> None:
         self.average = average
 
-    def __call__(self, members: Sequence[FusionModule]) -> Committee:
+    def __call__(self, members: Sequence[Any]) -> Committee:
         return Committee(members, self.average)
 
 

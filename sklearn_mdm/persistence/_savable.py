@@ -71,7 +71,7 @@ class Savable:
         -----
         Predictions and dependency of the loaded estimator are equal bit by bit. Moments of the optimizers are left
         out: ``partial_fit`` and ``warm_start`` go on with new ones, where they would go on with the old ones after
-        pickle.
+        pickle. So are ``callbacks``, which belong to one fit: the parameter is None in what is loaded.
         """
         check_is_fitted(self)
         encoder = Encoder(Names(trusted))
@@ -128,13 +128,13 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
     Returns
     -------
     estimator : object
-        An estimator with equal predictions, dependency and parameters. ``partial_fit`` and ``warm_start`` go on with
-        new moments of the optimizers.
+        An estimator with equal predictions, dependency and parameters, but for ``callbacks``, which is None.
+        ``partial_fit`` and ``warm_start`` go on with new moments of the optimizers.
 
     Raises
     ------
     SavedFileError
-        If the file is not bit for bit what was saved, or names something that it must not.
+        If the file is not bit for bit what was saved, or names something that it must not, or is no fitted estimator.
 
     Warns
     -----

@@ -347,6 +347,14 @@ def test_every__not_a_positive_integer__error(every, path):
         model_of("one member", path, every=every).fit(*data_of("one member"))
 
 
+@pytest.mark.parametrize("wrong", [None, "", 3, "."])
+@pytest.mark.parametrize("random_state", [0, None])
+def test_path_of_no_file__error(wrong, random_state):
+    with pytest.raises(ValueError, match=r"ResumableCheckpoint needs the path of a file, .*got"):
+        model = model_of("one member", None, ResumableCheckpoint(wrong), random_state=random_state)
+        model.fit(*data_of("one member"))
+
+
 def test_no_folder__error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         model_of("one member", tmp_path / "not" / "there").fit(*data_of("one member"))
