@@ -15,7 +15,8 @@ FLOORS = [
     {"dependency", "encoders"},
     {"measures", "datasets"},
     {"critic", "inputs", "callbacks"},
-    {"utils", "persistence"},
+    {"persistence"},
+    {"utils"},
     {"exceptions", "_version"},
 ]
 # Data sets are made for estimators, not by them.

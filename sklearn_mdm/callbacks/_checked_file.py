@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..utils._whole_files import whole_file
 
 # What such a file begins with; a checksum and what torch saved follow.
 MAGIC = b"sklearn-mdm checkpoint 1\n"
@@ -41,29 +42,15 @@ class _Hashing:
 
 def write_checked(path: str, content: Any) -> None:
     """Save tensors in plain containers; whenever it ends, the file holds these, or what it held before."""
-    beside = path + ".part"
-    try:
-        with open(beside, "wb") as file:
-            hashing = _Hashing(file)
-            file.write(MAGIC + bytes(hashing.hash.digest_size))
-            torch.save(content, hashing)  # type: ignore[arg-type]
-            if hashing.error is not None:
-                raise hashing.error
-            file.seek(len(MAGIC))
-            file.write(hashing.hash.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.remove(beside)
-        raise
-    with suppress(OSError):  # not every system can open a folder, or has its entries written
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    # One name for the part: those that are left by killed processes would fill the disk.
+    with whole_file(Path(path), part=Path(path + ".part")) as file:
+        hashing = _Hashing(file)
+        file.write(MAGIC + bytes(hashing.hash.digest_size))
+        torch.save(content, hashing)  # type: ignore[arg-type]
+        if hashing.error is not None:
+            raise hashing.error
+        file.seek(len(MAGIC))
+        file.write(hashing.hash.digest())
 
 
 def read_checked(path: str) -> Any:

@@ -41,8 +41,8 @@ class ResumableCheckpoint(Callback):
     Raises
     ------
     ValueError
-        When training begins: if the file is damaged, or is that of another fit, with what differs; or in
-        ``partial_fit`` and for a ``warm_start``, which go on from the estimator. Pickle that instead.
+        When training begins: if the path is none, or a folder; if the file is damaged, or is that of another fit, with
+        what differs; or in ``partial_fit`` and for a ``warm_start``, which go on from the estimator: pickle that.
     FileNotFoundError
         If the folder is not there.
 
@@ -97,7 +97,7 @@ class ResumableCheckpoint(Callback):
         """Go on from the file, if it is there; this callback comes after all others."""
         if isinstance(self.every, bool) or not isinstance(self.every, Integral) or self.every < 1:
             raise ValueError(f"ResumableCheckpoint needs a positive integer every, got {self.every!r}.")
-        path = os.path.abspath(os.fspath(self.path))
+        path = _path_of(self)
         if not os.path.isdir(os.path.dirname(path)):
             raise FileNotFoundError(f"ResumableCheckpoint writes to {path}, but there is no such folder. Create it.")
         check_resumes([self], new=not net.history)
@@ -144,6 +144,14 @@ class ResumableCheckpoint(Callback):
         warnings.warn(CheckpointWarning(f"the checkpoint {self.path_} {what}"), stacklevel=2)
 
 
+def _path_of(callback: ResumableCheckpoint) -> str:
+    path = callback.path
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path) or os.path.isdir(path):
+        found = f"the folder {os.fspath(path)!r}" if path and isinstance(path, (str, os.PathLike)) else repr(path)
+        raise ValueError(f"ResumableCheckpoint needs the path of a file, such as 'fit.checkpoint', got {found}.")
+    return os.path.abspath(path)
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
         return read_checked(path)
@@ -169,6 +177,6 @@ def seed_of(random_state: Any, callbacks: Iterable[Any] | None) -> int:
         return seed
     for callback in callbacks or ():
         callback = callback[1] if isinstance(callback, tuple) else callback
-        if isinstance(callback, ResumableCheckpoint) and os.path.exists(callback.path):
-            return _read(os.fspath(callback.path))["seed"]
+        if isinstance(callback, ResumableCheckpoint) and os.path.exists(path := _path_of(callback)):
+            return _read(path)["seed"]
     return seed

@@ -212,7 +212,7 @@ class DependencyEstimator(Savable, BaseEstimator):
         "random_state": ["random_state"],
     }
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
-
+    _fitted: ClassVar = ("critics_", "pointwise_", "held_out_", "modalities_", "n_features_in_", "_reader", "_measure")
     dependency_: float = field(init=False)
     dependency_std_: float = field(init=False)
     coefficient_: float = field(init=False)

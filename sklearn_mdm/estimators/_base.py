@@ -92,6 +92,27 @@ REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_rep
 class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, TransformerMixin, BaseEstimator):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
+    _fitted: ClassVar[tuple[str, ...]] = (
+        "net_",
+        "modalities_",
+        "n_features_in_",
+        "n_features_per_modality_",
+        "scalers_",
+        "history_",
+        "lam_",
+        "agreement_",
+        "n_iter_",
+        "loss_curve_",
+        "validation_loss_curve_",
+        "dependency_curve_",
+        "_schema",
+        "_keys",
+        "_fillings",
+        "_scalings",
+        "_n_members",
+        "_n_features_out",
+        "_seed",
+    )
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
@@ -790,6 +811,10 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
+
+    def _to_save(self) -> dict[str, Any]:
+        """What a file of :mod:`..persistence` keeps: callbacks belong to one fit, and to files of one machine."""
+        return {**vars(self), "callbacks": None}
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of what ``transform`` returns: "fused0", "fused1", and so on.

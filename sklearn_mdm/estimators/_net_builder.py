@@ -14,8 +14,8 @@ from skorch.callbacks import Callback
 
 from ..encoders._modality_encoders import per_modality
 from ..fusion import FUSIONS
-from ..fusion._check import build_module
-from ..fusion._committee import Committee
+from ..fusion._check import Built
+from ..fusion._committee import Committees
 from ..inputs._observed import Observed
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
@@ -77,11 +77,11 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
         net = functools.partial(
             CommitteeNet,
             seeds=[seed for seed in seeds for _ in candidates],
-            combine=functools.partial(Committee, average=estimator._average_of_members()),
+            combine=Committees(estimator._average_of_members()),
             settings=[candidate._asdict() for _ in seeds for candidate in candidates] if len(candidates) > 1 else None,
         )
     built = net(
-        functools.partial(build_module, fusion),
+        Built(fusion),
         estimator._criterion(),
         **{f"module__{name}": value for name, value in layout.items()},
         measure=measure,

@@ -110,6 +110,10 @@ class PartlyLabelledModel:
         parts = [model.outputs(views) for _, model in self.models]
         return np.concatenate(parts, axis=1)[:, np.argsort(np.concatenate([outputs for outputs, _ in self.models]))]
 
+    def _to_save(self) -> dict[str, Any]:
+        """What a file of :mod:`..persistence` keeps: what predicts."""
+        return {**vars(self), "build": None}
+
 
 def _taken(views: Sequence[View], rows: np.ndarray) -> list[View]:
     return [view.take(rows) for view in views]

@@ -22,6 +22,16 @@ from ._base import Fusion, FusionModule, FusionOutput
 N_TRIAL_ROWS = 5
 
 
+class Built:
+    """Builds the module of a fusion, as :func:`build_module` does, and can be saved."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        self.fusion = fusion
+
+    def __call__(self, shapes: Shapes, n_outputs: int, **options: Any) -> FusionModule:
+        return build_module(self.fusion, shapes, n_outputs, **options)
+
+
 def build_module(fusion: Fusion, shapes: Shapes, n_outputs: int, **options: Any) -> FusionModule:
     """Build the module of a fusion, and see that it keeps to the contract of :class:`FusionModule`."""
     owner = type(fusion).__name__

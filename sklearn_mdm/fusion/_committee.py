@@ -75,6 +75,16 @@ class Committee(FusionModule):
         return {name: torch.cat([of_member[name] for of_member in z], dim=1) for name in self.code_dims}
 
 
+class Committees:
+    """Makes committees of one average, and can be saved."""
+
+    def __init__(self, average: Average) -> None:
+        self.average = average
+
+    def __call__(self, members: Sequence[Any]) -> Committee:
+        return Committee(members, self.average)
+
+
 class StackedCommittee(nn.Module):
     """Does what a committee does, by one call a layer for all its members.
 

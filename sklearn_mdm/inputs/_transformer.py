@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -291,6 +291,15 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
             if all(part.transformer_tags and dtype in part.transformer_tags.preserves_dtype for part in parts)
         ]
         return tags
+
+    _fitted: ClassVar[tuple[str, ...]] = (
+        "transformers_",
+        "modalities_",
+        "n_features_in_",
+        "n_features_per_modality_",
+        "_schema",
+        "_output_forms",
+    )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "transformers_")

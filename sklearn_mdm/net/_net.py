@@ -357,21 +357,25 @@ class MDMNet(NeuralNet):
 
         Callbacks belong to one fit; the next one brings its own.
         """
-        left_out = ("callbacks_", "parts_", *(f"{name}_" for name in self._optimizers))
+        left_out = ("callbacks_", "parts_", "virtual_params_", *(f"{name}_" for name in self._optimizers))
         kept = [name for name in vars(self) if name not in left_out and not name.startswith("callbacks__")]
         state = {name: getattr(self, name) for name in kept}
         return state if isinstance(self.callbacks, str) else {**state, "callbacks": []}
 
     def _loaded(self, place: Callable[[str], str]) -> None:
         """Move to the device that ``place`` says, once all attributes are there; optimizers are made when needed."""
+        if not isinstance(self.device, (str, torch.device)):
+            raise TypeError("a device that is none")
         self.device: Any = place(str(self.device))
         for name in (*self._modules, *self._criteria):
             module = vars(self).get(name + "_")
             if isinstance(module, nn.Module):
                 if not all(isinstance(part, nn.Module) for part in module.modules()):
                     raise TypeError("a part of a module is none")
-                module.to(self.device)
+                for part in module.modules():  # each once, however many hold it
+                    part._apply(lambda tensor: tensor.to(self.device), recurse=False)
         self.callbacks_: list[Any] = []
+        self.virtual_params_: dict[str, Any] = {}
 
     def _open_term(self, dataset: Any) -> None:
         """Decide whether there is a dependency term, and open the stream of the critic's batches."""

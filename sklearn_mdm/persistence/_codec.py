@@ -12,10 +12,11 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from types import FunctionType
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.nn.utils import parametrize
 
 from ..exceptions import SavedFileError
 from ._kinds import (
+    COPIES,
     KIND_OF_MUTABLE,
     KIND_OF_WHOLE,
     MUTABLE,
@@ -30,12 +32,15 @@ from ._kinds import (
     STORED,
     WHOLE,
     checked_key,
+    checked_keys,
     object_array,
     plain_dtype,
+    text_of,
 )
 from ._names import Names, name_of
 
 _WEAK = "_flat_weight_refs"  # of torch's recurrent layers, made anew
+_COPIED = (np.ndarray, pd.Index)
 
 
 class Encoder:
@@ -58,17 +63,23 @@ class Encoder:
         self.unknown: dict[str, Any] = {}
         self._seen: dict[int, tuple[int, Any]] = {}  # with the objects: ids of those that are gone are used again
 
-    def refer(self, obj: Any, path: str) -> Any:
-        """Return what stands for an object in a node."""
+    def refer(self, obj: Any, path: str, attribute: str = "") -> Any:
+        """Return what stands for an object in a node: as the value of an attribute, or as part of something else."""
         if obj is None or type(obj) in (str, int, bool) or (type(obj) is float and math.isfinite(obj)):
             return obj
-        if id(obj) not in self._seen:
+        if isinstance(obj, type) or (callable(obj) and hasattr(obj, "__qualname__")):
+            name = self.names.of(obj, attribute or "no attribute")
+            if name is None:
+                self.unknown[path] = obj
+            elif id(obj) not in self._seen:
+                self._remember(obj, ["name", name])
+        elif id(obj) not in self._seen:
             try:
                 self._add(obj, path)
             except (TypeError, NotImplementedError):
                 self.unknown[path] = obj
                 self._remember(obj, [None])
-        return [self._seen[id(obj)][0]]
+        return [self._seen[id(obj)][0]] if id(obj) in self._seen else None
 
     def _remember(self, obj: Any, node: list) -> list:
         self._seen[id(obj)] = len(self.nodes), obj
@@ -126,9 +137,6 @@ class Encoder:
         self._remember(array, ["array", name, dtype.str, list(array.shape), order])
 
     def _object(self, obj: Any, path: str) -> None:
-        if isinstance(obj, type) or (callable(obj) and hasattr(obj, "__qualname__")):
-            self._remember(obj, ["name", self._name(obj)])
-            return
         cls = type(obj)
         if isinstance(obj, nn.Module) and parametrize.is_parametrized(obj):
             cls = cls.__bases__[0]  # torch makes a class for each such module
@@ -140,7 +148,7 @@ class Encoder:
         else:
             node = self._remember(obj, ["object", name])
             prefix = f"{path}." if path else ""
-            node.append({key: self.refer(value, prefix + key) for key, value in _state_of(obj).items()})
+            node.append({key: self.refer(value, prefix + key, key) for key, value in _state_of(obj).items()})
 
     def _name(self, obj: Any) -> str:
         name = self.names.of(obj)
@@ -166,24 +174,27 @@ class Decoder:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], names: Names, place: Callable[[str], str]) -> None:
-        self.arrays = arrays
+        self.arrays = dict(arrays)
         self.names = names
         self.place = place
+        self.nodes: Sequence[Any] = ()
+        self.copied: set[int] = set()
         self.made: list[Any] = []
         self._makers: dict[str, Callable[..., Any]] = {
             **{kind: make for kind, (_, _, make) in WHOLE.items()},
             "dtype": plain_dtype,
-            "device": lambda text: torch.device(place(_text(text))),
+            "device": lambda text: torch.device(place(text_of(text))),
             "scalar": lambda array: array[()],
             "objects": object_array,
             "tensor": self._tensor,
-            "name": names.find,
-            "enum": lambda name, member: self._class(name, Enum)[_text(member)],
+            "name": lambda name: None,  # what it is depends on where it is
+            "enum": lambda name, member: self._class(name, Enum)[text_of(member)],
             "new": self._new,
         }
 
     def decode(self, nodes: Sequence[Any]) -> list[Any]:
         """Return the object of each node."""
+        self.nodes = nodes
         for kind, *parts in nodes:
             if kind in MUTABLE:
                 self.made.append(MUTABLE[kind]())
@@ -192,17 +203,20 @@ class Decoder:
             elif kind == "array":
                 self.made.append(self._array(*parts))
             else:
+                if kind in COPIES:
+                    self._take(parts)
                 self.made.append(self._makers[kind](*map(self._get, parts)))
         for obj, (kind, *parts) in zip(self.made, nodes, strict=True):
             if kind in ("dict", "ordered dict"):
-                obj.update((checked_key(self._get(key)), self._get(value)) for key, value in parts)
+                keys = checked_keys(self._get(key) for key, _ in parts)
+                obj.update(zip(keys, (self._get(value) for _, value in parts), strict=True))
             elif kind == "set":
-                obj.update(checked_key(self._get(part)) for part in parts)
+                obj.update(checked_keys(map(self._get, parts)))
             elif kind in ("list", "history"):
                 obj.extend(map(self._get, parts))
         objects = [(obj, node) for obj, node in zip(self.made, nodes, strict=True) if node[0] == "object"]
         for obj, (_, _, state) in objects:
-            _set_state(obj, {key: self._get(value) for key, value in state.items()})
+            _set_state(obj, {key: self._get(value, key) for key, value in state.items()})
         for obj, _ in objects:
             if isinstance(obj, nn.Module):
                 _complete_module(obj)
@@ -211,7 +225,7 @@ class Decoder:
                 obj._loaded(self.place)
         return self.made
 
-    def _get(self, value: Any) -> Any:
+    def _get(self, value: Any, attribute: str = "no attribute") -> Any:
         if not isinstance(value, list):
             if isinstance(value, dict):
                 raise TypeError("a part of a node is neither a scalar nor a node")
@@ -219,7 +233,15 @@ class Decoder:
         (i,) = value
         if i < 0:
             raise IndexError(i)
-        return self.made[i]
+        made = self.made[i]  # which is there only later, if so is the node
+        return self.names.find(self.nodes[i][1], attribute) if self.nodes[i][0] == "name" else made
+
+    def _take(self, parts: Sequence[Any]) -> None:
+        """See that each array is copied once, so that what is made is no larger than the file."""
+        arrays = [part[0] for part in parts if isinstance(part, list) and isinstance(self._get(part), _COPIED)]
+        if not self.copied.isdisjoint(arrays) or len(set(arrays)) < len(arrays):
+            raise ValueError("an array is the content of two objects")
+        self.copied.update(arrays)
 
     def _new(self, name: str, *args: Any) -> Any:
         cls = self._class(name, (str, tuple))
@@ -237,7 +259,7 @@ class Decoder:
         dtype = plain_dtype(text)
         if dtype.kind not in PLAIN:
             raise TypeError(f"an array of {text!r} is not made of bytes")
-        dense = self.arrays[name].view(dtype).reshape([shape[axis] for axis in order])
+        dense = self.arrays.pop(name).view(dtype).reshape([shape[axis] for axis in order])
         return dense.transpose(np.argsort(order)).copy(order="K")
 
     def _tensor(
@@ -246,13 +268,6 @@ class Decoder:
         # A copy, as memory of torch is aligned.
         tensor = torch.from_numpy(array).view(dtype).to(self.place(device), copy=True)
         return nn.Parameter(tensor, requires_grad) if parameter else tensor.requires_grad_(requires_grad)
-
-
-def _text(value: Any) -> str:
-    """Return a text, as nothing else is to be written out, hashed or compared here."""
-    if type(value) is not str:
-        raise TypeError(f"a {type(value).__name__} in the place of a text")
-    return value
 
 
 def _as_array(tensor: Tensor) -> np.ndarray:
@@ -277,16 +292,22 @@ def _state_of(obj: Any) -> dict[str, Any]:
 def _set_state(obj: Any, state: dict[str, Any]) -> None:
     """Give an object its attributes, past everything that its class does when one is set."""
     for key in state:
-        # Nothing of a file may come in the place of what the class does.
-        own = inspect.getattr_static(type(obj), key, None)
-        if key.startswith("__") or isinstance(own, (FunctionType, property, classmethod, staticmethod)):
-            raise SavedFileError(f"an object of {name_of(obj)!r} has an attribute {key!r}, which is its class's.")
+        _check_free(obj, key)
     if isinstance(obj, nn.Module):
         nn.Module.__setstate__(obj, state)  # which adds what older versions of torch lacked
     elif _is_of_sklearn(obj):
+        text_of(state.get("_sklearn_version"))
         BaseEstimator.__setstate__(obj, state)  # which warns of another version
     else:
         vars(obj).update(state)
+
+
+def _check_free(obj: Any, key: str) -> None:
+    """See that nothing of a file comes in the place of what the class does, such as methods and properties."""
+    own = inspect.getattr_static(type(obj), key, None)
+    does = callable(own) or hasattr(type(own), "__get__")
+    if key.startswith("__") or (does and not isinstance(own, cached_property)):
+        raise SavedFileError(f"an object of {name_of(obj)!r} has an attribute {key!r}, which is its class's.")
 
 
 def _complete_module(module: nn.Module) -> None:
@@ -296,4 +317,5 @@ def _complete_module(module: nn.Module) -> None:
     if parametrize.is_parametrized(module):
         parametrize._inject_new_class(module)
         for name in list(module.parametrizations):  # type: ignore[arg-type]
+            _check_free(module, name)
             parametrize._inject_property(module, name)

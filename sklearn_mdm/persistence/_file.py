@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialize
 
 from ..exceptions import SavedFileError
+from ..utils._whole_files import whole_file
 
 _ZEROS = "0" * hashlib.sha256().digest_size * 2
 # Of the header. Quotes inside of other texts have a backslash in front.
@@ -28,19 +26,10 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
     content = bytearray(serialize(dict(arrays), {**metadata, "sha256": _ZEROS}))
     start, end = _digest_span(content)
     content[start:end] = _digest(content, start, end)
-    # Whoever reads it meanwhile, or after a crash, finds the earlier file or this one.
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with part.open("xb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        if not isinstance(error, OSError):
-            raise
+    except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(
             error.errno,
@@ -49,13 +38,12 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
         ) from error
 
 
-def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """Return the texts and arrays of a file, if it is bit for bit what was written."""
-    content = path.read_bytes()
+def read(content: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Return the texts and arrays of a file's content, if it is bit for bit what was written."""
     start, end = _digest_span(content)
     if content[start:end] != _digest(content, start, end):
         raise SavedFileError("its checksum is not that of its content: it was damaged or cut. Copy or save it again.")
-    size = int.from_bytes(content[:8], "little")
+    size = _header_size(content)
     try:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         return metadata, parse(content)
@@ -65,10 +53,14 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _digest_span(content: bytes | bytearray) -> tuple[int, int]:
     """Where the digest is in the header, which is the digest of everything else."""
-    found = _DIGEST.search(content, 8, 8 + int.from_bytes(content[:8], "little"))
+    found = _DIGEST.search(content, 8, 8 + _header_size(content))
     if found is None:
         raise SavedFileError("it has no checksum: it is damaged, or not a file that save wrote.")
     return found.span(1)
+
+
+def _header_size(content: bytes | bytearray) -> int:
+    return min(int.from_bytes(content[:8], "little"), len(content))
 
 
 def _digest(content: bytes | bytearray, start: int, end: int) -> bytes:

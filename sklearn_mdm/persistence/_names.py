@@ -30,25 +30,24 @@ _PACKAGES = (
     "sklearn.preprocessing.",
     "sklearn.utils._metadata_requests",
 )
-_NOT = ("sklearn_mdm.datasets.",)
+_NOT = ("sklearn_mdm.callbacks.", "sklearn_mdm.datasets.", "sklearn_mdm.persistence.")
 _CLASSES = {
-    "builtins:bool",
-    "builtins:float",
-    "builtins:int",
-    "builtins:str",
     "torch.nn.utils.parametrize:ParametrizationList",
     "torch.nn.utils.parametrizations:_Orthogonal",
     "torch.nn.utils.parametrizations:_OrthMaps",
 }
-# Functions, which may be called with what the file says.
-_FUNCTIONS = {
-    "sklearn_mdm.encoders._steps:last_state",
-    "sklearn_mdm.encoders._steps:mean_state",
-    "sklearn_mdm.fusion._check:build_module",
-    "sklearn_mdm.fusion._committee:mean_prediction",
-    "sklearn_mdm.fusion._committee:mean_probability",
-    "skorch.setter:optimizer_setter",
-    "torch.nn.functional:relu",
+# Classes and functions themselves, not objects of them: what their names begin with, by the attribute that holds them.
+# What is called later with what the file says is nowhere else.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "activation": ("torch.nn.functional:relu",),
+    "average": ("sklearn_mdm.fusion._committee:mean_prediction", "sklearn_mdm.fusion._committee:mean_probability"),
+    "dataset": ("sklearn_mdm.net._data:MaskedDataset",),
+    "dtype": ("numpy:", "builtins:float", "builtins:int", "builtins:bool", "builtins:str"),
+    "iterator_train": ("sklearn_mdm.net._data:BatchIterator",),
+    "iterator_valid": ("sklearn_mdm.net._data:BatchIterator",),
+    "optimizer": ("torch.optim.",),
+    "optimizer_critic": ("torch.optim.",),
+    "pool": ("sklearn_mdm.encoders._steps:last_state", "sklearn_mdm.encoders._steps:mean_state"),
 }
 
 
@@ -64,29 +63,32 @@ class Names:
     def __init__(self, trusted: Iterable[Any] = ()) -> None:
         self.trusted = {name_of(each): each for each in trusted}
 
-    def of(self, obj: Any) -> str | None:
-        """Name of a class or function; None if it is none that a file may name."""
-        name = name_of(obj)
-        return name if self.trusted.get(name) is obj or _is_named(name, obj) else None
+    def of(self, obj: Any, attribute: str = "") -> str | None:
+        """Name of a class or function; None if it is none that a file may name there.
 
-    def find(self, name: str) -> Any:
-        """Return the class or function of a name that comes from a file."""
+        That is as the class of an object, or, itself, as the value of an attribute.
+        """
+        name = name_of(obj)
+        return name if self.trusted.get(name) is obj or _is_named(name, obj, attribute) else None
+
+    def find(self, name: str, attribute: str = "") -> Any:
+        """Return the class or function of a name that comes from a file; the opposite of :meth:`of`."""
         if type(name) is not str:  # hashing anything else may take for ever
             raise SavedFileError("it names something by what is no text.")
         if name in self.trusted:
             return self.trusted[name]
-        module, _, attribute = name.partition(":")
-        if _may_be_named(name):
+        module, _, own = name.partition(":")
+        if _may_be_named(name, attribute):
             try:
-                found = vars(importlib.import_module(module)).get(attribute)
+                found = vars(importlib.import_module(module)).get(own)
             except ImportError:
                 found = None
-            if _is_named(name, found):
+            if _is_named(name, found, attribute):
                 return found
             raise SavedFileError(f"it needs {name!r}, which this version of that package does not have.")
         raise SavedFileError(
-            f"it names {name!r}, which is none of the classes that every file may name. If you know what it is and "
-            f"where the file comes from, pass it: load(path, trusted=[{attribute}])."
+            f"it names {name!r}, which is none of those that every file may name there. If you know what it is and "
+            f"where the file comes from, pass it: load(path, trusted=[{own}])."
         )
 
 
@@ -96,24 +98,23 @@ def name_of(obj: Any) -> str:
     return f"{getattr(named, '__module__', None)}:{named.__qualname__}"
 
 
-def _may_be_named(name: str) -> bool:
-    module, _, attribute = name.partition(":")
-    if name in _CLASSES or name in _FUNCTIONS:
+def _may_be_named(name: str, attribute: str) -> bool:
+    if name in _CLASSES and not attribute:
         return True
-    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+    module, _, own = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), own)):
         return False
-    known = module.startswith(_PACKAGES) and not module.startswith(_NOT) and ".tests" not in module
-    return known or module == "numpy" or module.startswith("torch.optim.")
+    if attribute:
+        return name.startswith(_PLACES.get(attribute, ()))
+    return module.startswith(_PACKAGES) and not module.startswith(_NOT) and ".tests" not in module
 
 
-def _is_named(name: str, obj: Any) -> bool:
+def _is_named(name: str, obj: Any, attribute: str) -> bool:
     """Whether this is what the name means: defined there, not merely imported, and of a kind that may be named."""
-    if not _may_be_named(name) or name_of(obj) != name:
+    if not _may_be_named(name, attribute) or name_of(obj) != name:
         return False
-    if isinstance(obj, FunctionType):
-        return name in _FUNCTIONS
     if not isinstance(obj, type):
-        return False
+        return isinstance(obj, FunctionType) and name in _PLACES.get(attribute, ())
     if name.startswith("numpy:"):
         return issubclass(obj, np.generic)
     if name.startswith("torch.optim."):

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,10 +26,20 @@ NODES = "nodes"
 FORMAT_VERSION = "1"
 # Kinds of things without a place in a file that an error lists.
 MAX_LISTED = 5
+# Characters of an error that are repeated.
+MAX_TOLD = 500
 
 
 class Savable:
-    """An estimator that can be saved, and whose pickles carry the version of the package."""
+    """An estimator that can be saved, and whose pickles carry the version of the package.
+
+    Attributes
+    ----------
+    _fitted : tuple of str
+        Attributes that every fitted one has.
+    """
+
+    _fitted: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: str | os.PathLike[str], *, trusted: Iterable[Any] = ()) -> None:
         """Save the fitted estimator in a file from which :func:`sklearn_mdm.load` executes nothing.
@@ -61,7 +71,7 @@ class Savable:
         -----
         Predictions and dependency of the loaded estimator are equal bit by bit. Moments of the optimizers are left
         out: ``partial_fit`` and ``warm_start`` go on with new ones, where they would go on with the old ones after
-        pickle.
+        pickle. So are ``callbacks``, which belong to one fit: the parameter is None in what is loaded.
         """
         check_is_fitted(self)
         encoder = Encoder(Names(trusted))
@@ -118,13 +128,13 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
     Returns
     -------
     estimator : object
-        An estimator with equal predictions, dependency and parameters. ``partial_fit`` and ``warm_start`` go on with
-        new moments of the optimizers.
+        An estimator with equal predictions, dependency and parameters, but for ``callbacks``, which is None.
+        ``partial_fit`` and ``warm_start`` go on with new moments of the optimizers.
 
     Raises
     ------
     SavedFileError
-        If the file is not bit for bit what was saved, or names something that it must not.
+        If the file is not bit for bit what was saved, or names something that it must not, or is no fitted estimator.
 
     Warns
     -----
@@ -150,8 +160,9 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
     if device is not None:
         torch.empty(0, device=device)  # torch says what is wrong with it
     version = __version__
+    content = Path(path).read_bytes()
     try:
-        metadata, arrays = read(Path(path))
+        metadata, arrays = read(content)
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
             raise SavedFileError("it is not a file that save wrote.")
         version = str(metadata.get("version"))
@@ -160,20 +171,35 @@ def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: s
                 f"sklearn-mdm {version} wrote it, in a format that sklearn-mdm {__version__} does not know."
             )
         decoder = Decoder(arrays, Names(trusted), lambda was: _place(was, device))
-        estimator = decoder.decode(json.loads(arrays[NODES].tobytes()))[0]
+        nodes = json.loads(arrays[NODES].tobytes().decode(), parse_constant=_no_number)
+        estimator = decoder.decode(nodes)[0]
         if not isinstance(estimator, Savable):
             raise SavedFileError("it holds no estimator.")
-    except OSError:
-        raise
+        lacking = [name for name in type(estimator)._fitted if vars(estimator).get(name, decoder) is decoder]
+        if lacking:
+            raise SavedFileError(f"its {type(estimator).__name__} lacks {', '.join(lacking)}, which fit makes.")
     except Exception as error:  # a forged file can be wrong in any way
-        reason = str(error) if isinstance(error, SavedFileError) else f"{type(error).__name__}: {error}"
+        reason = _reason(error)
         if not _agree(version):
             reason += f" It {_advice(version)}"
-        raise SavedFileError(f"{str(path)!r} cannot be loaded: {reason}") from error
+        raise SavedFileError(f"{str(path)!r} cannot be loaded: {reason}") from None
     if not _agree(version):
         estimator._written_by = version
         _warn(type(estimator).__name__, version)
     return estimator
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _reason(error: Exception) -> str:
+    """Tell an error; its parts only if they are texts, since to write out what a file holds may take for ever."""
+    told = str(error) if all(type(part) is str for part in error.args) else ""
+    told = told if len(told) <= MAX_TOLD else told[:MAX_TOLD] + "..."
+    if isinstance(error, SavedFileError):
+        return told
+    return f"it holds what save does not write ({type(error).__name__}{told and f': {told}'})."
 
 
 def _place(was: str, wanted: str | torch.device | None) -> str:

@@ -18,6 +18,7 @@ from sklearn_mdm.callbacks import GradientAccumulation, ResumableCheckpoint, War
 from sklearn_mdm.callbacks import _checked_file as checked_file
 from sklearn_mdm.encoders import GRUEncoder, MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion, MISAFusion
+from sklearn_mdm.utils import _whole_files as whole_files
 
 N = 70
 EPOCHS = 6
@@ -187,7 +188,7 @@ def fail_in_write(stage, number, fail):
             super().__init__(File(file))
 
     class System:
-        path, name, O_RDONLY, remove, close = os.path, os.name, os.O_RDONLY, os.remove, os.close
+        O_RDONLY, remove, close = os.O_RDONLY, os.remove, os.close
 
         @staticmethod
         def fsync(handle):
@@ -201,7 +202,7 @@ def fail_in_write(stage, number, fail):
         def open(*args):
             return at("moved", os.open, *args)
 
-    return {"_Hashing": Hashing, "os": System}
+    return [(checked_file, "_Hashing", Hashing), (whole_files, "os", System)]
 
 
 if __name__ == "__main__":
@@ -209,8 +210,8 @@ if __name__ == "__main__":
     name, where, moment = sys.argv[1:]
     if moment != "never":
         stage, number = moment.split(":")
-        for key, value in fail_in_write(stage, int(number), lambda: os.kill(os.getpid(), signal.SIGKILL)).items():
-            setattr(checked_file, key, value)
+        for module, key, value in fail_in_write(stage, int(number), lambda: os.kill(os.getpid(), signal.SIGKILL)):
+            setattr(module, key, value)
     X, y = data_of(name)
     model = model_of(name, where, max_epochs=60, n_iter_no_change=60)
     print("begun", flush=True)

@@ -121,8 +121,8 @@ def test_interrupted_write__leaves_a_whole_file(stage, path, uninterrupted, monk
     case = "committee with dropout"
     for number in (1, 3):
         with monkeypatch.context() as patch:
-            for name, value in fits.fail_in_write(stage, number, raise_killed).items():
-                patch.setattr(checked_file, name, value)
+            for patched in fits.fail_in_write(stage, number, raise_killed):
+                patch.setattr(*patched)
             interrupted(case, path)
         written = number if stage == "moved" else number - 1
         assert path.exists() == (written > 0)
@@ -228,8 +228,8 @@ def test_ctrl_c_in_a_write__interrupts(stage, path, uninterrupted, monkeypatch):
 
     case = "committee with dropout"
     with monkeypatch.context() as patch:
-        for name, value in fits.fail_in_write(stage, 3, press).items():
-            patch.setattr(checked_file, name, value)
+        for patched in fits.fail_in_write(stage, 3, press):
+            patch.setattr(*patched)
         with pytest.warns(UserWarning, match="interrupted in epoch 3"):
             model_of(case, path).fit(*data_of(case))
     assert_same(model_of(case, path).fit(*data_of(case)), uninterrupted(case), case)
@@ -347,6 +347,14 @@ def test_every__not_a_positive_integer__error(every, path):
         model_of("one member", path, every=every).fit(*data_of("one member"))
 
 
+@pytest.mark.parametrize("wrong", [None, "", 3, "."])
+@pytest.mark.parametrize("random_state", [0, None])
+def test_path_of_no_file__error(wrong, random_state):
+    with pytest.raises(ValueError, match=r"ResumableCheckpoint needs the path of a file, .*got"):
+        model = model_of("one member", None, ResumableCheckpoint(wrong), random_state=random_state)
+        model.fit(*data_of("one member"))
+
+
 def test_no_folder__error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         model_of("one member", tmp_path / "not" / "there").fit(*data_of("one member"))
@@ -363,8 +371,8 @@ def full():
 @pytest.mark.parametrize("stage", ["half", "written", "synced"])
 def test_write_that_fails__one_warning_and_training_goes_on(stage, path, uninterrupted, monkeypatch):
     case = "committee with dropout"
-    for name, value in fits.fail_in_write(stage, 2, full).items():
-        monkeypatch.setattr(checked_file, name, value)
+    for patched in fits.fail_in_write(stage, 2, full):
+        monkeypatch.setattr(*patched)
     with pytest.warns(CheckpointWarning) as told:
         model = model_of(case, path).fit(*data_of(case))
     (warning,) = [each for each in told if each.category is CheckpointWarning]

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import struct
-from pathlib import Path
 
 import pytest
 from numpy.testing import assert_array_equal
@@ -15,22 +13,6 @@ import torch
 
 from . import transformer_models as tiny
 from .hostile_backbones import INDEX, WEIGHTS, edit, output, refused, shards
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return Path(tiny.save(tmp_path_factory.mktemp("source")))
-
-
-@pytest.fixture
-def folder(source, tmp_path):
-    return Path(shutil.copytree(source, tmp_path / "backbone"))
-
-
-@pytest.fixture(scope="module")
-def expected(source):
-    return output(source)
-
 
 # --- an index of weights ----------------------------------------------------------------------------------------------
 

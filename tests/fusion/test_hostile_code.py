@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import shutil
-from pathlib import Path
 
 import pytest
 from numpy.testing import assert_array_equal
@@ -14,21 +12,6 @@ pytest.importorskip("transformers")
 
 from . import transformer_models as tiny
 from .hostile_backbones import INDEX, WEIGHTS, edit, output, refused
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return Path(tiny.save(tmp_path_factory.mktemp("source")))
-
-
-@pytest.fixture
-def folder(source, tmp_path):
-    return Path(shutil.copytree(source, tmp_path / "backbone"))
-
-
-@pytest.fixture(scope="module")
-def expected(source):
-    return output(source)
 
 
 @pytest.fixture

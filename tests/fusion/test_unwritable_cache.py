@@ -1,6 +1,7 @@
 """Directories in which states cannot be kept: one warning, no part of a file, and the same states."""
 
 import errno
+import os
 import resource
 import warnings
 from pathlib import Path
@@ -17,13 +18,13 @@ from .states_on_disk import WIDTH, compute, filled, rows, same, states
 
 def full_after(n, error):
     """A disk that takes n files."""
-    replace, left = Path.replace, [n]
+    replace, left = os.replace, [n]
 
-    def limited(self, target):
+    def limited(part, target):
         left[0] -= 1
         if left[0] < 0:
             raise error
-        return replace(self, target)
+        return replace(part, target)
 
     return limited
 
@@ -37,7 +38,7 @@ def warned(folder, texts, match):
 
 def test_a_full_disk__is_one_warning_and_leaves_no_part_of_a_file(tmp_path, monkeypatch):
     texts = rows(58)
-    monkeypatch.setattr(Path, "replace", full_after(3, OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(os, "replace", full_after(3, OSError(errno.ENOSPC, "No space left on device")))
     match = r"could not keep the states of 55 of 58 texts in '.*sklearn_mdm_states' \(No space left on device\)"
     warned(tmp_path, texts, match)
     monkeypatch.undo()
@@ -60,7 +61,7 @@ def test_a_limit_of_the_size_of_files__leaves_no_part_of_a_file(tmp_path):
 
 
 def test_an_interrupt__leaves_no_part_of_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "replace", full_after(2, KeyboardInterrupt()))
+    monkeypatch.setattr(os, "replace", full_after(2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         states(tmp_path, rows())
     assert len(list((tmp_path / FOLDER).iterdir())) == 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import stat
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_memory
+
+from ...utils._whole_files import whole_file
 
 # Tokens of a pass; more of them need more memory and are no faster.
 MAX_TOKENS_PER_PASS = 4096
@@ -116,14 +116,7 @@ def _read(path: Path, n_tokens: int, width: int) -> np.ndarray | None:
 def _write(path: Path, states: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = states.astype("<f4").tobytes()
-    # Another process may be reading or writing the same text: the file appears at once, whole. A process that is killed
-    # leaves at most one part for each of its threads, which nobody reads.
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(_digest(path, content) + content)
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+    # Another process may be reading or writing the same text. One that is killed leaves a part for each of its threads,
+    # which nobody reads; a crash of the system leaves files whose digests tell.
+    with whole_file(path, durable=False) as file:
+        file.write(_digest(path, content) + content)
