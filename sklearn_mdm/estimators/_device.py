@@ -10,7 +10,7 @@ from torch import nn
 from ..net._step_graphs import has_fixed_work
 
 # Rows, times their steps, below which a training is over before a GPU is ahead: a few batches in all.
-FEWEST = 300
+FEWEST_ROWS = 300
 # Parameters times rows (and steps) of a batch, of all members, from which on a step that is made kernel by kernel takes
 # less time on a GPU, without and with the term, whose kernels are many and small. One that is a graph does in any case.
 LARGE, LARGE_WITH_TERM = 1e7, 5e7
@@ -34,7 +34,7 @@ def pays_on_gpu(module: nn.Module, critic: nn.Module | None, *, n: int, size: in
     term : bool
         Whether there is a dependency term.
     """
-    if n < FEWEST:
+    if n < FEWEST_ROWS:
         return False
     if not missing and all(has_fixed_work(part) for part in (module, critic if term else None) if part is not None):
         return True

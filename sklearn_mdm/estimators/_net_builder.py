@@ -124,7 +124,7 @@ def _faster(
     if getattr(fusion, "single_precision", False):
         return "cuda"  # large, and slow to build
     with drawing_from(RandomStream(0)):
-        module, critic = build_module(fusion, **layout), None
+        module, critic = Built(fusion)(**layout), None
         if measure is not None:
             critic = build_checked_critic(measure, list(module.code_dims.values()))
     size = len(X) if estimator.batch_size == -1 else min(estimator.batch_size, len(X))

@@ -22,15 +22,17 @@ from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
 from ._block import Block
 from ._data import Batch, RowBatches
-from ._member import Member, label_of
+from ._member import Member, label_of, record_each, record_validation_of_each
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
 from ._member_optimizer import forget_others, is_elementwise, rows_of
-from ._net import MDMNet, fewest_batches
+from ._net import OF_TRAINING, MDMNet, fewest_batches
 from ._step_graphs import StepGraphs
 
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
+# What only training needs.
+_OWN_OF_TRAINING = ("active_", "twins_", "learning_", "batches_of_", "even_pools_", "validated_")
 # What is set on the committee, and read by every member.
 _FOLLOWED = ("lam", "unroll", "n_negatives", "modality_dropout", "agreement", "batch_size", "device")
 
@@ -251,19 +253,7 @@ class CommitteeNet(MDMNet):
             member.end_training()
         for block in self.__dict__.pop("blocks_", {}).values():
             block.release()
-        for name in (
-            "active_",
-            "twins_",
-            "learning_",
-            "pending_",
-            "batches_of_",
-            "term_active_",
-            "even_pools_",
-            "critic_parameters_",
-            "validated_",
-            "unread_",
-            "graphs_",
-        ):
+        for name in (*OF_TRAINING, *_OWN_OF_TRAINING):
             self.__dict__.pop(name, None)
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -389,7 +379,7 @@ class CommitteeNet(MDMNet):
                 loss = loss.index_add(0, constant(list(found), loss, torch.int64), weighted)
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
-        self._note(partial(_record_each, members, rows.sizes, list(found)), loss, task, logged, used)
+        self._note(partial(record_each, members, rows.sizes, list(found)), loss, task, logged, used)
         weights = constant(rows.sizes, loss) / len(rows)
         return {"loss": (loss.detach() * weights).sum(), "y_pred": rows.unpadded(output.prediction)}
 
@@ -488,7 +478,7 @@ class CommitteeNet(MDMNet):
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
         weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
         members = [self.members_[k] for k in rows.members]
-        self._note(partial(_record_validation_of_each, members, rows.sizes), losses, logged)
+        self._note(partial(record_validation_of_each, members, rows.sizes), losses, logged)
         for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
@@ -510,25 +500,3 @@ class CommitteeNet(MDMNet):
         for twin in self.twins_.values():
             if twin.training != training:
                 twin.train(training)
-
-
-def _record_each(
-    members: Sequence[MDMNet],
-    sizes: Sequence[int],
-    of_term: Sequence[int],
-    loss: list[float],
-    task: list[float],
-    logged: list[float] | None,
-    dependency: list[float] | None,
-) -> None:
-    """Record a step of each member; those of these positions have a dependency term."""
-    values = dict(zip(of_term, dependency or (), strict=True))
-    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-        member._record(n, loss[i], task[i], None if logged is None else logged[i], values.get(i))
-
-
-def _record_validation_of_each(
-    members: Sequence[MDMNet], sizes: Sequence[int], task: list[float], logged: list[float] | None
-) -> None:
-    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
-        member._record_validation(n, task[i], None if logged is None else logged[i])

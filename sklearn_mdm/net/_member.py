@@ -63,3 +63,26 @@ def label_of(own: Mapping[str, Any], settings: Sequence[Mapping[str, Any]]) -> s
     """What begins an error of a member of these settings: those in which members differ."""
     told = [f"{name}={value:g}" for name, value in own.items() if any(other[name] != value for other in settings)]
     return ", ".join(told) + ": " if told else ""
+
+
+def record_each(
+    members: Sequence[MDMNet],
+    sizes: Sequence[int],
+    of_term: Sequence[int],
+    loss: list[float],
+    task: list[float],
+    logged: list[float] | None,
+    dependency: list[float] | None,
+) -> None:
+    """Record a step of each member; those of these positions have a dependency term."""
+    values = dict(zip(of_term, dependency or (), strict=True))
+    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+        member._record(n, loss[i], task[i], None if logged is None else logged[i], values.get(i))
+
+
+def record_validation_of_each(
+    members: Sequence[MDMNet], sizes: Sequence[int], task: list[float], logged: list[float] | None
+) -> None:
+    """Record a batch of validation of each member."""
+    for i, (member, n) in enumerate(zip(members, sizes, strict=True)):
+        member._record_validation(n, task[i], None if logged is None else logged[i])

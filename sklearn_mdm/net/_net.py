@@ -54,6 +54,26 @@ UNLABELLED_STREAMS = ("unlabelled", "agreement")
 # What is drawn for one purpose alone, dropout too: that in predictions is then the same with and without it.
 OWN_DRAWS = ("critic", "taught", "corruption")
 
+# What only training needs.
+OF_TRAINING = (
+    "generators_",
+    "term_active_",
+    "critic_data_",
+    "critic_rows_",
+    "pool_of_",
+    "shares_",
+    "y_",
+    "pool_",
+    "pool_rows_",
+    "draws_",
+    "intercept_",
+    "critic_parameters_",
+    "totals_",
+    "pending_",
+    "unread_",
+    "graphs_",
+)
+
 
 class MDMNet(NeuralNet):
     r"""A skorch net trained on ``task loss - lam * dependency between the modalities``.
@@ -328,25 +348,7 @@ class MDMNet(NeuralNet):
         self._learn_critic(True)
         if self.mean_probability_ is not None:
             self.mean_probability_ = self.mean_probability_.cpu()  # it is pickled
-        parts = (
-            "generators_",
-            "term_active_",
-            "critic_data_",
-            "critic_rows_",
-            "pool_of_",
-            "shares_",
-            "y_",
-            "pool_",
-            "pool_rows_",
-            "draws_",
-            "intercept_",
-            "critic_parameters_",
-            "totals_",
-            "pending_",
-            "unread_",
-            "graphs_",
-        )
-        for name in parts:
+        for name in OF_TRAINING:
             self.__dict__.pop(name, None)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ._data import BatchIterator, MaskedDataset
 from ._member_data import MemberDatasets
 
 # Share of the memory that is free which data may take.
-MOST = 0.5
+MOST_OF_MEMORY = 0.5
 
 
 def resident(dataset: Any, net: Any, kept: dict[int, Any]) -> Any:
@@ -25,7 +25,7 @@ def resident(dataset: Any, net: Any, kept: dict[int, Any]) -> Any:
     tensors = {id(x): x for part in _parts(dataset) for x in _tensors_of(part)}
     needed = sum(x.numel() * x.element_size() for key, x in tensors.items() if key not in kept)
     free, _ = torch.cuda.mem_get_info(net.device)
-    if needed > MOST * free or not all(isinstance(x, Tensor) for x in tensors.values()):
+    if needed > MOST_OF_MEMORY * free or not all(isinstance(x, Tensor) for x in tensors.values()):
         return dataset
     return _moved(dataset, torch.device(net.device), kept)
 

@@ -19,6 +19,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
 
+from ..utils._rng import RandomStream
 from ._readings import Reading
 
 # Steps of a kind that are made kernel by kernel, before its graph is made: libraries choose their kernels in these.
@@ -163,7 +164,8 @@ class StepGraph:
         on_device = self.places.tensors[: len(of_rows)]
         draws.places = iter(self.places.tensors[len(of_rows) :])
         self.graph = torch.cuda.CUDAGraph()
-        for generator in _generators_of(net):
+        states = [(stream, key, each.get_state()) for stream, key, each in _generators_of(net)]
+        for _, _, generator in _generators_of(net):
             self.graph.register_generator_state(generator)
         # What a step changes beside tensors. Nothing is computed while a graph is made.
         before = {name: copy.copy(vars(net)[name]) for name in _STATE if name in vars(net)}
@@ -174,9 +176,14 @@ class StepGraph:
             try:
                 step(dict(zip(rows, on_device, strict=True)) if isinstance(rows, dict) else on_device[0])
                 self.reading = Reading.joined(net.unread_)
-            finally:
-                with suppress(RuntimeError):  # of a graph that failed; what failed is told already
+                self.graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # what failed is told already
                     self.graph.capture_end()
+                for stream, key, state in states:  # those that were registered are of no use any more
+                    stream.renew(key, state)
+                raise
+            finally:
                 net.unread_[:] = before.pop("unread_")  # which members share
                 vars(net).update(before)
 
@@ -222,7 +229,7 @@ class DrawsOfStep:
             yield
         finally:
             for part in parts:
-                part.draws_of_step_ = None
+                del part.draws_of_step_
 
     def take(self, draw: Callable[[], Tensor]) -> Tensor:
         """Return what is drawn, or its place."""
@@ -314,12 +321,12 @@ def _setting_of(net: Any, dataset: Any) -> Hashable:
     )
 
 
-def _generators_of(net: Any) -> list[torch.Generator]:
-    """Generators on the GPU that a step of the net may draw from."""
+def _generators_of(net: Any) -> list[tuple[RandomStream, str, torch.Generator]]:
+    """Generators on the GPU that a step of the net may draw from, with their streams and devices."""
     streams = [
         stream for part in (net, *getattr(net, "members_", ())) for stream in getattr(part, "draws_", {}).values()
     ]
-    return [generator for stream in streams for key, generator in stream.generators.items() if key != "cpu"]
+    return [(stream, key, each) for stream in streams for key, each in stream.generators.items() if key != "cpu"]
 
 
 @contextmanager

@@ -52,6 +52,11 @@ class RandomStream:
         for generator in self.generators.values():
             generator.manual_seed(seed)
 
+    def renew(self, device: str, state: Tensor) -> None:
+        """Put a new generator in this state in the place of that of a device."""
+        self.generators[device] = torch.Generator(device)
+        self.generators[device].set_state(state)
+
     def on(self, device: torch.device | str) -> torch.Generator:
         """Return the generator of a device."""
         key = str(device)
