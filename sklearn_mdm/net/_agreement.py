@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..utils._placing import placed
 from ..utils._rng import bernoulli_like
 from ._data import Batch
 
@@ -53,7 +54,7 @@ def without_some(batch: Batch, noise: Tensor, rate: float) -> dict[Any, Tensor]:
     n_axes = noise.dim() - 1
     there = batch.mask or {name: x.new_ones(x.shape[:-1], dtype=torch.bool) for name, x in batch.X.items()}
     seen = torch.stack([there[name] if there[name].dim() == n_axes else there[name].any(-1) for name in batch.X])
-    noise = noise.to(seen.device)
+    noise = placed(noise, seen.device)
     kept = seen & (noise >= rate)
     # A sample that would lose everything keeps the observed modality with the largest draw.
     last = torch.zeros_like(seen).scatter_(0, torch.where(seen, noise, -1.0).argmax(0, keepdim=True), True)

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
-from ..utils._constants import constant
+from ..utils._placing import constant, placed
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
@@ -341,15 +341,14 @@ class CommitteeNet(MDMNet):
 
     def _negatives_of(self, members: Sequence[MDMNet], n: int) -> Tensor:
         m, k = len(self.fusion_module_.code_dims), self.n_negatives
-        return self._drawn(
-            lambda: stacked_indices(n, m, k, [member.generators_["negatives"] for member in members])
-        ).to(self.device)
+        generators = [member.generators_["negatives"] for member in members]
+        return placed(self._drawn(lambda: stacked_indices(n, m, k, generators)), self.device)
 
     def _stacked_gradient(self, rows: MemberBatch) -> dict[str, Any]:
         """Gradients of all members at once."""
         members = [self.members_[k] for k in rows.members]
         batch, y = rows.stacked()
-        batch, y = self._on_device(batch), y.to(self.device)
+        batch, y = self._on_device(batch), placed(y, self.device)
         mask = batch.mask
         if self.modality_dropout:
             mask = self._without_some_of(members, batch, rows.sizes, self.modality_dropout, "modality_dropout")
@@ -449,7 +448,7 @@ class CommitteeNet(MDMNet):
             if batch.complete is None:
                 rows = torch.arange(n, device=parts[0].device)
             else:
-                rows = batch.complete[i, :n].nonzero().squeeze(1).to(parts[0].device)
+                rows = placed(batch.complete[i, :n].nonzero().squeeze(1), parts[0].device)
             if not member.term_active_ or not member.lam or len(rows) < self._fewest_rows:
                 member.terms_skipped_ += member.term_active_
                 values.append(None)
@@ -468,11 +467,11 @@ class CommitteeNet(MDMNet):
             steps = []
             for k, part in rows.each():
                 steps.append((len(part[1]), self.members_[k].validation_step(part)))
-                self._keep_validated(k, steps[-1][1]["y_pred"], part[1].to(self.device), part[0].weight)
+                self._keep_validated(k, steps[-1][1]["y_pred"], placed(part[1], self.device), part[0].weight)
             total = sum(n * step["loss"] for n, step in steps) / len(rows)
             return {"loss": total, "y_pred": torch.cat([step["y_pred"] for _, step in steps])}
         stacked, y = rows.stacked()
-        stacked, y = self._on_device(stacked), y.to(self.device)
+        stacked, y = self._on_device(stacked), placed(y, self.device)
         with torch.no_grad():
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..encoders._steps import observed
 from ..inputs._cells import CellFilling
 from ..inputs._observed import Observed
+from ..utils._placing import placed
 
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
 MIN_BATCH = 4
@@ -42,10 +43,10 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         return Batch(
-            {name: x.to(device) for name, x in self.X.items()},
-            None if self.mask is None else {name: mask.to(device) for name, mask in self.mask.items()},
+            {name: placed(x, device) for name, x in self.X.items()},
+            None if self.mask is None else {name: placed(mask, device) for name, mask in self.mask.items()},
             self.complete,
-            None if self.weight is None else self.weight.to(device),
+            None if self.weight is None else placed(self.weight, device),
         )
 
 
@@ -218,7 +219,7 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def batch(self, rows: Tensor) -> Batch:
         """Rows without their target."""
-        there = rows.to(self.y.device)
+        there = placed(rows, self.y.device)
         stored = there if self.stored is None else self.stored.index_select(0, there)
         return Batch(
             {name: x.index_select(0, stored) for name, x in self.X.items()},
@@ -229,7 +230,7 @@ class MaskedDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, rows: Sequence[int] | Tensor) -> tuple[Batch, Tensor]:
         rows = torch.as_tensor(rows)
-        return self.batch(rows), (self.y.index_select(0, rows.to(self.y.device)) if len(self.y) else self.y)
+        return self.batch(rows), (self.y.index_select(0, placed(rows, self.y.device)) if len(self.y) else self.y)
 
     def __getitem__(self, rows: Any) -> tuple[Batch, Tensor]:
         return self.__getitems__(torch.atleast_1d(torch.arange(len(self))[rows]))

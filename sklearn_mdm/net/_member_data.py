@@ -9,6 +9,7 @@ from itertools import groupby, zip_longest
 import torch
 from torch import Tensor
 
+from ..utils._placing import placed
 from ._data import Batch, MaskedDataset, RowBatches
 
 
@@ -60,7 +61,7 @@ class MemberBatch:
             return joined.y[joined.places(self.rows).flatten()]
         return torch.cat(
             [
-                data.y.index_select(0, rows.to(data.y.device))
+                data.y.index_select(0, placed(rows, data.y.device))
                 for data, rows in zip(self.datasets, self.rows, strict=True)
             ]
         )
@@ -153,7 +154,7 @@ class Joined:
 
     def places(self, rows: Sequence[Tensor]) -> Tensor:
         """Where these rows of the datasets are, (n_datasets, n)."""
-        return torch.stack(list(rows)).to(self.starts.device) + self.starts
+        return placed(torch.stack(list(rows)), self.starts.device) + self.starts
 
 
 def means_of(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:

@@ -22,9 +22,9 @@ from ..critic._negatives import offset_indices
 from ..exceptions import CheckpointWarning
 from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
-from ..utils._constants import constant
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import resolve_component
+from ..utils._placing import constant, placed
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
@@ -612,7 +612,7 @@ class MDMNet(NeuralNet):
     def _negatives(self, n: int) -> Tensor:
         """Row of each modality in the negatives of n rows."""
         m, k = len(self.fusion_module_.code_dims), self.n_negatives
-        return self._drawn(lambda: offset_indices(n, m, k, self.generators_["negatives"])).to(self.device)
+        return placed(self._drawn(lambda: offset_indices(n, m, k, self.generators_["negatives"])), self.device)
 
     def _drawn(self, draw: Callable[[], Tensor]) -> Tensor:
         """What is drawn for a step by the generators on the CPU. A graph of the step keeps a place for it."""
@@ -662,7 +662,7 @@ class MDMNet(NeuralNet):
         z = self.fusion_module_.represent(batch.X, batch.mask) if output is None else output.representations
         if batch.complete is None:
             return self._value(list(z.values()))
-        rows = batch.complete.nonzero().squeeze(1).to(self.device)
+        rows = placed(batch.complete.nonzero().squeeze(1), self.device)
         return self._value([part.index_select(0, rows) for part in z.values()])
 
     def _value_of_logits(self, batch: Batch, y: Tensor, logits: Tensor | None) -> Tensor:
@@ -670,10 +670,10 @@ class MDMNet(NeuralNet):
         if batch.complete is None:
             rows = torch.arange(len(batch), device=self.device)
         else:
-            rows = batch.complete.nonzero().squeeze(1).to(self.device)
+            rows = placed(batch.complete.nonzero().squeeze(1), self.device)
         pairing = rows[self._negatives(len(rows))]
         joint = self._logits(batch, rows.expand(len(pairing), -1)) if logits is None else logits[rows]
-        return self.measure_.logit_value(joint, y.to(self.device)[rows], self._logits(batch, pairing))
+        return self.measure_.logit_value(joint, placed(y, self.device)[rows], self._logits(batch, pairing))
 
     def _logits(self, batch: Batch, index: Tensor) -> Tensor:
         """Predictions on samples whose modalities come from different rows of the batch."""
@@ -721,7 +721,7 @@ class MDMNet(NeuralNet):
         ValueError
             If targets and predictions differ in shape, where torch would broadcast.
         """
-        y_true = y_true.to(y_pred.device)
+        y_true = placed(y_true, y_pred.device)
         if y_pred.dim() == 2 and y_pred.shape[1] == 1 and not y_true.is_floating_point():
             y_true = y_true.to(y_pred.dtype)  # a number, as one column cannot be class scores
         if y_true.is_floating_point():
@@ -740,7 +740,7 @@ class MDMNet(NeuralNet):
         if len(scale) == 1:
             return None
         with torch.no_grad():
-            losses = self.criterion_(y_pred, y_true.to(y_pred.device))
+            losses = self.criterion_(y_pred, placed(y_true, y_pred.device))
             return _reduce(losses * constant(scale, losses), X)
 
     def _in_units(self, task: float, logged: float | None) -> float:

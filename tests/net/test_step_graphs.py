@@ -18,7 +18,7 @@ from sklearn_mdm.net import MaskedDataset
 from sklearn_mdm.net._member_data import Joined, MemberBatch
 from sklearn_mdm.net._readings import Reading, read
 from sklearn_mdm.net._step_graphs import StepGraph, StepGraphs, has_fixed_work
-from sklearn_mdm.utils._constants import constant
+from sklearn_mdm.utils._placing import constant
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 N, STEPS = 400, 6

@@ -1,4 +1,4 @@
-"""Numbers that every training step needs, as tensors that are made once: to make one on a GPU waits for the GPU."""
+"""Numbers on a device that nobody waits for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 
 
+def placed(x: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor on a device. To a GPU it is on its way: memory that is not pinned is read before the call ends."""
+    return x.to(device, non_blocking=torch.device(device).type == "cuda")
+
+
 def constant(values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a tensor (n_values,) on the device of another, of its type or another one; it is not to be written to."""
+    """Return a tensor (n_values,) on the device of another, of its type or another one; it is not to be written to.
+
+    It is made once: to make one on a GPU waits for the GPU.
+    """
     return _constant(tuple(values), like.dtype if dtype is None else dtype, like.device)
 
 
