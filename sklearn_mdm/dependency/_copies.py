@@ -115,7 +115,10 @@ def find_copies(arrays: Sequence[np.ndarray]) -> np.ndarray | None:
     first = np.unique(copy_of, return_index=True)[1]
     if len(first) == len(copy_of) or len(first) < MIN_DISTINCT:
         return None
-    return copy_of if any(_is_measured(array, first, _n_pairs(copy_of)) for array in arrays) else None
+    if not any(_is_measured(array, first, _n_pairs(copy_of)) for array in arrays):
+        return None
+    # By ranks, which neither the unit of a column nor the order of the samples changes: splits go by these numbers.
+    return _number([_ranks(array[first]) for array in arrays])[copy_of]
 
 
 def keep_together(copy_of: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
@@ -148,6 +151,11 @@ def hash_rows(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _number(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Number samples by their values: (n_samples,)."""
     return np.unique(hash_rows(arrays), return_inverse=True)[1].ravel()
+
+
+def _ranks(array: np.ndarray) -> np.ndarray:
+    """Ranks of the distinct values of each column: int (n, d)."""
+    return np.stack([np.unique(column, return_inverse=True)[1].ravel() for column in array.T], axis=1)
 
 
 def _n_pairs(numbers: np.ndarray) -> int:

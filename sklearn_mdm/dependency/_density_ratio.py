@@ -477,8 +477,12 @@ def fit_together(
 
 
 def mean_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of columns, the latter 1 where all values are equal up to rounding."""
+    """Mean and standard deviation of columns, the latter infinite where all values are equal up to rounding.
+
+    Of a column that says nothing here, and has no unit, nothing is read elsewhere.
+    """
     top = np.abs(rows).max(0)
     top[top == 0] = 1.0  # squares of very large or small values would leave the range of numbers
     mean, std = (rows / top).mean(0), (rows / top).std(0)
-    return mean * top, np.where(std > 10 * np.finfo(float).eps * np.abs(mean), std * top, 1.0)
+    scale = std * top  # zero where it is less than the smallest number
+    return mean * top, np.where((std > 10 * np.finfo(float).eps * np.abs(mean)) & (scale > 0), scale, np.inf)

@@ -191,6 +191,7 @@ class CommitteeMixin:
         """Whether predictions are made from representations alone."""
         return hasattr(self._member_nets()[0].fusion_module_, "from_representations")
 
+    @isolated()  # once for all parts: to change numbers of threads takes longer than some of these
     def _completed(
         self, X: Observed, output: Literal["prediction", "fused"], average: Callable[..., np.ndarray]
     ) -> np.ndarray:

@@ -16,6 +16,7 @@ Members draw by turns, so that together they see many samples, each of them few.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.linalg import eigh
@@ -36,6 +37,9 @@ JUDGES = 3
 OFFSET = 0.381966
 # Samples that are completed at a time.
 SAMPLES_AT_ONCE = 1024
+# Patterns of missing modalities of which is kept what critics make of the candidates, and most numbers of each. For a
+# few rows, it takes half as long as all the rest of a prediction.
+MAX_KEPT, MAX_NUMBERS_KEPT = 8, 2**18
 
 
 class CriticImputer:
@@ -56,32 +60,19 @@ class CriticImputer:
         ``seen`` (n_samples, n_modalities) says what was observed.
         """
         for pattern in np.unique(seen, axis=0):
-            yield np.flatnonzero((seen == pattern).all(axis=1)), Completion(self, pattern, members)
+            yield np.flatnonzero((seen == pattern).all(axis=1)), self._completion(pattern, members)
 
-    def complete(self, X: Observed, rows: np.ndarray, candidates: np.ndarray) -> Observed:
-        """Rows of X, with the missing modalities of the candidates.
-
-        Sequences, which may end at different steps, are brought to one number of steps.
-        """
-        assert self.X is not None
-        own, other = X.take(rows), self.X.take(candidates)
-        n_steps = max(own.n_steps, other.n_steps)
-        arrays: dict[Hashable, np.ndarray] = {}
-        masks: dict[Hashable, np.ndarray | None] = {}
-        cells: dict[Hashable, np.ndarray] = {}
-        for j, name in enumerate(X.names):
-            a, b, keep = own.arrays[name], other.arrays[name], own.rows[:, j, None]
-            if a.ndim == 3:
-                seen = [_padded_mask(part.arrays[name], part.masks[name], n_steps) for part in (own, other)]
-                masks[name] = np.where(keep, *seen)
-                a, b, keep = pad_steps(a, n_steps), pad_steps(b, n_steps), keep[..., None]
-            else:
-                masks[name] = None
-            arrays[name] = np.where(keep, a, b)
-            missing = [part.cells.get(name) for part in (own, other)]
-            if any(each is not None for each in missing):
-                cells[name] = np.where(keep, *(_padded_cells(each, arrays[name].shape) for each in missing))
-        return Observed(arrays, masks, cells)
+    def _completion(self, seen: np.ndarray, members: Sequence[int]) -> Completion:
+        """What completes samples of one pattern; that of all members, which predictions ask for, is kept if small."""
+        if list(members) != list(range(len(self.critics))):
+            return Completion(self, seen, members)
+        kept, pattern = _completions.setdefault(self, {}), seen.tobytes()
+        found = kept.get(pattern)
+        if found is None:
+            found = Completion(self, seen, members)
+            if len(kept) < MAX_KEPT and found.size <= MAX_NUMBERS_KEPT:
+                kept[pattern] = found
+        return found
 
 
 class Completion:
@@ -91,7 +82,7 @@ class Completion:
     """
 
     def __init__(self, imputer: CriticImputer, seen: np.ndarray, members: Sequence[int]) -> None:
-        self.imputer = imputer
+        self.X = imputer.X  # not the imputer itself, which would never be let go
         self.seen = seen
         self.kept = np.flatnonzero(seen).tolist()
         self.members = list(members)
@@ -111,6 +102,7 @@ class Completion:
                 # The log ratio of the missing ones alone: a mean over what others were observed with.
                 among_missing = logsumexp(every, axis=0) - np.log(max(len(every) - 1, 1))
             self.judges.append((critic, place, candidates, among_missing))
+        self.size = sum(part.numel() for judge in self.judges for features in judge[2] for part in features)
 
     def representations(self, z: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Complete representations z (n_samples, n_members * k_j), each member its own draws."""
@@ -133,7 +125,8 @@ class Completion:
         found, counts = np.unique(drawn, return_counts=True)
         rows, candidates = np.divmod(found, n_candidates)
         starts = np.searchsorted(rows, np.arange(n))
-        return self.imputer.complete(X, rows, candidates), counts[:, None] / MOST, starts
+        assert self.X is not None
+        return complete(X, rows, self.X, candidates), counts[:, None] / MOST, starts
 
     def choose(self, z: Sequence[np.ndarray], n_draws: int) -> np.ndarray:
         """Draw candidates by their weights, (n_samples, n_draws), in their order."""
@@ -156,6 +149,10 @@ class Completion:
         return np.mean(ratios, axis=0)
 
 
+# Beside the imputers, of which it is no part that is pickled.
+_completions: WeakKeyDictionary[CriticImputer, dict[bytes, Completion]] = WeakKeyDictionary()
+
+
 def _order(z: np.ndarray) -> np.ndarray:
     """Put candidates in the order of the first principal component of the representations that a sample lacks.
 
@@ -166,6 +163,31 @@ def _order(z: np.ndarray) -> np.ndarray:
     z = np.ldexp(z, -np.frexp(np.abs(z).max(initial=0))[1])  # squares of huge ones would be no numbers
     last = z.shape[1] - 1
     return (z @ eigh(z.T @ z, subset_by_index=[last, last])[1][:, 0]).argsort(kind="stable")
+
+
+def complete(X: Observed, rows: np.ndarray, others: Observed, candidates: np.ndarray) -> Observed:
+    """Rows of X, with the missing modalities of those candidates among the others.
+
+    Sequences, which may end at different steps, are brought to one number of steps.
+    """
+    own, other = X.take(rows), others.take(candidates)
+    n_steps = max(own.n_steps, other.n_steps)
+    arrays: dict[Hashable, np.ndarray] = {}
+    masks: dict[Hashable, np.ndarray | None] = {}
+    cells: dict[Hashable, np.ndarray] = {}
+    for j, name in enumerate(X.names):
+        a, b, keep = own.arrays[name], other.arrays[name], own.rows[:, j, None]
+        if a.ndim == 3:
+            seen = [_padded_mask(part.arrays[name], part.masks[name], n_steps) for part in (own, other)]
+            masks[name] = np.where(keep, *seen)
+            a, b, keep = pad_steps(a, n_steps), pad_steps(b, n_steps), keep[..., None]
+        else:
+            masks[name] = None
+        arrays[name] = np.where(keep, a, b)
+        missing = [part.cells.get(name) for part in (own, other)]
+        if any(each is not None for each in missing):
+            cells[name] = np.where(keep, *(_padded_cells(each, arrays[name].shape) for each in missing))
+    return Observed(arrays, masks, cells)
 
 
 def _padded_mask(array: np.ndarray, mask: np.ndarray | None, n_steps: int) -> np.ndarray:

@@ -125,6 +125,18 @@ def test_find_copies__data_that_repeat_by_nature__have_none(arrays, expected):
     assert (find_copies(arrays) is not None) == expected
 
 
+@pytest.mark.parametrize("near", [0.0, 1e-9])
+def test_find_copies__numbers_depend_on_no_unit_and_no_order_of_rows(near):
+    """Groups are split by their numbers, so a change of either would change the value."""
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(size=(60, 2))[WHICH] * (1 + near * rng.normal(size=(600, 1))) for _ in range(2)]
+    order, units = rng.permutation(600), np.array([2.0**300, 0.125])
+    found = find_copies(arrays)
+    np.testing.assert_array_equal(find_copies([a[order] * units for a in arrays]), found[order])
+    assert len(np.unique(found)) == 60
+    assert abs(np.corrcoef(found, arrays[0][:, 0])[0, 1]) < 0.4, "groups in the order of their values"
+
+
 def test_keep_together__copies_join_groups():
     together = keep_together(np.array([0, 0, 1, 2, 3]), np.array(["a", "b", "b", "c", "d"]))
     assert len(set(together[:3])) == 1 and len(set(together)) == 3

@@ -252,6 +252,25 @@ def test_model_selection__scores_by_held_out_nats(gaussians):
     assert scores.shape == (3,) and (scores > 0.15).all()
 
 
+@pytest.mark.parametrize("scaling", ["standard", "rank", "auto"])
+@pytest.mark.parametrize("kind", ["one value", "copies"])
+def test_units_of_columns__change_nothing(kind, scaling):
+    """Also of a column that differs from zero in one sample only, and of data with copies."""
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(120, 1))
+    X = {name: latent + rng.normal(size=(120, 2)) for name in ("audio", "text")}
+    if kind == "one value":
+        X["audio"] = np.c_[X["audio"], np.arange(120) == 3]
+    else:
+        X = {name: np.r_[x, x[:20]] for name, x in X.items()}
+    larger = {name: np.ldexp(x, 60) for name, x in X.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DependencyWarning)
+        fitted, other = (quick(max_updates=20, cv=3, scaling=scaling).fit(each) for each in (X, larger))
+    assert_allclose(other.pointwise_, fitted.pointwise_, rtol=1e-6, atol=1e-9)
+    assert_allclose([other.dependency_, other.dependency_std_], [fitted.dependency_, fitted.dependency_std_], rtol=1e-6)
+
+
 # --- groups ----------------------------------------------------------------------------------------------------------
 
 

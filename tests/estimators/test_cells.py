@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_mdm import DependencyEstimator, MDMFusionClassifier, MDMFusionRegressor, ModalityDict, ModalityTransformer
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.estimators import _scaling
-from sklearn_mdm.estimators._critic_imputer import CriticImputer
+from sklearn_mdm.estimators._critic_imputer import complete
 from sklearn_mdm.fusion import (
     ConcatFusion,
     EarlyFusionLSTM,
@@ -361,10 +361,9 @@ def test_missing_modality__beside_cells(estimator, holes, y, missing):
 
 def test_critic__completes_with_the_cells_of_its_candidates(sequences):
     candidates = Observed.of({name: x[[1, 2]] for name, x in with_holes(sequences, share=0.5).items()})
-    imputer = CriticImputer([], [], candidates)  # of which the critic is not asked here
     short = {"vector": np.full((2, 3), nan), "steps": np.zeros((2, 2, 2))}
     short["steps"][1, 0, 0] = nan
-    whole = imputer.complete(Observed.of(short), np.array([0, 1]), np.array([1, 0]))
+    whole = complete(Observed.of(short), np.array([0, 1]), candidates, np.array([1, 0]))
     assert_array_equal(whole.cells["steps"][:, :2], np.isnan(short["steps"]))
     assert whole.cells["steps"].shape == whole.arrays["steps"].shape
     assert_array_equal(whole.cells["vector"], candidates.cells["vector"][[1, 0]])

@@ -1,6 +1,8 @@
 """What stands in for a modality that was not observed, in every fusion system."""
 
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -283,6 +285,24 @@ def test_critic__weights__are_those_of_a_loop(fitted):
     alone = [logsumexp([s(a[k], b[j], c[k]) for j in range(len(b)) if j != k]) for k in range(len(a))]
     expected = joint - np.array(alone) + np.log(len(b) - 1)
     assert_allclose(lacks_two.log_weights(z)[5], expected[lacks_two.order], rtol=1e-9, atol=1e-9)
+
+
+def test_critic__what_it_makes_of_candidates__is_kept_for_predictions(fitted):
+    estimator, X, _ = fitted
+    lacking = {name: x for name, x in X.items() if name != "b"}
+    first = estimator.predict(lacking)
+    kept = completion_of(estimator, True, False, True)
+    assert kept is completion_of(estimator, True, False, True)
+    assert_array_equal(estimator.predict(lacking), first)
+    assert not any("ompletion" in name for name in vars(estimator.imputer_)), "pickles would grow"
+    # Neither a new critic nor a copy reads what was kept of another, and what is kept goes with the imputer.
+    assert completion_of(pickle.loads(pickle.dumps(estimator)), True, False, True) is not kept
+    assert_array_equal(pickle.loads(pickle.dumps(estimator)).predict(lacking), first)
+    known = weakref.ref(estimator.imputer_)
+    estimator.fit_dependency({name: x[:100] for name, x in X.items()})
+    assert completion_of(estimator, True, False, True) is not kept
+    gc.collect()
+    assert known() is None
 
 
 def test_critic__draws__follow_the_weights(fitted, monkeypatch):

@@ -78,7 +78,9 @@ CHOICES = {
     # What is predicted: rows of the fit, or others.
     "at_predict": ["same", "new", "other order of keys", "absent modality", "one row", "gaps", "far"],
     # What is done beside fit and predict, each of which takes a fit of its own.
-    "again": ["refit", "form", "partial_fit", "units"],
+    "again": ["refit", "form", "partial_fit", "units", "warm_start", "fit_dependency", "inspection"],
+    # What stops: rows that are passed, or those of a fold.
+    "validation": _often("none", "new", "one row", "few", "gaps", "same", "X only"),
     "texts": ["plain", "odd", "long", "missing", "empty", "words"],
 }
 # Scales of which a power of two changes no digit.
@@ -117,6 +119,7 @@ class Case:
     epochs: int = 1
     at_predict: str = "same"
     again: str = "refit"
+    validation: str = "none"
     texts: str = "plain"
 
     def __repr__(self):

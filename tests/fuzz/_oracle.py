@@ -1,90 +1,30 @@
 """What must hold for a case: an error that says what is wrong, or finite numbers that nothing immaterial changes."""
 
-import pickle
-import re
-import traceback
-import warnings
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import sklearn
-import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import DataConversionWarning, NotFittedError, UndefinedMetricWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-import sklearn_mdm
-from sklearn_mdm import ModalityTransformer, exceptions
-
+from ._calls import (
+    Refused,
+    assert_close,
+    called,
+    copied,
+    fingerprint,
+    labels_of,
+    n_rows,
+    quietly,
+    rows_of,
+    tried,
+)
 from ._cases import EXACT
-from ._data import NAMES, arrays_of, groups_of, in_form, target_of, texts_of, weight_of
+from ._data import arrays_of, groups_of, in_form, target_of, texts_of, weight_of
+from ._inspected import check_samples, check_scores
 from ._models import model_of
 
-OURS = Path(sklearn_mdm.__file__).parent
-VALIDATION = Path(sklearn.__file__).parent
-# What scikit-learn raises and warns in their exact classes: LinAlgError is a ValueError, too.
-ERRORS = {ValueError, TypeError, FloatingPointError, NotFittedError, exceptions.TooFewSamplesError}
-WARNINGS = {UserWarning, DataConversionWarning, UndefinedMetricWarning}
-ARGUMENTS = (
-    r"X|y|sample_weight|weights?|groups?|X_unlabeled|modality|modalities|samples|n_samples|class(es)?|folds?|labels?"
-)
 FITTED = ("net_", "history_", "critics_", "dependency_", "transformers_", "reporting_critic_", "oof_score_")
-
-
-def quietly(function, *args):
-    """What a call returns whose warnings were judged before."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function(*args)
-
-
-class Refused(Exception):  # noqa: N818
-    """A clear error, after which nothing further can be asked."""
-
-
-def called(model, function, *args, **kwargs):
-    """What a call returns; an error of it must be a clear one, and so must its warnings."""
-    names = ARGUMENTS + "|" + "|".join(model.get_params(deep=False))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            found, error = function(*args, **kwargs), None
-        except Exception as raised:
-            found, error = None, raised
-    for warning in caught:
-        of_library = Path(warning.filename).is_relative_to(VALIDATION) or "numpy" in warning.filename
-        if isinstance(model, ModalityTransformer) and of_library:
-            continue  # of the transformer that it was given
-        known = warning.category in WARNINGS or warning.category.__module__ == exceptions.__name__
-        assert known, f"{warning.category.__name__}: {warning.message} ({warning.filename}:{warning.lineno})"
-        assert re.search(rf"\b({names}|critic|dependency)\b", str(warning.message)), (
-            f"a warning of what? {warning.message}"
-        )
-    if error is None:
-        return found
-    check_error(error, names)
-    raise Refused(str(error)) from error
-
-
-def check_error(error, names):
-    raised = f"{type(error).__name__}: {error}"
-    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    known = type(error) in ERRORS or type(error).__name__ == "InvalidParameterError"
-    if not known or not (last.is_relative_to(OURS) or last.is_relative_to(VALIDATION)):
-        raise AssertionError(f"raw error, {raised}") from error
-    if not re.search(rf"\b({names}|{'|'.join(NAMES)})\b", str(error)):
-        raise AssertionError(f"an error of what? {raised}") from error
-
-
-def copied(model):
-    return pickle.loads(pickle.dumps(model))
-
-
-def fingerprint(*values):
-    """Bytes that change if the values do."""
-    return [pickle.dumps(torch.as_tensor(v).numpy() if isinstance(v, torch.Tensor) else v) for v in values]
 
 
 def check(case, global_state):
@@ -121,28 +61,11 @@ def fitted(model, function, *args, **kwargs):
         raise AssertionError(f"a fit that failed counts as fitted: {refused}") from refused
 
 
-def tolerance(case, values, least=0.0):
-    """Of rounding, in the values' own scale."""
-    single = case.estimator == "mag" or np.asarray(values).dtype == np.float32
-    finite = np.abs(values[np.isfinite(values)]) if values.dtype.kind == "f" else np.zeros(0)
-    digits = max(1e-4 if single else 1e-7, least)
-    return {"rtol": digits, "atol": digits * float(finite.max(initial=0))}
-
-
-def assert_close(case, found, expected, what, least=0.0):
-    """Equal but for rounding; labels and texts equal."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape, what
-    if expected.dtype.kind == "f":
-        assert_allclose(found, expected, err_msg=what, **tolerance(case, expected, least))
-    else:
-        assert_array_equal(found, expected, err_msg=what)
-
-
 def check_fusion(case, model, X, y, weight, groups):
-    unlabelled = x_of(case, rows=7, seed=5) if case.unlabelled else None
-    parameters = {"sample_weight": weight, "groups": groups, "X_unlabeled": unlabelled}
+    parameters = {"sample_weight": weight, "groups": groups, **beside(case, x_of)}
+    passed = fingerprint(parameters)
     fitted(model, model.fit, X, y, **parameters)
+    assert fingerprint(parameters) == passed, "X_unlabeled, X_val or y_val were changed"
     output = "predict_proba" if case.estimator == "classifier" else "predict"
     new = at_predict(case, X)
     n = n_rows(new)
@@ -167,21 +90,47 @@ def check_fusion(case, model, X, y, weight, groups):
         other = called(model, clone(model).fit, X, y, **parameters)
         assert_array_equal(quietly(getattr(other, output), new), first, err_msg="refit")
     elif case.again == "form" and case.form != "one array" and case.estimator != "mag":
-        more = None if unlabelled is None else plain_arrays(case, rows=7, seed=5)
-        plain, parameters["X_unlabeled"] = plain_arrays(case), more
+        plain, parameters = plain_arrays(case), parameters | beside(case, plain_arrays)
         other = called(model, clone(model).set_params(modalities=None).fit, plain, y, **parameters)
         if case.at_predict in ("same", "other order of keys"):
             assert_close(case, quietly(getattr(other, output), plain), first, "another form of X")
     elif case.again == "units" and case.scaling is not None and can_be_rescaled(case, X):
-        larger = {name: np.ldexp(x, 300) for name, x in X.items()}
-        parameters["X_unlabeled"] = None if unlabelled is None else {k: np.ldexp(x, 300) for k, x in unlabelled.items()}
+        parameters |= beside(case, lambda *args, **options: larger(x_of(*args, **options)))
         parameters["sample_weight"] = None if weight is None or case.weight == "huge" else np.ldexp(weight, 40)
         if weight is None or parameters["sample_weight"] is not None:
-            other = called(model, clone(model).fit, larger, y, **parameters)
-            expected = called(model, getattr(model, output), X)
-            assert_close(case, quietly(getattr(other, output), larger), expected, "other units of X and weights", 1e-5)
+            other = called(model, clone(model).fit, larger(X), y, **parameters)
+            expected, found = called(model, getattr(model, output), X), quietly(getattr(other, output), larger(X))
+            assert_close(case, found, expected, "other units of X and weights", 1e-5)
+    elif case.again == "warm_start":
+        check_warm_start(case, model, X, y, parameters, output)
+    elif case.again == "fit_dependency":
+        check_fit_dependency(case, model, X, groups, output)
+    elif case.again == "inspection":
+        tried(check_scores, case, model, X, y)
+        if not hasattr(model, "reporting_critic_"):
+            called(model, model.fit_dependency, X, groups=groups)
+        check_samples(case, model, new, n)
     elif case.again == "partial_fit":
         check_stream(case, model, X, y, weight, output)
+
+
+def beside(case, make):
+    """What is passed to fit beside X, made by a function of a case, rows and a seed."""
+    found = {"X_unlabeled": make(case, rows=7, seed=5)} if case.unlabelled else {}
+    if case.validation == "same":
+        found |= {"X_val": make(case, rows=case.n, seed=0), "y_val": target_of(case)}
+    elif case.validation != "none":
+        n = {"one row": 1, "few": 3}.get(case.validation, 12)
+        gaps = "rows" if case.validation == "gaps" else None
+        found |= {"X_val": make(case, rows=n, seed=6, gaps=gaps), "y_val": target_of(case, n, seed=6)}
+        if case.validation == "X only":
+            del found["y_val"]
+    return found
+
+
+def larger(X):
+    """X in another unit."""
+    return {name: np.ldexp(x, 300) for name, x in X.items()}
 
 
 def plain_arrays(case, **options):
@@ -212,14 +161,6 @@ def check_absent(case, model, output, X):
     assert_close(case, called(model, getattr(model, output), without), expected, "an absent modality")
 
 
-def tried(function, *args):
-    """Go on after a clear error."""
-    try:
-        function(*args)
-    except Refused:
-        pass
-
-
 def check_score(model, X, y):
     score = called(model, model.score, X, y)
     # Beyond the range of numbers where predictions have nothing to do with y.
@@ -233,14 +174,49 @@ def check_dependency_of_fusion(case, model, X):
     assert np.isfinite(value) and (std >= 0 or np.isnan(std)), (value, std)
 
 
-def check_rows(case, model, output, X, expected):
+def check_rows(case, model, output, X, expected, least=0.0):
     """The order of the rows, and which others there are, change nothing."""
     n = n_rows(X)
     order = np.random.default_rng(3).permutation(n)
     method = getattr(model, output)
-    assert_close(case, called(model, method, rows_of(X, order)), expected[order], "another order of rows")
+    assert_close(case, called(model, method, rows_of(X, order)), expected[order], "another order of rows", least)
     for i in order[:3]:
-        assert_close(case, called(model, method, rows_of(X, [i])), expected[[i]], f"row {i} alone")
+        assert_close(case, called(model, method, rows_of(X, [i])), expected[[i]], f"row {i} alone", least)
+
+
+def check_warm_start(case, model, X, y, parameters, output):
+    """A second fit goes on where the first ended, and one that is refused changes nothing."""
+    warm = clone(model).set_params(warm_start=True)
+    fitted(warm, warm.fit, X, y, **parameters)
+    before, other = quietly(getattr(warm, output), X), copied(warm)
+    if case.seed % 2:  # rows of which some may be of other classes
+        rows = np.arange(0, case.n, 2)
+        X_again, y, parameters = rows_of(X, rows), labels_of(y, rows), {}
+    else:
+        X_again = X
+    try:
+        called(warm, warm.fit, X_again, y, **parameters)
+    except Refused:
+        assert_array_equal(quietly(getattr(warm, output), X), before, err_msg="after a second fit that was refused")
+        return
+    found = called(warm, getattr(warm, output), X)
+    assert np.isfinite(found).all()
+    if not case.seed % 2:
+        called(other, other.fit, X, y, **parameters)
+        assert_array_equal(quietly(getattr(other, output), X), found, err_msg="a second fit of a copy by pickle")
+
+
+def check_fit_dependency(case, model, X, groups, output):
+    """Another critic, which is the same if it is trained once more."""
+    first, other = copied(model), copied(model)
+    called(first, first.fit_dependency, X, groups=groups)
+    values = called(first, first.pointwise_dependency, X)
+    if case.seed % 2:
+        called(other, other.fit_dependency, X, groups=groups)
+        assert_array_equal(quietly(other.pointwise_dependency, X), values, err_msg="the same critic once more")
+    check_dependency_of_fusion(case, first, X)
+    assert np.isfinite(called(first, getattr(first, output), at_predict(case, X))).all()
+    check_rows(case, first, "pointwise_dependency", X, values, 1e-5)
 
 
 def check_stream(case, model, X, y, weight, output):
@@ -264,6 +240,7 @@ def check_dependency(case, model, X, y, weight, groups):
     assert np.isfinite(model.dependency_std_) or model.warnings_, (model.dependency_std_, model.warnings_)
     assert model.pointwise_.shape == (case.n,) and not np.isinf(model.pointwise_).any()
     tried(check_values, case, model, at_predict(case, X))
+    tried(check_parts, case, model, X)
     if case.again == "refit":
         other = called(model, clone(model).fit, X, groups=groups)
         assert_array_equal([other.dependency_, other.dependency_std_], [model.dependency_, model.dependency_std_])
@@ -271,9 +248,11 @@ def check_dependency(case, model, X, y, weight, groups):
     elif case.again == "form" and case.form != "one array":
         other = called(model, clone(model).set_params(modalities=None).fit, plain_arrays(case), groups=groups)
         assert_close(case, [other.dependency_], np.array([model.dependency_]), "another form of X")
-    elif case.again == "units" and case.scale == "unit" and can_be_rescaled(case, X):
-        other = called(model, clone(model).fit, {name: np.ldexp(x, 300) for name, x in X.items()}, groups=groups)
+    elif case.again == "units" and can_be_rescaled(case, X):
+        other = called(model, clone(model).fit, larger(X), groups=groups)
         assert_close(case, [other.dependency_], np.array([model.dependency_]), "other units of X", 1e-5)
+    elif case.again == "inspection":
+        check_samples(case, model, at_predict(case, X), n_rows(at_predict(case, X)))
     else:
         tried(check_permutation, model, X)
 
@@ -284,6 +263,13 @@ def check_values(case, model, X):
     assert_array_equal(quietly(copied(model).score_samples, X), values, err_msg="a copy by pickle")
     check_rows(case, model, "score_samples", X, values)
     assert np.isfinite(called(model, model.score, X))
+
+
+def check_parts(case, model, X):
+    """The parts of a decomposition add up to the total."""
+    parts = called(model, model.decompose, X)
+    assert np.isfinite(parts["value"]).all() and not (parts["std"] < 0).any(), parts
+    assert_close(case, [parts["value"].sum()], np.array([called(model, model.score, X)]), "sum of parts", 1e-6)
 
 
 def check_permutation(model, X):
@@ -336,16 +322,3 @@ def at_predict(case, X):
     if isinstance(X, dict) and kind == "absent modality" and len(list(X)) > 1:
         return {name: X[name] for name in list(X)[1:]}
     return X
-
-
-def n_rows(X):
-    return len(next(iter(X.values()))) if isinstance(X, dict) else len(X)
-
-
-def rows_of(X, rows):
-    rows = [int(row) for row in rows]
-    if isinstance(X, dict):
-        return {name: rows_of(value, rows) for name, value in X.items()}
-    if isinstance(X, list):
-        return [X[row] for row in rows]
-    return X.iloc[rows].reset_index(drop=True) if isinstance(X, (pd.DataFrame, pd.Series)) else X[rows]

@@ -42,6 +42,8 @@ FOUND = [
     Case(seed=2, scale="constant", weight="zeros among", again="units"),
     Case(scale="offset", weight="ones", again="units"),
     Case(seed=19, n=8, gaps="cells", scale="constant row", weight="tiny"),
+    Case(n=21, scale="denormal", fusion="multi_attention", encoder="auto", lam=1.0, scaling=None, missing="critic"),
+    Case(estimator="dependency", scale="duplicates", n=30, again="units", members=2),
     Case(steps=5, scale="1e200", members=2, others="auto", scaling=None, encoder="auto"),
 ]
 
