@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse
-from safetensors.numpy import save as serialize
 
 from ..exceptions import SavedFileError
 
@@ -25,6 +22,8 @@ _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{%d})"' % len(_ZEROS))
 
 def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> None:
     """Put texts and arrays in a file, in the place of an earlier one."""
+    from safetensors.numpy import save as serialize
+
     content = bytearray(serialize(dict(arrays), {**metadata, "sha256": _ZEROS}))
     start, end = _digest_span(content)
     content[start:end] = _digest(content, start, end)
@@ -51,6 +50,9 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
 
 def read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Return the texts and arrays of a file, if it is bit for bit what was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
     content = path.read_bytes()
     start, end = _digest_span(content)
     if content[start:end] != _digest(content, start, end):
