@@ -160,10 +160,18 @@ def results(model, X):
     return found
 
 
+@pytest.fixture(scope="module")
+def fitted():
+    """A fitted estimator, as a pickle: each test has one of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pickle.dumps(regressor(lam=0.1).fit(vectors(), LATENT))
+
+
 @pytest.fixture
-def saved(tmp_path, quick):
+def saved(tmp_path, quick, fitted):
     """A fitted estimator and its file."""
-    model = regressor(lam=0.1).fit(vectors(), LATENT)
+    model = pickle.loads(fitted)
     path = tmp_path / "model.safetensors"
     model.save(path)
     return model, path

@@ -6,11 +6,10 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ..critic import Critic, PairedCritic
@@ -32,6 +31,9 @@ from ._contrasts import Contrast, KeptModality, keep_each
 from ._gaussian_mixture import MixtureInputs, MixtureRatio, choose_mixture, refit_mixture
 from ._normal_scores import NormalScores
 from ._training import CHECKS, VALIDATION_SETS, Course, Rows, logistic_loss, train_critics
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture
 
 # Rows that validate and calibrate.
 MAX_VALIDATION_ROWS = 4000

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
-from sklearn.covariance import OAS, EmpiricalCovariance
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from ..critic._base import Representations
 from ..measures._knife import log_mixture_density, summed_features
 from ..utils._threads import LockOfProcess, threads_for_work
+
+if TYPE_CHECKING:  # imported where it is used: it brings nearly half of scikit-learn with it
+    from sklearn.mixture import GaussianMixture
 
 # Several components need several rows per column each; a single one is shrunk where rows are few.
 MIN_ROWS_PER_COLUMN = 5
@@ -133,6 +135,8 @@ def _whitening(mixture: GaussianMixture, columns: slice) -> tuple[np.ndarray, np
 
 
 def _mixture(n_components: int, seed: int) -> GaussianMixture:
+    from sklearn.mixture import GaussianMixture
+
     return GaussianMixture(
         n_components, reg_covar=1e-4, tol=1e-3, random_state=seed, init_params="k-means++", max_iter=100
     )
@@ -140,6 +144,8 @@ def _mixture(n_components: int, seed: int) -> GaussianMixture:
 
 def _single(rows: np.ndarray) -> GaussianMixture:
     """One component, whose covariance is shrunk towards a multiple of the identity if rows are few."""
+    from sklearn.covariance import OAS, EmpiricalCovariance
+
     estimate = EmpiricalCovariance() if len(rows) >= MIN_ROWS_PER_COLUMN * rows.shape[1] else OAS()
     covariance = estimate.fit(rows).covariance_ + 1e-4 * np.eye(rows.shape[1])
     mixture = _mixture(1, 0)

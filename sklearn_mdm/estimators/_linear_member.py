@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from ..utils._folds import Split
 from ._held_out import (
@@ -229,6 +228,8 @@ class _Logistic:
             return
         if start is not None and np.array_equal(start[0], self.present):
             _, self.coef, self.intercept = start
+        from sklearn.linear_model import LogisticRegression  # here, or it would slow down `import sklearn_mdm`
+
         model = LogisticRegression(C=1 / penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
         # Of two classes scikit-learn has the difference.
         two = len(self.present) == 2

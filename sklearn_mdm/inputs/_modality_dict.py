@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import numbers
 from collections.abc import Hashable, Mapping
@@ -16,6 +17,7 @@ from skorch.helper import SliceDict
 from ._columns import sorted_names
 from ._containers import as_samples, common_length, is_text, n_samples_of, split_container
 from ._labels import row_labels
+from ._memory_maps import FilePart, file_part, map_again
 
 
 class ModalityDict(SliceDict):
@@ -44,6 +46,11 @@ class ModalityDict(SliceDict):
     ``X["audio"]`` is a modality; ``X[mask]``, ``X[indices]`` and ``X[2:5]`` are samples; ``X[3]`` is the sample 3 as
     a ModalityDict of length one, unless 3 is the name of a modality. ``len(X)`` is the number of samples. Several
     modalities are selected by ``ModalityDict({name: X[name] for name in names})``, and joined by ``X | others``.
+
+    Of a modality that is a memory map, opened read-only (``np.load(file, mmap_mode="r")``) or a slice of one, a pickle
+    has the name of the file and the place in it, so that tasks of a search are small on any cluster that shares the
+    file: whoever unpickles it maps the same file. It is an error if that has another size or time of change. Other
+    arrays, and maps of a file that is gone or may be written to, are pickled by value; ``copy.deepcopy`` copies values.
 
     Examples
     --------
@@ -196,8 +203,15 @@ class ModalityDict(SliceDict):
         )
         return f"<table><caption>ModalityDict, {self._len} samples</caption>{rows}</table>"
 
+    def __copy__(self) -> ModalityDict:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModalityDict:
+        return type(self)(copy.deepcopy(dict(self), memo))
+
     def __reduce__(self) -> tuple:
-        return type(self), (dict(self),)
+        parts = {name: file_part(value) or value for name, value in self.items()}
+        return _unpickle, (type(self), parts)
 
     def __repr__(self) -> str:
         shown = (f"{_shown_name(name)}: {_shown_value(value)}" for name, value in self.items())
@@ -211,6 +225,10 @@ class ModalityDict(SliceDict):
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _unpickle(cls: type[ModalityDict], parts: Mapping[Hashable, Any]) -> ModalityDict:
+    return cls({name: map_again(part) if isinstance(part, FilePart) else part for name, part in parts.items()})
 
 
 def _as_values(data: Any, modalities: Mapping[str, Any] | None = None) -> dict[Hashable, Any]:

@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.feature_selection import SelectFdr, f_classif, f_regression
 
 # Share of columns that is expected to be found by chance among those that are.
 FALSE_DISCOVERIES = 0.05
@@ -33,6 +32,9 @@ def telling_columns(missing: np.ndarray, y: np.ndarray, *, classes: bool) -> np.
     -------
     columns : array of int
     """
+    # Imports nearly half of scikit-learn, which `import sklearn_mdm` should not.
+    from sklearn.feature_selection import SelectFdr, f_classif, f_regression
+
     targets = [y] if classes else list(y.T)
     found = np.zeros(missing.shape[1], dtype=bool)
     for target in targets:

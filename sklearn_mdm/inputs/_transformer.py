@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.pipeline import FeatureUnion
 from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
@@ -272,6 +271,8 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
         return {name: value for name, value in named.items() if name not in self._get_param_names()}
 
     def _sk_visual_block_(self) -> Any:
+        from sklearn.pipeline import FeatureUnion
+
         if isinstance(self.transformers, Mapping):
             named = self.transformers or {"every modality": PASSTHROUGH}
         else:

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse
-from safetensors.numpy import save as serialize
 
 from ..exceptions import SavedFileError
 from ..utils._whole_files import whole_file
@@ -23,6 +20,8 @@ _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{%d})"' % len(_ZEROS))
 
 def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> None:
     """Put texts and arrays in a file, in the place of an earlier one."""
+    from safetensors.numpy import save as serialize
+
     content = bytearray(serialize(dict(arrays), {**metadata, "sha256": _ZEROS}))
     start, end = _digest_span(content)
     content[start:end] = _digest(content, start, end)
@@ -40,6 +39,9 @@ def write(path: Path, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarr
 
 def read(content: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """Return the texts and arrays of a file's content, if it is bit for bit what was written."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
     start, end = _digest_span(content)
     if content[start:end] != _digest(content, start, end):
         raise SavedFileError("its checksum is not that of its content: it was damaged or cut. Copy or save it again.")

@@ -139,7 +139,9 @@ def test_grouped_copies_of_independent_samples__have_none():
 
 
 @pytest.mark.parametrize(
-    ("n_groups", "cv", "n_folds"), [(5, "auto", 3), (5, LeaveOneGroupOut(), 5), (60, "auto", 5)], ids=str
+    ("n_groups", "cv", "n_folds"),
+    [(5, "auto", 3), pytest.param(5, LeaveOneGroupOut(), 5, marks=pytest.mark.slow), (60, "auto", 5)],
+    ids=str,
 )
 def test_few_groups__do_not_hide_dependency(n_groups, cv, n_folds):
     with warnings.catch_warnings():

@@ -20,8 +20,8 @@ pytestmark = [
 ]
 
 
-# Of a plain array the columns can be modalities. A few updates, since many checks fit.
-COLUMNS = DependencyEstimator(modalities="columns", max_updates=20)
+# Of a plain array the columns can be modalities. A few updates and folds, since many checks fit.
+COLUMNS = DependencyEstimator(modalities="columns", max_updates=20, cv=3)
 
 
 # The defaults, in fewer epochs.
@@ -36,7 +36,7 @@ ONE = {"n_estimators": 1, **PLAIN}
 # Of the fusion systems, one that reads codes, one that adds up decisions, and one that reads steps, a vector being a
 # single one of them; the others pass the same checks more slowly.
 FEW = [MDMFusionRegressor(**ONE), MDMFusionClassifier(**ONE), COLUMNS]
-FEW.append(MDMFusionClassifier(**ONE | {"fusion": LateFusion(dropout=0.0)}))
+FEW.append(MDMFusionClassifier(**ONE | {"fusion": LateFusion(dropout=0.0)}, max_epochs=20))
 FEW.append(MDMFusionRegressor(n_estimators=1, fusion="ef_lstm", max_epochs=20))
 # Three members, which hold out folds also of the few samples of a check.
 COMMITTEE = {**PLAIN, "n_estimators": 3, "early_stopping": True, "max_epochs": 20}

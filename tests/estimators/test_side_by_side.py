@@ -49,15 +49,15 @@ def everything(X, y):
             n_estimators=1, fusion=fusion, encoder=encoder, lam=0.1, max_epochs=1, random_state=0
         )
         found += [model.fit(steps, y).predict(steps), model.pointwise_dependency(steps)]
-    dependency = DependencyEstimator(max_updates=20, random_state=0).fit(X)
+    dependency = DependencyEstimator(cv=3, max_updates=20, random_state=0).fit(X)
     return [*found, dependency.pointwise_, dependency.permutation_test(X, 9).null_distribution]
 
 
 @pytest.fixture(scope="module")
 def three_modalities():
     rng = np.random.default_rng(0)
-    z = rng.normal(size=(120, 1))
-    return {name: z + rng.normal(size=(120, 3)) for name in ("text", "audio", "video")}, z[:, 0]
+    z = rng.normal(size=(80, 1))
+    return {name: z + rng.normal(size=(80, 3)) for name in ("text", "audio", "video")}, z[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_settings_of_the_caller__do_not_matter_and_stay(three_modalities, serial
 @pytest.mark.parametrize("backend", ["threading", "loky", "fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_fits_side_by_side__are_those_of_a_serial_run(three_modalities, serial, backend, global_state):
     before = global_state()
-    arguments = [three_modalities] * (4 if backend == "threading" else 2)
+    arguments = [three_modalities] * (3 if backend == "threading" else 2)
     if backend in ("fork", "spawn"):
         with multiprocessing.get_context(backend).Pool(2) as pool:
             results = pool.starmap_async(everything, arguments).get(200)

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from ._checkpoint import (
     CONFIG,
@@ -142,6 +141,8 @@ def files_of_model(model: Any) -> dict[str, Any]:
 
 def model_of_files(files: Mapping[str, Any]) -> Any:
     """Return the model of files, looked at like those of any directory."""
+    from safetensors.torch import save_file
+
     with TemporaryDirectory() as folder:
         Path(folder, CONFIG).write_text(files[CONFIG], encoding="utf-8")
         save_file({name: value.contiguous() for name, value in files[WEIGHTS].items()}, Path(folder, WEIGHTS))
