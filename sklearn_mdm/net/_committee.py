@@ -178,7 +178,7 @@ class CommitteeNet(MDMNet):
         self.unread_, self.graphs_ = [], StepGraphs.of(self)
         self.active_ = list(range(len(self.members_)))
         for k, member in enumerate(self.members_):
-            own = {} if self.settings is None else self.settings[k]
+            own = self.settings[k] if self.settings else {}
             for name in _FOLLOWED:
                 setattr(member, name, own.get(name, getattr(self, name)))
             member.label = label_of(own, self.settings or ())
@@ -476,8 +476,9 @@ class CommitteeNet(MDMNet):
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
         weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
-        members = [self.members_[k] for k in rows.members]
-        self._note(partial(record_validation_of_each, members, rows.sizes), losses, logged)
+        self._note(
+            partial(record_validation_of_each, [self.members_[k] for k in rows.members], rows.sizes), losses, logged
+        )
         for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
