@@ -110,17 +110,19 @@ class CommitteeNet(MDMNet):
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> MDMNet:
         """Give all members one optimizer, and all critics another."""
-        first, has_critic = self.members_[0], hasattr(self, "critic_")
+        first, critic = self.members_[0], getattr(self.members_[0], "critic_", None)
         self.stacked_ = (
             can_stack(first.fusion_module_)
             and is_elementwise(self.optimizer)
             and not self.get_params_for("optimizer").get("param_groups")
             and not first.measure_.needs_y
-            and (not has_critic or (can_stack(first.critic_) and stacks(first.measure_)))
-            and (not has_critic or is_elementwise(self.optimizer_critic))
+            and (
+                critic is None
+                or (can_stack(critic) and stacks(first.measure_) and is_elementwise(self.optimizer_critic))
+            )
         )
         self.optimizer_ = self._optimizer_of("optimizer", self.module_.members)
-        if has_critic:
+        if critic is not None:
             self.optimizer_critic_ = self._optimizer_of("optimizer_critic", self.critic_)
         return self
 
@@ -476,9 +478,8 @@ class CommitteeNet(MDMNet):
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
         weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
-        self._note(
-            partial(record_validation_of_each, [self.members_[k] for k in rows.members], rows.sizes), losses, logged
-        )
+        record = partial(record_validation_of_each, [self.members_[k] for k in rows.members], rows.sizes)
+        self._note(record, losses, logged)
         for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {

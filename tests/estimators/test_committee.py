@@ -100,8 +100,8 @@ def test_out_of_fold_predictions__are_not_of_an_epoch_that_their_own_loss_chose(
         [1.0, 1.0, 9.0, 9.0],
     ]
     for epoch, losses in enumerate(epochs):
-        outputs = np.full((2, 1), float(epoch))
-        parts = [(outputs, np.array(losses[:2])), (outputs, np.array(losses[2:]))]
+        outputs = torch.full((2, 1), float(epoch))
+        parts = [(outputs, torch.tensor(losses[:2])), (outputs, torch.tensor(losses[2:]))]
         keep.on_epoch_end(SimpleNamespace(active_=[0], validated_={0: parts}))
     assert_array_equal(keep.outputs_[0].ravel(), [2, 2, 3, 3])
 
