@@ -114,12 +114,10 @@ class CommitteeNet(MDMNet):
         self.stacked_ = (
             can_stack(first.fusion_module_)
             and is_elementwise(self.optimizer)
+            and is_elementwise(self.optimizer_critic)
             and not self.get_params_for("optimizer").get("param_groups")
             and not first.measure_.needs_y
-            and (
-                critic is None
-                or (can_stack(critic) and stacks(first.measure_) and is_elementwise(self.optimizer_critic))
-            )
+            and (critic is None or (can_stack(critic) and stacks(first.measure_)))
         )
         self.optimizer_ = self._optimizer_of("optimizer", self.module_.members)
         if critic is not None:
