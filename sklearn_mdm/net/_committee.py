@@ -379,8 +379,8 @@ class CommitteeNet(MDMNet):
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
         self._note(partial(record_each, members, rows.sizes, list(found)), loss, task, logged, used)
-        weights = constant(rows.sizes, loss) / len(rows)
-        return {"loss": (loss.detach() * weights).sum(), "y_pred": rows.unpadded(output.prediction)}
+        mean = (loss.detach() * (constant(rows.sizes, loss) / len(rows))).sum()
+        return {"loss": mean, "y_pred": rows.unpadded(output.prediction)}
 
     def _agreed_of(
         self,
@@ -402,15 +402,14 @@ class CommitteeNet(MDMNet):
             twin.train()
         with self._drawing_of("taught", members):
             even = [outputs.shape[1]] * len(members)
-            each = ((batch, sizes), (spoiled, even))
-            masks = [self._without_some_of(members, part, n, 1 - KEPT, "agreement") for part, n in each]
+            drop = partial(self._without_some_of, members, rate=1 - KEPT, stream="agreement")
+            masks = [drop(batch, sizes), drop(spoiled, even)]
             X, mask = one_below_other((batch.X, spoiled.X), 1), one_below_other(masks, 1)
             some, taught = twin(X, mask).prediction.split([max(sizes), max(even)], 1)
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
         losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
-        agreement = losses.unflatten(0, taught.shape[:2]).mean(1)
         weight = constant([member.agreement for member in members], task)
-        return torch.where(weight > 0, both + weight * agreement, task)
+        return torch.where(weight > 0, both + weight * losses.unflatten(0, taught.shape[:2]).mean(1), task)
 
     def _without_some_of(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], rate: float, stream: str
@@ -475,7 +474,7 @@ class CommitteeNet(MDMNet):
         with torch.no_grad():
             prediction = self.twins_["module"](stacked.X, stacked.mask).prediction
             losses, logged = self._task_losses(prediction, y, stacked.weight, rows.sizes)
-        weights = [None] * len(rows.members) if stacked.weight is None else list(stacked.weight)
+        weights = [None] * len(y) if stacked.weight is None else stacked.weight
         record = partial(record_validation_of_each, [self.members_[k] for k in rows.members], rows.sizes)
         self._note(record, losses, logged)
         for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
