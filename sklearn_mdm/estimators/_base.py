@@ -332,6 +332,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
             self._schema = ModalitySchema() if reader is None else reader()
+            self._schema.stays_on_disk = reader is None
             observed = self._schema.fit_read(self, X, self.modalities, min_samples=2)
             self._keys = modality_keys(self._schema.names)
             self._seed = seed_of(self.random_state, self.callbacks)
@@ -518,8 +519,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
                 if valid.X is train.X:
                     rows = np.r_[rows, unseen.rows]
                 else:
-                    others = valid.X.arrays.values()
-                    arrays = [one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
+                    some, others = train.X.take(rows).arrays, valid.X.take(unseen.rows).arrays
+                    arrays = [one_below(some[name], others[name]) for name in train.X.names]
                     rows = np.arange(len(rows) + len(unseen.rows))
                 if groups is not None:
                     groups = None if unseen.groups is None else np.r_[groups, unseen.groups]
@@ -634,6 +635,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         prepare = getattr(self._member_nets()[0].fusion_module_, "prepare", None)
         if prepare is None:
             return X
+        X = X.loaded()
         with isolated():
             prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
         return X.prepared({name: prepared[self._keys[name]] for name in X.names})
