@@ -1,4 +1,4 @@
-"""What the size of data costs: memory and time of fits and predictions with data on disk, beside the same in memory.
+"""What size costs: memory and time with data on disk, beside the same in memory, and training on a GPU.
 
 Memory is that of a process beyond its start, in GB, without pages of files (RssAnon of Linux, looked at a hundred times
 a second): the operating system lends those to a memory map while nobody else needs them. Each line is measured in a
@@ -6,6 +6,7 @@ process of its own, on one thread beside the one that reads ahead. Times and mem
 over those of arrays in memory.
 
     python benchmarks/scale.py [--only disk] [--rows 2000000] [--members 8 1] [--out results/scale.json]
+    python benchmarks/scale.py --only steps devices
 """
 
 from __future__ import annotations
@@ -166,12 +167,26 @@ def _shown(value):
     return f"{value:.3g}" if isinstance(value, float) else value
 
 
-SECTIONS = {"disk": disk}
+def gpu_steps(options):
+    """Training steps on a GPU beside a bare loop; see ``_scale_gpu.py``."""
+    import _scale_gpu
+
+    return _scale_gpu.steps(20_000)
+
+
+def gpu_devices(options):
+    """Fits on a GPU beside those on the CPU, and what ``device="auto"`` takes; see ``_scale_gpu.py``."""
+    import _scale_gpu
+
+    return _scale_gpu.devices()
+
+
+SECTIONS = {"disk": disk, "steps": gpu_steps, "devices": gpu_devices}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS))
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=["disk"], help="(disk; the others need a GPU)")
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--members", type=int, nargs="+", default=[8, 1])
     parser.add_argument("--in-memory", action=argparse.BooleanOptionalAction, default=True, help="measure that, too")

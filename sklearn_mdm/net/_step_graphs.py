@@ -29,7 +29,7 @@ MOST_GRAPHS = 4
 # Steps after which values are read, so that memory for what was put off is bounded.
 READ_AFTER = 1024
 # Steps whose numbers from the CPU are kept at a time: the GPU may be that far behind.
-AHEAD = 64
+STEPS_AHEAD = 64
 # Optimizers whose updates, if fused, are kernels that need nothing from the CPU.
 _CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 # Modules whose dropout takes no generator, and such as look at results of their own.
@@ -121,14 +121,15 @@ class StepGraphs:
 
     def same_work(self, iterator: Any) -> bool:
         """Whether steps with as many rows are the same work: then nothing is missing, and all parts are known ones."""
+        if not hasattr(iterator, "take"):  # a DataLoader, or a thread that reads from disk
+            return False
         net, datasets = self.net, getattr(iterator.dataset, "datasets", [iterator.dataset])
         members = getattr(net, "members_", [net])
         parts = [*(member.fusion_module_ for member in members), net.criterion_]
         if net.term_active_ and hasattr(net, "critic_"):
             parts.append(net.critic_)
         return (
-            hasattr(iterator, "take")
-            and type(net).__module__.startswith("sklearn_mdm.")
+            type(net).__module__.startswith("sklearn_mdm.")
             and net.accumulate == 1
             and all(getattr(data, "mask", data) is None and data.y.is_cuda for data in datasets)
             and all(member.pool_ is None or member.pool_.mask is None for member in members)
@@ -271,7 +272,7 @@ class Places:
         for dtype, flat in self.flat.items():
             if not self.ahead[dtype]:
                 # A new one each time: torch gives memory out again only when copies from it are done.
-                self.ahead[dtype] = list(torch.empty((AHEAD, len(flat)), dtype=dtype, pin_memory=True).unbind())
+                self.ahead[dtype] = list(torch.empty((STEPS_AHEAD, len(flat)), dtype=dtype, pin_memory=True).unbind())
             row = self.ahead[dtype].pop()
             torch.cat(
                 [v.reshape(-1) for v, (_, other) in zip(values, self.kinds, strict=True) if other == dtype], out=row

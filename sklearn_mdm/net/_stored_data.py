@@ -37,6 +37,7 @@ class StoredModality:
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, read: Callable[[np.ndarray], Tensor]) -> None:
         self.shape = torch.Size(shape)
         self.dtype = dtype
+        self.device = torch.device("cpu")  # where rows that are read are
         self.read = read
 
     def __len__(self) -> int:
