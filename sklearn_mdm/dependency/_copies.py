@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..exceptions import DependencyWarning, RepeatedSamplesWarning, TooFewSamplesError
+from ..inputs._on_disk import OnDisk
 
 # Fewer distinct samples than these are the few values that data can take.
 MIN_DISTINCT = 8
@@ -70,13 +72,22 @@ def copies_of(arrays: Iterable[np.ndarray], rows: np.ndarray, groups: np.ndarray
 
     Few columns of wide arrays are looked at first: rows that are equal are so there.
     """
-    flat = [array.reshape(len(array), -1) for array in arrays]
-    some = [np.linspace(0, array.shape[1] - 1, min(array.shape[1], MAX_COLUMNS)).astype(int) for array in flat]
-    parts = [np.nan_to_num(array[np.ix_(rows, chosen)]) for array, chosen in zip(flat, some, strict=True)]
+    arrays = list(arrays)
+    widths = [math.prod(array.shape[1:]) for array in arrays]
+    some = [np.linspace(0, width - 1, min(width, MAX_COLUMNS)).astype(int) for width in widths]
+    parts = [np.nan_to_num(_columns(array, rows, chosen)) for array, chosen in zip(arrays, some, strict=True)]
     copies = Copies(parts, groups)
-    if not copies.found or all(array.shape == part.shape for array, part in zip(flat, parts, strict=True)):
+    if not copies.found or all(width <= MAX_COLUMNS for width in widths):
         return copies
-    return Copies([np.nan_to_num(array[rows]) for array in flat], groups)
+    return Copies([np.nan_to_num(array[rows].reshape(len(rows), -1)) for array in arrays], groups)
+
+
+def _columns(array: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Some of the numbers of some rows."""
+    if isinstance(array, OnDisk):
+        parts = [part.reshape(len(part), -1)[:, columns] for part in array.parts(rows)]
+        return np.concatenate(parts) if parts else np.empty((0, len(columns)), dtype=array.dtype)
+    return array.reshape(len(array), -1)[np.ix_(rows, columns)]
 
 
 def one_of_each(arrays: list[np.ndarray]) -> list[np.ndarray]:

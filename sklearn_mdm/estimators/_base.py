@@ -332,6 +332,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
             # A fusion that reads texts brings what turns them into arrays. (A class is rejected later.)
             reader = None if isinstance(self.fusion, type) else getattr(self.fusion, "schema", None)
             self._schema = ModalitySchema() if reader is None else reader()
+            self._schema.stays_on_disk = reader is None
             observed = self._schema.fit_read(self, X, self.modalities, min_samples=2)
             self._keys = modality_keys(self._schema.names)
             self._seed = seed_of(self.random_state, self.callbacks)
@@ -634,6 +635,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         prepare = getattr(self._member_nets()[0].fusion_module_, "prepare", None)
         if prepare is None:
             return X
+        X = X.loaded()
         with isolated():
             prepared = prepare({self._keys[name]: array for name, array in X.arrays.items()})
         return X.prepared({name: prepared[self._keys[name]] for name in X.names})

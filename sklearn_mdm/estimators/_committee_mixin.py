@@ -223,7 +223,7 @@ class CommitteeMixin:
         for found, completion in imputer.patterns(X.rows[lacking], members):
             for start in range(0, len(found), SAMPLES_AT_ONCE):
                 rows = lacking[found[start : start + SAMPLES_AT_ONCE]]
-                part = X.take(rows)
+                part = X.take(rows).loaded()
                 z = self._represented(part, None, groups)
                 if imputer.X is None:
                     z, weights, starts = completion.representations(z)
@@ -338,11 +338,11 @@ class CommitteeMixin:
         models: dict[str, Model] = {}
         wanted = self._wanted_models(samples)
         if wanted:
-            labelled = views_of(self._to_batch(samples.X.take(samples.rows), self.net_.dtype))
+            labelled = views_of(self._to_batch(samples.X.take(samples.rows).loaded(), self.net_.dtype))
             for name, kind in wanted.items():
                 views = labelled
                 if kind is SpreadingMember:  # which reads all samples; labelled ones come first
-                    views = views_of(self._to_batch(samples.X, self.net_.dtype))
+                    views = views_of(self._to_batch(samples.X.loaded(), self.net_.dtype))
                 build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
                 model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
                 models[name] = model.fit(views, y, samples.weight, splits, samples.units)
@@ -389,7 +389,7 @@ class CommitteeMixin:
 
     def _wanted_models(self, samples: Samples) -> dict[str, type[LinearMember | KernelMember | SpreadingMember]]:
         """The models beside the networks, by name."""
-        width = width_of(self._to_batch(samples.X.take(slice(1)), self.net_.dtype))
+        width = width_of(self._to_batch(samples.X.take(slice(1)).loaded(), self.net_.dtype))
         # Texts have no columns before the fusion has read them.
         pays = not len(self._schema.unscaled) and not hasattr(self._member_nets()[0].fusion_module_, "prepare")
         pays &= width <= MAX_INPUTS and width * len(samples.y) <= MAX_NUMBERS

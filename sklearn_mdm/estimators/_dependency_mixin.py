@@ -188,7 +188,7 @@ class DependencyMixin:
         if self.missing not in ("auto", "critic"):
             return
         critics = getattr(self.reporting_critic_, "critics", [self.reporting_critic_])
-        samples = None if self._fuses() else X.take(rows[chosen])
+        samples = None if self._fuses() else X.take(rows[chosen]).loaded()
         self.imputer_ = CriticImputer(critics, self._reference, samples)
 
     def _read_modalities(self, X: Any) -> Observed:

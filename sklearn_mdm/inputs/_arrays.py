@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from ._containers import as_item, as_samples, is_missing, is_text
-from ._numbers import FLOAT_DTYPES, array_numbers, frame_numbers, holds_vectors
+from ._numbers import FLOAT_DTYPES, array_numbers, float_type, frame_numbers, holds_vectors
+from ._on_disk import OnDisk, is_on_disk
 from ._tables import as_array
 
 SPARSE_REMEDY = (
@@ -19,9 +20,14 @@ SPARSE_REMEDY = (
 )
 
 
-def as_float_array(name: Hashable, value: Any, owner: str) -> np.ndarray:
-    """Read one modality as a float array (n, d) or (n, T, d), with NaN where nothing was observed."""
+def as_float_array(name: Hashable, value: Any, owner: str, *, stays_on_disk: bool = False) -> Any:
+    """Read one modality as a float array (n, d) or (n, T, d), with NaN where nothing was observed.
+
+    With ``stays_on_disk``, what is on disk becomes an :class:`OnDisk`, of which nothing is read yet.
+    """
     label = f"modality {name!r}"
+    if stays_on_disk and is_on_disk(value):
+        return _checked_on_disk(label, OnDisk(value, float_type([value.dtype])))
     if sparse.issparse(value):
         raise TypeError(f"{label} is sparse ({type(value).__name__}), but {owner} needs dense data: {SPARSE_REMEDY}.")
     try:
@@ -73,12 +79,24 @@ def check_numbers(label: str, value: Any) -> np.ndarray:
     if infinite.any():
         where = np.argwhere(infinite)[0]
         columns = getattr(value, "columns", range(array.shape[-1]) if array.ndim else [0])
-        raise ValueError(
-            f"{label} contains infinity, or a value too large for {array.dtype}, in {int(infinite.sum())} of "
-            f"{array.size} values (first: sample {int(where[0])}, column {columns[int(where[-1])]!r}). Clip it, or set "
-            "it to NaN if it was not observed."
-        )
+        n_infinite = int(infinite.sum())
+        _refuse_infinite(label, array.dtype, n_infinite, array.size, int(where[0]), columns[int(where[-1])])
     return array
+
+
+def _checked_on_disk(label: str, array: OnDisk) -> OnDisk:
+    found = array.scan
+    if found.first_infinite is not None:
+        size = len(array) * array.row_size
+        _refuse_infinite(label, array.dtype, found.n_infinite, size, *found.first_infinite)
+    return array
+
+
+def _refuse_infinite(label: str, dtype: np.dtype, n: int, size: int, sample: int, column: Any) -> NoReturn:
+    raise ValueError(
+        f"{label} contains infinity, or a value too large for {dtype}, in {n} of {size} values (first: sample "
+        f"{sample}, column {column!r}). Clip it, or set it to NaN if it was not observed."
+    )
 
 
 def _pad_ragged(label: str, samples: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,13 @@ import numpy as np
 from ..utils._warnings import warn_caller
 from ._conditional_means import ConditionalMeans, fit_conditional_means
 from ._observed import Observed
+from ._on_disk import OnDisk
 from ._telling_cells import telling_columns
 
 # Numbers of which a mean is taken at a time.
 MAX_NUMBERS_AVERAGED = 2**20
+# Numbers of the evenly spaced rows on disk by which missing cells are asked what they say of the target.
+MAX_NUMBERS_ASKED = 2**23
 # Columns up to which cells are filled with what their row suggests, and numbers of the evenly spaced rows from which
 # that is learned: more of either take longer than they are worth.
 MAX_COLUMNS_LEARNED, MAX_NUMBERS_LEARNED_FROM = 1000, 2**21
@@ -102,8 +106,12 @@ def find_columns(X: Observed, rows: np.ndarray, y: np.ndarray | None, *, classes
         unknown = np.flatnonzero(n_missing == n_seen)
         indicated = np.flatnonzero(n_missing)
         if y is not None:
-            shares, there = _missing_shares(X, name, rows[: len(y)])
-            indicated = telling_columns(shares[there], y[there], classes=classes)
+            some, of_some = rows[: len(y)], y
+            if isinstance(X.arrays[name], OnDisk):
+                kept = evenly_spaced(len(some), max(1, MAX_NUMBERS_ASKED // X.arrays[name].shape[-1]))
+                some, of_some = some[kept], y[kept]
+            shares, there = _missing_shares(X, name, some)
+            indicated = telling_columns(shares[there], of_some[there], classes=classes)
         found[name] = indicated, unknown
         warn_of_unknown(name, unknown, X.columns.get(name))
     return found
@@ -177,9 +185,10 @@ def warn_of_unknown(name: Hashable, unknown: np.ndarray, columns: list | None) -
 
 def warn_of_filled(X: Observed, fill: str) -> None:
     """Say how many cells of the complete samples are filled, and with what, where dependency is read."""
-    found = {name: int(missing[X.complete].sum()) for name, missing in X.cells.items()}
+    complete = np.flatnonzero(X.complete)
+    found = {name: int(sum(part.sum() for part in _cells_of(X, name, complete))) for name in X.cells}
     parts = [
-        f"{n} of {X.arrays[name][0].size * int(X.complete.sum())} of modality {name!r}"
+        f"{n} of {math.prod(X.arrays[name].shape[1:]) * len(complete)} of modality {name!r}"
         for name, n in found.items()
         if n
     ]
@@ -193,24 +202,38 @@ def warn_of_filled(X: Observed, fill: str) -> None:
 
 def _missing_counts(X: Observed, name: Hashable, rows: np.ndarray) -> tuple[np.ndarray, int] | None:
     """Missing cells of each column in observed rows or steps, and how many of these there are; None without any."""
-    cells, mask, array = X.cells.get(name), X.masks[name], X.arrays[name]
-    if cells is None:
+    mask, array = X.masks[name], X.arrays[name]
+    if name not in X.cells:
         return None
-    chosen = cells[rows]
-    if not chosen.any():
+    counts = np.zeros(array.shape[-1], dtype=int)
+    for part in _cells_of(X, name, rows):
+        counts += part.reshape(-1, array.shape[-1]).sum(axis=0)
+    if not counts.any():
         return None
-    n_seen = int(np.prod(chosen.shape[:-1])) if mask is None else int(mask[rows].sum())
-    return chosen.reshape(-1, array.shape[-1]).sum(axis=0), n_seen
+    return counts, len(rows) * math.prod(array.shape[1:-1]) if mask is None else int(mask[rows].sum())
+
+
+def _cells_of(X: Observed, name: Hashable, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Missing cells of some rows, so many rows at a time that these need little memory."""
+    size = max(1, MAX_NUMBERS_AVERAGED // math.prod(X.arrays[name].shape[1:]))
+    for start in range(0, len(rows), size):
+        yield X.cells[name][rows[start : start + size]]
+
+
+def evenly_spaced(n: int, most: int) -> np.ndarray:
+    """Positions of all of n, or of so many at even distances."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(int)
 
 
 def _missing_shares(X: Observed, name: Hashable, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of the observed steps of a row in which a cell is missing (n_rows, n_features); rows with such steps."""
-    missing, mask = X.cells[name][rows], X.masks[name]
-    seen = np.ones(missing.shape[:-1], dtype=bool) if mask is None else mask[rows]
-    if missing.ndim == 2:
-        return missing.astype(float), seen
+    mask, array = X.masks[name], X.arrays[name]
+    seen = np.ones((len(rows), *array.shape[1:-1]), dtype=bool) if mask is None else mask[rows]
+    if array.ndim == 2:
+        return np.concatenate([part.astype(float) for part in _cells_of(X, name, rows)]), seen
     n_steps = seen.sum(axis=1)
-    return (missing & seen[..., None]).sum(axis=1) / np.maximum(n_steps, 1)[:, None], n_steps > 0
+    counts = np.concatenate([part.sum(axis=1) for part in _cells_of(X, name, rows)])
+    return counts / np.maximum(n_steps, 1)[:, None], n_steps > 0
 
 
 def _some_rows(
@@ -222,9 +245,9 @@ def _some_rows(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scaled rows or steps (n, n_features) that were observed, evenly spaced ones of many, and their weights."""
     array, mask = X.arrays[name], X.masks[name]
-    most = max(1, MAX_NUMBERS_LEARNED_FROM // array[:1].size)
+    most = max(1, MAX_NUMBERS_LEARNED_FROM // math.prod(array.shape[1:]))
     if len(rows) > most:
-        some = np.linspace(0, len(rows) - 1, most).astype(int)
+        some = evenly_spaced(len(rows), most)
         rows, weight = rows[some], None if weight is None else weight[some]
     values, width = array[rows], array.shape[-1]
     seen = np.ones(values.shape[:-1], dtype=bool) if mask is None else mask[rows]
@@ -239,7 +262,7 @@ def _mean(X: Observed, name: Hashable, rows: np.ndarray, sample_weight: np.ndarr
     array, mask, cells = X.arrays[name], X.masks[name], X.cells.get(name)
     width = array.shape[-1]
     total, share = np.zeros(width), np.zeros(width)
-    size = max(1, MAX_NUMBERS_AVERAGED // array[:1].size)
+    size = max(1, MAX_NUMBERS_AVERAGED // math.prod(array.shape[1:]))
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         values = array[chosen]

@@ -49,7 +49,7 @@ def frame_numbers(label: str, frame: pd.DataFrame) -> np.ndarray:
     """Return the columns of a frame as a float array, NaN where nothing was observed."""
     plain = [dtype for dtype in frame.dtypes if isinstance(dtype, np.dtype) and dtype.kind in "biuf"]
     if len(plain) == frame.shape[1]:
-        return frame.to_numpy(dtype=_float_type(plain))
+        return frame.to_numpy(dtype=float_type(plain))
     columns = [_column(f"{label}, column {name!r}", frame.iloc[:, j]) for j, name in enumerate(frame.columns)]
     return np.stack(columns, axis=1)
 
@@ -57,7 +57,7 @@ def frame_numbers(label: str, frame: pd.DataFrame) -> np.ndarray:
 def array_numbers(label: str, array: np.ndarray) -> np.ndarray:
     """Return an array of any type as a float array."""
     if array.dtype.kind in "biuf":
-        return array.astype(_float_type([array.dtype]), copy=False)
+        return array.astype(float_type([array.dtype]), copy=False)
     _check_dtype(label, array.dtype)
     if array.dtype.kind != "O":
         return _floats(label, array)
@@ -85,7 +85,7 @@ def check_no_odd_numbers(label: str, value: Any) -> None:
 def _column(label: str, column: pd.Series) -> np.ndarray:
     _check_dtype(label, column.dtype)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
-        return column.to_numpy(dtype=_float_type([column.dtype]))
+        return column.to_numpy(dtype=float_type([column.dtype]))
     return _objects(label, column.to_numpy(dtype=object))
 
 
@@ -103,7 +103,8 @@ def _floats(label: str, values: np.ndarray) -> np.ndarray:
         raise type(error)(f"{label}: {error}. {remedy}.") from error
 
 
-def _float_type(dtypes: list[np.dtype]) -> Any:
+def float_type(dtypes: list[np.dtype]) -> Any:
+    """Type in which numbers of these types are read."""
     common = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
     return common.newbyteorder("=") if common in FLOAT_DTYPES else np.float64
 

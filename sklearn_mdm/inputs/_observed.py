@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..utils._hashes import row_hashes
+from ._on_disk import NUMBERS_AT_ONCE, CellsOnDisk, OnDisk, OneBelow, missing_cells
 
 Rows = np.ndarray | slice
 
@@ -21,7 +23,8 @@ class Observed:
     Parameters
     ----------
     arrays : dict of name to array of shape (n_samples, n_features) or (n_samples, n_steps, n_features)
-        All of one floating type. What a mask hides is of no meaning, and may be NaN.
+        All of one floating type. What a mask hides is of no meaning, and may be NaN. Those that stay on disk are
+        :class:`~._on_disk.OnDisk`, and their cells looked for when they are read.
     masks : dict of name to array of bool of shape (n_samples,) or (n_samples, n_steps), or None
         Rows or time steps that were observed; None where all were.
     cells : dict of name to array of bool
@@ -33,16 +36,19 @@ class Observed:
         Feature names of the modalities that came with some.
     """
 
-    arrays: dict[Hashable, np.ndarray]
+    arrays: dict[Hashable, Any]
     masks: dict[Hashable, np.ndarray | None]
-    cells: Mapping[Hashable, np.ndarray] = field(default_factory=dict)
+    cells: Mapping[Hashable, Any] = field(default_factory=dict)
     index: pd.Index | None = None
     columns: Mapping[Hashable, list] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, arrays: Mapping[Hashable, np.ndarray]) -> Observed:
+    def of(cls, arrays: Mapping[Hashable, Any]) -> Observed:
         """Take NaN for what was not observed: whole rows, whole steps, and cells of others."""
-        found = {name: _missing_in(array) for name, array in arrays.items()}
+        found: dict[Hashable, tuple[np.ndarray | None, Any]] = {
+            name: _missing_on_disk(array) if isinstance(array, OnDisk) else _missing_in(array)
+            for name, array in arrays.items()
+        }
         masks = {name: mask for name, (mask, _) in found.items()}
         return cls(dict(arrays), masks, {name: cells for name, (_, cells) in found.items() if cells is not None})
 
@@ -58,6 +64,11 @@ class Observed:
     def dtype(self) -> np.dtype:
         """Floating type of the arrays."""
         return next(iter(self.arrays.values())).dtype
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether some of the arrays stay on disk."""
+        return any(isinstance(array, OnDisk) for array in self.arrays.values())
 
     @property
     def n_steps(self) -> int:
@@ -90,25 +101,53 @@ class Observed:
         return prepared
 
     def take(self, rows: Rows) -> Observed:
-        """Some of the samples: views for a slice, copies for an array."""
+        """Some of the samples: views for a slice, copies for an array; what is on disk stays there."""
         masks = {name: None if mask is None else mask[rows] for name, mask in self.masks.items()}
-        cells = {name: missing[rows] for name, missing in self.cells.items()}
+        taken = {
+            name: missing if isinstance(missing, CellsOnDisk) else missing[rows] for name, missing in self.cells.items()
+        }
         return replace(
             self,
-            arrays={name: array[rows] for name, array in self.arrays.items()},
+            arrays={
+                name: array.take(rows) if isinstance(array, OnDisk) else array[rows]
+                for name, array in self.arrays.items()
+            },
             masks={name: None if mask is None or mask.all() else mask for name, mask in masks.items()},
-            cells={name: missing for name, missing in cells.items() if missing.any()},
+            cells={name: cells for name, cells in taken.items() if isinstance(cells, CellsOnDisk) or cells.any()},
             index=None if self.index is None else self.index[rows],
-        )
+        ).with_cells_on_disk()
+
+    def with_cells_on_disk(self) -> Observed:
+        """Let the cells of arrays on disk be those of the arrays and masks that are here."""
+        stored = [name for name, missing in self.cells.items() if isinstance(missing, CellsOnDisk)]
+        if not stored:
+            return self
+        cells = {name: CellsOnDisk(self.arrays[name], self.masks[name]) for name in stored}
+        return replace(self, cells={**self.cells, **cells})
+
+    def loaded(self) -> Observed:
+        """Read what is on disk."""
+        if not self.on_disk:
+            return self
+        arrays = {name: array[:] if isinstance(array, OnDisk) else array for name, array in self.arrays.items()}
+        cells = {
+            name: missing_cells(arrays[name], self.masks[name]) if isinstance(missing, CellsOnDisk) else missing
+            for name, missing in self.cells.items()
+        }
+        return replace(self, arrays=arrays, cells={name: missing for name, missing in cells.items() if missing.any()})
 
     def followed_by(self, other: Observed) -> Observed:
         """Return samples of both, one below the other, in the floating type of the first and without row labels."""
-        arrays, masks, cells = {}, dict[Hashable, np.ndarray | None](), {}
+        arrays, masks, cells = dict[Hashable, Any](), dict[Hashable, np.ndarray | None](), dict[Hashable, Any]()
         for name, array in self.arrays.items():
             arrays[name] = one_below(array, other.arrays[name].astype(array.dtype, copy=False))
             mask = one_below(self._mask(name), other._mask(name), fill=False)
             masks[name] = None if mask.all() else mask
-            if name in self.cells or name in other.cells:
+            if name not in self.cells and name not in other.cells:
+                continue
+            if isinstance(arrays[name], OnDisk):
+                cells[name] = CellsOnDisk(arrays[name], masks[name])
+            else:
                 cells[name] = one_below(self._missing_cells(name), other._missing_cells(name), fill=False)
         return replace(self, arrays=arrays, masks=masks, cells=cells, index=None)
 
@@ -120,24 +159,48 @@ class Observed:
         return self.cells[name] if name in self.cells else np.zeros(self.arrays[name].shape, dtype=bool)
 
     def batches(self, size: int, rows: np.ndarray | None = None) -> Iterator[Observed]:
-        """Runs of at most ``size`` samples, of all or of those at the positions ``rows``."""
-        for start in range(0, len(self) if rows is None else len(rows), size):
-            part = slice(start, start + size)
-            yield self.take(part if rows is None else rows[part])
+        """Runs of at most ``size`` samples, of all or of those at the positions ``rows``, in memory.
+
+        What is on disk is read for many runs at a time.
+        """
+        row_size = sum(array.row_size for array in self.arrays.values() if isinstance(array, OnDisk))
+        read = size * max(1, NUMBERS_AT_ONCE // row_size // size) if row_size else size
+        for start in range(0, len(self) if rows is None else len(rows), read):
+            part = slice(start, start + read)
+            some = self.take(part if rows is None else rows[part])
+            if read == size:
+                yield some.loaded()
+            else:
+                yield from some.loaded().batches(size)
 
     def map(self, function: Callable[[Hashable, np.ndarray], np.ndarray]) -> Observed:
         """Replace each array by what the function returns for its name and itself."""
         return replace(self, arrays={name: function(name, array) for name, array in self.arrays.items()})
 
 
-def one_below(*arrays: np.ndarray, fill: float = np.nan) -> np.ndarray:
-    """Concatenate arrays (n_j, ...); after the end of those with fewer steps, in their second axis, comes ``fill``."""
+def one_below(*arrays: Any, fill: float = np.nan) -> Any:
+    """Concatenate arrays (n_j, ...); after the end of those with fewer steps, in their second axis, comes ``fill``.
+
+    Two of which one is on disk make one on disk.
+    """
+    if any(isinstance(array, OnDisk) for array in arrays):
+        upper, lower = (array if isinstance(array, OnDisk) else OnDisk(array, array.dtype) for array in arrays)
+        if upper.ndim == 3:
+            n_steps = max(upper.shape[1], lower.shape[1])
+            upper, lower = upper.padded(n_steps), lower.padded(n_steps)
+        return OnDisk(OneBelow(upper, lower), upper.dtype)
     if arrays[0].ndim > 1:
         n_steps = max(array.shape[1] for array in arrays)
         ends = [[(0, 0), (0, n_steps - a.shape[1]), *[(0, 0)] * (a.ndim - 2)] for a in arrays]
         pairs = zip(arrays, ends, strict=True)
         arrays = tuple(np.pad(a, end, constant_values=fill) if end[1][1] else a for a, end in pairs)
     return np.concatenate(arrays)
+
+
+def _missing_on_disk(array: OnDisk) -> tuple[np.ndarray | None, CellsOnDisk | None]:
+    """Return the same of an array on disk."""
+    found = array.scan
+    return found.mask, CellsOnDisk(array, found.mask) if found.has_cells else None
 
 
 def _missing_in(array: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -12,6 +12,7 @@ from scipy import sparse
 from ._arrays import _pad_ragged, check_numbers
 from ._containers import as_samples
 from ._observed import Observed
+from ._on_disk import OnDisk
 
 
 def pad_sequences(sequences: Any, *, n_steps: int | None = None) -> np.ndarray:
@@ -197,10 +198,12 @@ def on_one_axis(observed: Observed) -> Observed:
         masks=observed.masks
         | {name: np.pad(masks[name], ((0, 0), (0, n_steps - array.shape[1]))) for name, array in short.items()},
         cells={
-            name: np.pad(missing, ((0, 0), (0, n_steps - missing.shape[1]), (0, 0))) if name in short else missing
+            name: np.pad(missing, ((0, 0), (0, n_steps - missing.shape[1]), (0, 0)))
+            if name in short and isinstance(missing, np.ndarray)
+            else missing
             for name, missing in observed.cells.items()
         },
-    )
+    ).with_cells_on_disk()
 
 
 def ends(mask: np.ndarray) -> np.ndarray:
@@ -208,6 +211,8 @@ def ends(mask: np.ndarray) -> np.ndarray:
     return np.where(mask.any(axis=1), mask.shape[1] - mask[:, ::-1].argmax(axis=1), 0)
 
 
-def pad_steps(array: np.ndarray, n_steps: int) -> np.ndarray:
+def pad_steps(array: Any, n_steps: int) -> Any:
     """Put NaN after sequences (n, T, d), up to this number of steps."""
+    if isinstance(array, OnDisk):
+        return array.padded(n_steps)
     return np.pad(array, ((0, 0), (0, n_steps - array.shape[1]), (0, 0)), constant_values=np.nan)

@@ -22,6 +22,7 @@ from ._columns import resolve_columns, sorted_names
 from ._containers import as_samples, check_sequence, common_length, split_container
 from ._labels import row_labels
 from ._observed import Observed, check_samples_observed
+from ._on_disk import OnDisk
 from ._padding import on_one_axis
 from ._tables import as_pandas
 
@@ -46,6 +47,8 @@ class ModalitySchema:
     """
 
     unscaled: frozenset = frozenset()
+    # Whether modalities on disk are left there, as OnDisk, by those who read them in parts.
+    stays_on_disk: bool = False
     flat_names: list | None = None
 
     names: list[Hashable]
@@ -125,7 +128,7 @@ class ModalitySchema:
         for name in self.names:
             if name not in arrays or width_of(arrays[name]) == 0:  # absent, or a list of None
                 shape = (n_samples, 1, self.widths[name]) if self.is_sequence[name] else (n_samples, self.widths[name])
-                arrays[name] = np.full(shape, np.nan, dtype=np.float32)  # so that it decides no common dtype
+                arrays[name] = _nothing(shape, on_disk=any(isinstance(a, OnDisk) for a in arrays.values()))
             self._check_shape(owner, name, arrays[name])
         if n_samples == 0:
             raise ValueError(f"Found 0 sample(s) in every modality, while a minimum of 1 is required by {owner}.")
@@ -167,14 +170,14 @@ class ModalitySchema:
         return X.reindex(columns=names)
 
     def _read_value(self, owner: str, name: Hashable, value: Any) -> Any:
-        return as_float_array(name, value, owner)
+        return as_float_array(name, value, owner, stays_on_disk=self.stays_on_disk)
 
     def _any_observed(self, read: Observed, name: Hashable) -> bool:
         mask = read.masks[name]
         return mask is None or bool(mask.any())
 
     def _finish(self, arrays: dict[Hashable, Any], X: Any) -> Any:
-        dtype = np.result_type(*arrays.values())
+        dtype = np.result_type(*(array.dtype for array in arrays.values()))
         observed = Observed.of({name: arrays[name].astype(dtype, copy=False) for name in self.names})
         check_samples_observed(observed)
         return replace(on_one_axis(observed), index=row_labels(X), columns=self.feature_names)
@@ -246,6 +249,12 @@ def _split_checked(X: Any) -> dict[Hashable, Any] | None:
                 "are there twice, so that names tell features apart."
             )
     return raw
+
+
+def _nothing(shape: tuple[int, ...], *, on_disk: bool) -> Any:
+    """NaN in a type that decides no common one; beside what is on disk it takes no memory."""
+    dtype = np.float32
+    return OnDisk(np.broadcast_to(dtype(np.nan), shape), dtype) if on_disk else np.full(shape, np.nan, dtype=dtype)
 
 
 def _as_flat(X: Any) -> Any:

@@ -155,7 +155,7 @@ class PointwiseRatio:
         """
         final, (_, X) = self._final, final_estimator(self._estimator, X)
         if isinstance(final, DependencyMixin):
-            observed = final._read_modalities(X)
+            observed = final._read_modalities(X).loaded()
             complete = np.flatnonzero(observed.complete)
             held_out_by = final._held_out_by(observed, complete).get("held_out_by") if new else None
             return lambda rows: final._represent(observed, complete[rows]), observed.complete, held_out_by

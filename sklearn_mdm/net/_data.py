@@ -14,7 +14,9 @@ from torch import Tensor
 from ..encoders._steps import observed
 from ..inputs._cells import CellFilling
 from ..inputs._observed import Observed
+from ..inputs._on_disk import OnDisk
 from ..utils._placing import placed
+from ._stored_data import StoredModality
 
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
 MIN_BATCH = 4
@@ -58,7 +60,7 @@ def as_batch(
     scale: Scale | None = None,
     fillings: Mapping[Hashable, CellFilling] | None = None,
 ) -> Batch:
-    """Copy X into tensors, zero where nothing was observed.
+    """Copy X into tensors, zero where nothing was observed; what is on disk stays there until rows are selected.
 
     Parameters
     ----------
@@ -75,7 +77,10 @@ def as_batch(
         come behind the features. None where there are no such cells.
     """
     names = {name: name if keys is None else keys[name] for name in data.names}
-    X = {names[name]: _copied(name, data, dtype, scale, (fillings or {}).get(name)) for name in data.names}
+    X: dict[Hashable, Any] = {}
+    for name, array in data.arrays.items():
+        make = _stored if isinstance(array, OnDisk) else _copied
+        X[names[name]] = make(name, data, dtype, scale, (fillings or {}).get(name))
     if all(mask is None for mask in data.masks.values()):
         return Batch(X, None)
     masks = {
@@ -108,6 +113,16 @@ def _copied(
                 "units, or clip it."
             )
     return copied
+
+
+def _stored(
+    name: Hashable, data: Observed, dtype: torch.dtype, scale: Scale | None, filling: CellFilling | None
+) -> StoredModality:
+    """Return what stands for :func:`_copied`."""
+    array = data.arrays[name]
+    alone = Observed({name: array}, {name: data.masks[name]}, {k: v for k, v in data.cells.items() if k == name})
+    shape = array.shape if filling is None else (len(array), *filling.shape(array.shape[1:]))
+    return StoredModality(shape, dtype, lambda rows: _copied(name, alone.take(rows).loaded(), dtype, scale, filling))
 
 
 class MaskedDataset(torch.utils.data.Dataset):

@@ -50,6 +50,7 @@ class MemberBatch:
         self.rows = rows
         self.sizes = [r.shape[0] for r in rows]
         self.even = len(set(self.sizes)) == 1
+        self.ready: tuple[Batch, Tensor] | None = None
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -82,6 +83,13 @@ class MemberBatch:
 
         Shorter ones repeat their last row.
         """
+        return self._stacked() if self.ready is None else self.ready
+
+    def prepare(self) -> None:
+        """Make now what :meth:`stacked` will return."""
+        self.ready = self._stacked()
+
+    def _stacked(self) -> tuple[Batch, Tensor]:
         n, data, rows = max(self.sizes), self.datasets, self.rows
         if not self.even:
             rows = [torch.cat([r, r[-1:].expand(n - size)]) for r, size in zip(rows, self.sizes, strict=True)]

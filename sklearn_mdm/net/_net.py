@@ -43,6 +43,7 @@ from ._member_history import history_of_member
 from ._readings import Reading, read
 from ._resident import resident
 from ._step_graphs import DrawsOfStep, StepGraphs
+from ._stored_data import is_stored, read_ahead
 
 # Each source of randomness has a stream of its own, so that switching one off leaves the others as they are.
 STREAMS = ("batches", "critic_batches", "negatives", "modality_dropout")
@@ -443,11 +444,15 @@ class MDMNet(NeuralNet):
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Go through the batches; gradients that are left over at the end make an update too."""
-        with threads_for([self.fusion_module_], self._steps_per_batch(iterator)):
-            if iterator is None or self.graphs_ is None:
-                super().run_single_epoch(iterator, training, *args, **kwargs)
+        stored = is_stored(getattr(_rows_of(getattr(iterator, "dataset", ()))[0], "X", None))
+        with (
+            threads_for([self.fusion_module_], self._steps_per_batch(iterator)),
+            read_ahead(iterator, self._prepare, stored=stored) as batches,
+        ):
+            if batches is None or self.graphs_ is None:
+                super().run_single_epoch(batches, training, *args, **kwargs)
             else:
-                self.graphs_.run_epoch(iterator, training, *args, **kwargs)
+                self.graphs_.run_epoch(batches, training, *args, **kwargs)
             if training and self.pending_:
                 self._update_module(None)
         self._read()
@@ -457,6 +462,12 @@ class MDMNet(NeuralNet):
         train, valid = super().get_split_datasets(X, y, **fit_params)
         kept: dict[int, Any] = {}  # what both have in common, once
         return resident(train, self, kept), resident(valid, self, kept)
+
+    def _prepare(self, batch: Any) -> Any:
+        """Read what is still on disk of a batch, unless members that are computed one by one do so themselves."""
+        if getattr(self, "stacked_", False) and hasattr(batch[0], "prepare"):
+            batch[0].prepare()
+        return batch
 
     def _steps_per_batch(self, iterator: Any) -> int:
         """Rows of a batch, times the steps of its longest sequence."""
