@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -418,6 +418,14 @@ class TrainedCritic:
         looked_for = self.looked_for(representations, values)
         spread = standard_error(looked_for, groups) if self.measure.total_correlation else math.nan
         return value, math.hypot(spread, self.log_normalizer_std_)
+
+    def score_of_parts(
+        self, parts: Iterable[Sequence[np.ndarray]], groups: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """Return :meth:`score` of representations that come in parts, where that is the mean of :meth:`pointwise`."""
+        found = [(values, self.looked_for(z, values)) for z in parts for values in [self.pointwise(z)]]
+        values, looked_for = (np.concatenate(each) for each in zip(*found, strict=True))
+        return float(values.mean()), math.hypot(standard_error(looked_for, groups), self.log_normalizer_std_)
 
     @isolated()
     def looked_for(self, representations: Sequence[np.ndarray], values: np.ndarray) -> np.ndarray:

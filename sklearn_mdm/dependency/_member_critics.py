@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class MemberCritics:
         -------
         values : array of shape (n_samples,)
         """
-        return self._pointwise(representations, held_out_by)[0]
+        return self._pointwise([representations], held_out_by)[0]
 
     def score(
         self,
@@ -51,7 +51,16 @@ class MemberCritics:
         Members err together, as they read the same rows: the error of the normaliser is the mean of theirs. Where they
         took it from a part of the rows, each from another, that share of it is their own.
         """
-        values, looked_for = self._pointwise(representations, held_out_by)
+        return self.score_of_parts([representations], groups, held_out_by)
+
+    def score_of_parts(
+        self,
+        parts: Iterable[Sequence[np.ndarray]],
+        groups: np.ndarray | None = None,
+        held_out_by: np.ndarray | None = None,
+    ) -> tuple[float, float]:
+        """Return :meth:`score` of representations that come in parts, one below the other."""
+        values, looked_for = self._pointwise(parts, held_out_by)
         stds, shares = np.transpose([(c.log_normalizer_std_, c.normalized_share_) for c in self.critics])
         own = math.sqrt((stds**2 * (1 - shares)).sum()) / len(stds)
         normalizer_std = math.hypot(float((stds * np.sqrt(shares)).mean()), own)
@@ -71,20 +80,29 @@ class MemberCritics:
         return [list(own) for own in zip(*parts, strict=True)]
 
     def _pointwise(
-        self, representations: Sequence[np.ndarray], held_out_by: np.ndarray | None
+        self, parts: Iterable[Sequence[np.ndarray]], held_out_by: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Values of :meth:`pointwise`, and numbers whose spread says how well the mean of these is known."""
-        shape = len(representations[0]), len(self.critics)
-        read = np.ones(shape, dtype=bool) if held_out_by is None else readers(held_out_by)
-        total = np.zeros((2, shape[0]))
-        for critic, columns, rows in zip(self.critics, self._columns(representations), read.T, strict=True):
-            if rows.any():
-                z = [part[rows] for part in columns]
-                values = critic.pointwise(z)
-                looked_for = critic.looked_for(z, values)
+        n, n_members = 0, len(self.critics)
+        read: list[np.ndarray] = []  # by which members, in each part
+        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in self.critics]
+        for z in parts:
+            own = slice(n, n + len(z[0]))
+            n += len(z[0])
+            read.append(np.ones((len(z[0]), n_members), bool) if held_out_by is None else readers(held_out_by[own]))
+            for k, (critic, columns, rows) in enumerate(zip(self.critics, self._columns(z), read[-1].T, strict=True)):
+                if rows.any():
+                    chosen = [part[rows] for part in columns]
+                    values = critic.pointwise(chosen)
+                    found[k].append((values, critic.looked_for(chosen, values)))
+        by = np.concatenate(read)
+        total = np.zeros((2, n))
+        for pairs, rows in zip(found, by.T, strict=True):
+            if pairs:
+                values, looked_for = (np.concatenate(each) for each in zip(*pairs, strict=True))
                 total[0, rows] += values
                 total[1, rows] += looked_for - looked_for.mean() + values.mean()
-        mean, spread = total / read.sum(1)
+        mean, spread = total / by.sum(1)
         return mean, spread
 
 

@@ -519,8 +519,8 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
                 if valid.X is train.X:
                     rows = np.r_[rows, unseen.rows]
                 else:
-                    others = valid.X.arrays.values()
-                    arrays = [one_below(a[rows], b[unseen.rows]) for a, b in zip(arrays, others, strict=True)]
+                    some, others = train.X.take(rows).arrays, valid.X.take(unseen.rows).arrays
+                    arrays = [one_below(some[name], others[name]) for name in train.X.names]
                     rows = np.arange(len(rows) + len(unseen.rows))
                 if groups is not None:
                     groups = None if unseen.groups is None else np.r_[groups, unseen.groups]

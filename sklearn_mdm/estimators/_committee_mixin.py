@@ -34,6 +34,7 @@ from ._members import Folds, Part, never_trained_on
 from ._partly_labelled import PartlyLabelledModel
 from ._samples import Samples
 from ._spreading_member import SpreadingMember
+from ._views import View
 
 # Samples among which copies are looked for.
 MAX_ROWS_COMPARED = 24_000
@@ -337,15 +338,19 @@ class CommitteeMixin:
         splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
         models: dict[str, Model] = {}
         wanted = self._wanted_models(samples)
-        if wanted:
-            labelled = views_of(self._to_batch(samples.X.take(samples.rows).loaded(), self.net_.dtype))
-            for name, kind in wanted.items():
-                views = labelled
-                if kind is SpreadingMember:  # which reads all samples; labelled ones come first
-                    views = views_of(self._to_batch(samples.X.loaded(), self.net_.dtype))
-                build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
-                model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
-                models[name] = model.fit(views, y, samples.weight, splits, samples.units)
+        labelled = None
+        for name, kind in wanted.items():
+            build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
+            model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
+            most = self._most_on_disk(samples, kind)
+            if most is not None and len(y) > most:
+                models[name] = self._fitted_to_part(model, samples, y, splits, most)
+                continue
+            if labelled is None:
+                labelled = self._views(samples.X.take(samples.rows))
+            # Of all samples, labelled ones come first.
+            views = self._views(samples.X) if kind is SpreadingMember else labelled
+            models[name] = model.fit(views, y, samples.weight, splits, samples.units)
         n_groups = len(self._scalings) + len(models)
         if n_groups == 1:
             return
@@ -369,6 +374,41 @@ class CommitteeMixin:
             self._blend = Blend(models, weights)
         names = [*map(str, self._scalings), *models]
         self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
+
+    def _views(self, X: Observed) -> list[View]:
+        """What the models beside the networks read of X."""
+        return views_of(self._to_batch(X.loaded(), self.net_.dtype))
+
+    def _most_on_disk(self, samples: Samples, kind: type) -> int | None:
+        """Rows on disk that such a model is fitted to; None for all."""
+        if not samples.X.on_disk:
+            return None
+        width = width_of(self._to_batch(samples.X.take(slice(1)).loaded(), self.net_.dtype))
+        most = max(1, MAX_NUMBERS // width)
+        if kind is SpreadingMember and len(samples.X) > min(most, MAX_KERNEL_ROWS):
+            raise ValueError(
+                f"spreading_member=True compares all samples with all, and X holds {len(samples.X)} on disk, of which "
+                f"at most {min(most, MAX_KERNEL_ROWS)} are read for it. Leave it out, or pass arrays in memory."
+            )
+        return min(most, MAX_KERNEL_ROWS) if kind is KernelMember else most
+
+    def _fitted_to_part(
+        self, model: Any, samples: Samples, y: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]], most: int
+    ) -> Any:
+        """Fit a model beside the networks to a random part of the rows; others are held out by all of it."""
+        order = np.random.default_rng(self._seed).permutation(len(y))
+        known, others = np.sort(order[:most]), np.sort(order[most:])
+        part, place = samples.take(known), np.full(1 + samples.rows.max(), -1)
+        place[part.rows] = np.arange(most)
+        own = [tuple(place[rows][place[rows] >= 0] for rows in split) for split in splits]
+        own = [split for split in own if all(map(len, split))]
+        model.fit(self._views(samples.X.take(part.rows)), y[known], part.weight, own, part.units)
+        oof = np.full((len(y), model.oof.shape[1]), np.nan)
+        oof[known] = model.oof
+        rest = samples.X.batches(BATCH_ROWS, samples.rows[others])
+        oof[others] = np.concatenate([model.outputs(self._views(some)) for some in rest])
+        model.oof = oof
+        return model
 
     def _weights_of(
         self,

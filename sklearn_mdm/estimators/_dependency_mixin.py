@@ -36,6 +36,7 @@ from ._reporting_critic import (
     train_reporting_critic,
     train_reporting_critics,
 )
+from ._rows_on_disk import all_at_once, are_many, runs_of, some_of
 from ._samples import Samples
 from ._training_rows import TrainingRows
 
@@ -90,7 +91,7 @@ class DependencyMixin:
         ----------
         X : dict, ModalityDict, data frame or array
             Samples; those with a missing modality are left out. Single cells that are missing are filled, with a
-            warning that says how many.
+            warning that says how many. Of more than 24,000 complete ones on disk a random part is read.
         groups : array-like of shape (n_samples,), default=None
             Samples of one group are never both trained and calibrated on. Nor are samples that agree in every value,
             with a :class:`~sklearn_mdm.exceptions.RepeatedSamplesWarning` unless groups hold them together.
@@ -106,7 +107,7 @@ class DependencyMixin:
             If there are too few samples with every modality, or too few groups.
         """
         observed = self._read_modalities(X)
-        rows = np.flatnonzero(observed.complete)
+        rows = some_of(observed, np.flatnonzero(observed.complete), self._seed)
         z = self._represent(observed, rows)
         check_beside(observed.index, groups=groups)
         with named("groups"):
@@ -228,11 +229,12 @@ class DependencyMixin:
         """
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)
-        z = self._represent(observed, rows)
         values = np.full(len(observed), np.nan)
         critic = self._critic()
-        if len(rows):
-            values[rows] = critic.pointwise(z, **self._held_out_by(observed, rows))
+        given = self._held_out_by(observed, rows) if len(rows) else {}
+        for run in runs_of(observed, rows):
+            z = self._represent(observed, rows[run])
+            values[rows[run]] = critic.pointwise(z, **{name: each[run] for name, each in given.items()})
         return values
 
     def _held_out_by(self, X: Observed, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -296,7 +298,8 @@ class DependencyMixin:
         measure : {None, "training"}, default=None
             None: total correlation in nats from the reporting critic, whatever measure trained the net; an estimate
             from below that is never clipped, so it may be negative. ``"training"``: the training measure with the
-            training critic, in the measure's own unit; on samples of the fit that is a value of training.
+            training critic, in the measure's own unit; on samples of the fit that is a value of training. Of more than
+            24,000 samples on disk a random part is read.
         unit : {"nats", "coefficient"}, default="nats"
             ``"coefficient"``: :math:`\sqrt{1 - e^{-2 \max(D, 0)}}` of the score D in nats, from 0 (independent) to 1
             (one modality determines another); of two Gaussian variables their correlation [1]_, and of more modalities
@@ -308,7 +311,8 @@ class DependencyMixin:
         std : float
             Standard error, if ``return_std``, as for independent samples, of which copies count as one: several of one
             speaker or patient say less than it assumes. Of a coefficient, half of what lies between the coefficients
-            one standard error above and below, as at zero it has no derivative.
+            one standard error above and below, as at zero it has no derivative. Among more than 24,000 samples on disk
+            copies are not looked for.
 
         Raises
         ------
@@ -328,7 +332,9 @@ class DependencyMixin:
             raise ValueError(f'unit must be "nats" or "coefficient", got {unit!r}.')
         observed = self._read_modalities(X)
         complete, rows = observed.complete, np.flatnonzero(observed.complete)
-        z = self._represent(observed, rows)
+        if measure is not None:
+            rows = some_of(observed, rows, self._seed)
+        z = self._represent(observed, rows) if measure is not None or all_at_once(observed, rows) else None
         critic = self._critic() if measure is None else None
         left_out = int((~complete).sum())
         if left_out == len(complete):
@@ -341,11 +347,18 @@ class DependencyMixin:
             )
         if critic is not None:
             held_out_by = self._held_out_by(observed, rows)
-            groups = copies_of(observed.arrays.values(), rows, None).groups if return_std else None
-            value, std = critic.score(z, groups, **held_out_by)
+            groups = None
+            if return_std and not are_many(observed, rows):
+                groups = copies_of(observed.arrays.values(), rows, None).groups
+            if z is None:
+                parts = (self._represent(observed, rows[run]) for run in runs_of(observed, rows))
+                value, std = critic.score_of_parts(parts, groups, **held_out_by)
+            else:
+                value, std = critic.score(z, groups, **held_out_by)
             if unit == "coefficient":
                 value, std = coefficient_with_std(value, std)
             return (value, std) if return_std else value
+        assert z is not None
         if return_std:
             raise ValueError('return_std=True is not available with measure="training".')
         if unit == "nats":

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..utils._hashes import row_hashes
-from ._on_disk import NUMBERS_AT_ONCE, CellsOnDisk, OnDisk, OneBelow, missing_cells
+from ._on_disk import NUMBERS_READ, CellsOnDisk, OnDisk, OneBelow, missing_cells
 
 Rows = np.ndarray | slice
 
@@ -164,7 +164,7 @@ class Observed:
         What is on disk is read for many runs at a time.
         """
         row_size = sum(array.row_size for array in self.arrays.values() if isinstance(array, OnDisk))
-        read = size * max(1, NUMBERS_AT_ONCE // row_size // size) if row_size else size
+        read = size * max(1, NUMBERS_READ // row_size // size) if row_size else size
         for start in range(0, len(self) if rows is None else len(rows), read):
             part = slice(start, start + read)
             some = self.take(part if rows is None else rows[part])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 # Numbers that are read at a time: 16 MB in single precision.
-NUMBERS_AT_ONCE = 2**22
+NUMBERS_READ = 2**22
 # Numbers of a stretch of a file without chunks of its own that one read fetches, for whichever rows of it are wanted.
 NUMBERS_OF_STRETCH = 2**14
 
@@ -125,7 +125,7 @@ class OnDisk:
 
     def parts(self, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Read all rows, or some, so many at a time that these need little memory."""
-        size = max(1, NUMBERS_AT_ONCE // self.row_size)
+        size = max(1, NUMBERS_READ // self.row_size)
         for start in range(0, len(self) if rows is None else len(rows), size):
             part = slice(start, start + size)
             yield self[part if rows is None else rows[part]]
