@@ -179,7 +179,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/scale.json"))
     options = parser.parse_args()
     found = {name: SECTIONS[name](options) for name in options.only}
-    for name, rows in found.items():
+    for rows in found.values():
         columns = list(rows[0])
         table(columns, [[_shown(row.get(column, "")) for column in columns] for row in rows])
     write_json(options.out, {"environment": environment(), "rows": options.rows, **found})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -94,9 +94,11 @@ class _Description:
 
     def _described(self, value: Any) -> str:
         if isinstance(value, Tensor):
-            return self._of_numbers(value.detach().cpu().contiguous().reshape(-1), value.shape, value.dtype)
+            return self._of_numbers([value.detach().cpu()], value.shape, value.dtype)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            return self._of_numbers(torch.from_numpy(np.ascontiguousarray(value)).reshape(-1), value.shape, value.dtype)
+            return self._of_numbers([torch.from_numpy(np.ascontiguousarray(value))], value.shape, value.dtype)
+        if hasattr(type(value), "in_parts"):  # what stands for a tensor on disk, and is described as one
+            return self._of_numbers(value.in_parts(), value.shape, value.dtype)
         if isinstance(value, MethodType):
             return f"{self(value.__func__)} of {self(value.__self__)}"
         if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
@@ -126,6 +128,8 @@ class _Description:
             parts.append(f"{name}: {type(part).__qualname__}({self(simple)})")
         return "; ".join(parts)
 
-    def _of_numbers(self, flat: Tensor, shape: Any, dtype: Any) -> str:
-        numbers = hashlib.blake2b(flat.view(torch.uint8).numpy().data, digest_size=16).hexdigest()
-        return f"array({tuple(shape)}, {dtype}, {numbers})"
+    def _of_numbers(self, parts: Iterable[Tensor], shape: Any, dtype: Any) -> str:
+        numbers = hashlib.blake2b(digest_size=16)
+        for part in parts:
+            numbers.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return f"array({tuple(shape)}, {dtype}, {numbers.hexdigest()})"

@@ -17,6 +17,9 @@ from ..utils._isolation import isolated
 # Batches that are there before they are asked for, and seconds after which a thread looks whether it is still wanted.
 AHEAD, PATIENCE = 4, 0.1
 
+# Numbers that are read at a time where all are, to recognise them.
+NUMBERS_COMPARED = 2**20
+
 
 class StoredModality:
     """What stands for the tensor of a modality on disk: rows of it are read and scaled whenever they are selected.
@@ -47,6 +50,12 @@ class StoredModality:
         """Read rows; the axis is the first one."""
         assert dim == 0
         return self.read(index.numpy())
+
+    def in_parts(self) -> Iterator[Tensor]:
+        """Read all rows, some at a time."""
+        size = max(1, NUMBERS_COMPARED // max(1, self.shape[1:].numel()))
+        for start in range(0, len(self), size):
+            yield self.read(np.arange(start, min(start + size, len(self))))
 
 
 def is_stored(X: Any) -> bool:

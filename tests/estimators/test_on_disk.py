@@ -1,5 +1,6 @@
 """Data on disk: results are those of the same arrays in memory, and nothing is ever read whole."""
 
+import functools
 import threading
 import warnings
 
@@ -199,9 +200,11 @@ def test_fit__samples_without_labels_on_disk__results_are_those_of_arrays(tmp_pa
     settings = {**SETTINGS, "max_epochs": 1, "scaling": "standard"}
     found = {
         name: quiet(
-            lambda: MDMFusionRegressor(**settings)
-            .fit(X if name == "memory" else stored, y, X_unlabeled=others[name])
-            .predict(X)
+            lambda: (
+                MDMFusionRegressor(**settings)
+                .fit(X if name == "memory" else stored, y, X_unlabeled=others[name])
+                .predict(X)
+            )
         )
         for name in others
     }
@@ -214,7 +217,7 @@ def test_fit__validation_samples_on_disk__results_are_those_of_arrays(tmp_path):
     parts = [{name: x[rows] for name, x in X.items()} for rows in (slice(100), slice(100, None))]
     stored = [{name: x[rows] for name, x in in_map(X, tmp_path).items()} for rows in (slice(100), slice(100, None))]
     models = [
-        quiet(lambda: MDMFusionRegressor(**SETTINGS).fit(train, y[:100], X_val=valid, y_val=y[100:]))
+        quiet(functools.partial(MDMFusionRegressor(**SETTINGS).fit, train, y[:100], X_val=valid, y_val=y[100:]))
         for train, valid in (parts, stored)
     ]
     expected, found = (
@@ -233,7 +236,7 @@ def test_partial_fit__chunks_on_disk__results_are_those_of_arrays(tmp_path):
             model.partial_fit({name: x[rows] for name, x in X.items()}, y[rows])
         return model.fit_dependency(X)
 
-    found, expected = (quiet(lambda: streamed(each)) for each in (in_map(X, tmp_path), X))
+    found, expected = (quiet(functools.partial(streamed, each)) for each in (in_map(X, tmp_path), X))
     assert_allclose(found.predict(X), expected.predict(X), rtol=1e-5)  # as above
     assert_allclose(quiet(lambda: found.dependency_score(X)), quiet(lambda: expected.dependency_score(X)), rtol=1e-5)
 

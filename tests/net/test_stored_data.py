@@ -3,9 +3,17 @@
 import threading
 import time
 
+import numpy as np
 import pytest
+import torch
+from numpy.testing import assert_array_equal
 
-from sklearn_mdm.net._stored_data import AHEAD, read_ahead
+from sklearn_mdm.callbacks._same_fit import _Description
+from sklearn_mdm.inputs._observed import Observed
+from sklearn_mdm.inputs._on_disk import OnDisk
+from sklearn_mdm.net import _stored_data
+from sklearn_mdm.net._data import as_batch
+from sklearn_mdm.net._stored_data import AHEAD, StoredModality, read_ahead
 
 
 def threads():
@@ -63,3 +71,20 @@ def test_read_ahead__error_of_the_consumer__ends_the_thread(error):
         for _ in ready:
             raise error
     assert not threads()
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (50, 4, 3)], ids=["vectors", "sequences"])
+def test_as_batch__modality_on_disk__stands_for_the_tensor(shape, monkeypatch):
+    monkeypatch.setattr(_stored_data, "NUMBERS_COMPARED", 20)
+    values = np.random.default_rng(0).normal(size=shape)
+    values[[3, 7]] = np.nan
+    tensor = as_batch(Observed.of({"a": values}), torch.float32).X["a"]
+    stored = as_batch(Observed.of({"a": OnDisk(values, values.dtype)}), torch.float32).X["a"]
+    assert isinstance(stored, StoredModality)
+    assert (stored.shape, stored.dtype, stored.dim(), len(stored)) == (tensor.shape, tensor.dtype, tensor.dim(), 50)
+    rows = torch.tensor([7, 2, 2, 49])
+    assert_array_equal(stored.index_select(0, rows), tensor.index_select(0, rows))
+    # A checkpoint of a fit is known by its data, wherever these are.
+    assert _Description()(stored) == _Description()(tensor)
+    other = as_batch(Observed.of({"a": OnDisk(values + 1, values.dtype)}), torch.float32).X["a"]
+    assert _Description()(other) != _Description()(tensor)
