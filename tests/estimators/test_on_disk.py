@@ -198,16 +198,11 @@ def test_fit__samples_without_labels_on_disk__results_are_those_of_arrays(tmp_pa
     stored = in_map(X, tmp_path)
     others = {"memory": more, "half": more, "disk": in_map(more, tmp_path / "more")}
     settings = {**SETTINGS, "max_epochs": 1, "scaling": "standard"}
-    found = {
-        name: quiet(
-            lambda: (
-                MDMFusionRegressor(**settings)
-                .fit(X if name == "memory" else stored, y, X_unlabeled=others[name])
-                .predict(X)
-            )
-        )
-        for name in others
-    }
+    found = {}
+    for name, unlabelled in others.items():
+        labelled = X if name == "memory" else stored
+        model = MDMFusionRegressor(**settings)
+        found[name] = quiet(functools.partial(model.fit, labelled, y, X_unlabeled=unlabelled)).predict(X)
     assert_allclose(found["half"], found["memory"], rtol=1e-5, atol=1e-5)  # as above
     assert_array_equal(found["half"], found["disk"])
 
