@@ -6,6 +6,7 @@ import functools
 import math
 import mmap
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ NUMBERS_OF_STRETCH = 2**14
 def is_on_disk(value: Any) -> bool:
     """Whether a modality is an array of numbers in a file: a memory map, or a view of one, or a zarr or HDF5 dataset.
 
-    The latter are told by what they have, so that neither library is needed: shape, dtype and chunks.
+    The latter are told by what they have, so that neither library is needed: shape, dtype, and the sizes of chunks.
     """
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", ())
     if not isinstance(dtype, np.dtype) or dtype.kind not in "biuf" or len(shape) not in (2, 3) or 0 in shape:
@@ -31,7 +32,10 @@ def is_on_disk(value: Any) -> bool:
         while isinstance(base, (np.ndarray, memoryview)):
             base = base.base if isinstance(base, np.ndarray) else base.obj
         return isinstance(base, mmap.mmap)
-    return hasattr(value, "chunks") and hasattr(value, "__getitem__") and not hasattr(value, "coords")
+    if hasattr(value, "coords"):  # an array of xarray, which has labels
+        return False
+    chunks = getattr(value, "chunks", ())
+    return chunks is None or (len(chunks) == len(shape) and all(isinstance(size, Integral) for size in chunks))
 
 
 class Scan(NamedTuple):
@@ -198,7 +202,9 @@ def missing_cells(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 def _read(source: Any, rows: np.ndarray) -> np.ndarray:
     """Read rows at any positions; of what is no array in increasing order, and neighbours together."""
     n = len(rows)
-    if n and rows[-1] - rows[0] == n - 1 and (np.diff(rows) == 1).all():
+    if not n:
+        return np.asarray(source[0:0])
+    if rows[-1] - rows[0] == n - 1 and (np.diff(rows) == 1).all():
         return source[int(rows[0]) : int(rows[-1]) + 1]
     if isinstance(source, np.ndarray):
         return source[rows]
