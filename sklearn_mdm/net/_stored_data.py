@@ -15,7 +15,7 @@ from torch import Tensor
 from ..utils._isolation import isolated
 
 # Batches that are there before they are asked for, and seconds after which a thread looks whether it is still wanted.
-AHEAD, PATIENCE = 4, 0.1
+AHEAD, SECONDS_BETWEEN_LOOKS = 4, 0.1
 
 # Numbers that are read at a time where all are, to recognise them.
 NUMBERS_COMPARED = 2**20
@@ -79,7 +79,7 @@ def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool
     def put(item: Any, error: BaseException | None = None) -> None:
         while not unwanted.is_set():
             try:
-                return ready.put((item, error), timeout=PATIENCE)
+                return ready.put((item, error), timeout=SECONDS_BETWEEN_LOOKS)
             except Full:
                 continue
 
@@ -116,7 +116,7 @@ def _next(ready: Queue, thread: threading.Thread) -> tuple[Any, BaseException | 
     """Next of what a thread made; without end it would be waited for in a process that was forked since."""
     while True:
         try:
-            return ready.get(timeout=10 * PATIENCE)
+            return ready.get(timeout=10 * SECONDS_BETWEEN_LOOKS)
         except Empty:
             if not thread.is_alive() and ready.empty():
                 raise RuntimeError("the thread that reads batches ahead is gone") from None
