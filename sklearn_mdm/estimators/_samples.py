@@ -33,8 +33,8 @@ class Samples:
         Their groups.
     rows : array of int of shape (n_rows,)
         Their positions in X.
-    passed : array of int of shape (n_rows,)
-        Their positions in what was passed: X lacks samples of zero weight.
+    passed : array of int
+        Positions in what was passed, where X may lack samples, of all that have labels; the same for all parts.
     n_passed : int
         Number of samples that were passed with a target.
     copies : array of shape (n_rows,) or None
@@ -67,7 +67,6 @@ class Samples:
             weight=None if self.weight is None else self.weight[part],
             groups=None if self.groups is None else self.groups[part],
             rows=self.rows[part],
-            passed=self.passed[part],
             copies=None if self.copies is None else self.copies[part],
         )
 

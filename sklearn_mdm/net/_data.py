@@ -175,8 +175,8 @@ class MaskedDataset(torch.utils.data.Dataset):
                 f"{_layout(self.X)} (shape of a sample and dtype). Both must agree in all of them."
             )
         device = next(iter(self.X.values())).device
-        # On the CPU, and where X is.
-        self.rows = None if rows is None else torch.tensor(np.ascontiguousarray(rows))
+        # On the CPU, and where X is. Of many, members share the memory of their positions with what took them.
+        self.rows = None if rows is None else torch.from_numpy(np.require(rows, requirements=("C", "W")))
         self.stored = None if self.rows is None else self.rows.to(device)
         self.mask, self.complete = data.mask, None
         if data.mask is not None:
