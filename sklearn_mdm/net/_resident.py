@@ -23,9 +23,11 @@ def resident(dataset: Any, net: Any, kept: dict[int, Any]) -> Any:
     if dataset is None or torch.device(net.device).type != "cuda" or net.iterator_train is not BatchIterator:
         return dataset
     tensors = {id(x): x for part in _parts(dataset) for x in _tensors_of(part)}
+    if not all(isinstance(x, Tensor) for x in tensors.values()):  # what is on disk
+        return dataset
     needed = sum(x.numel() * x.element_size() for key, x in tensors.items() if key not in kept)
     free, _ = torch.cuda.mem_get_info(net.device)
-    if needed > MOST_OF_MEMORY * free or not all(isinstance(x, Tensor) for x in tensors.values()):
+    if needed > MOST_OF_MEMORY * free:
         return dataset
     return _moved(dataset, torch.device(net.device), kept)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..utils._isolation import isolated
 
 # Batches that are there before they are asked for, and seconds after which a thread looks whether it is still wanted.
-AHEAD, SECONDS_BETWEEN_LOOKS = 4, 0.1
+BATCHES_AHEAD, SECONDS_BETWEEN_LOOKS = 4, 0.1
 
 # Numbers that are read at a time where all are, to recognise them.
 NUMBERS_COMPARED = 2**20
@@ -33,6 +33,8 @@ class StoredModality:
     read : callable
         Makes the tensor of rows at positions (n_rows,), in any order.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, read: Callable[[np.ndarray], Tensor]) -> None:
         self.shape = torch.Size(shape)
@@ -63,6 +65,17 @@ def is_stored(X: Any) -> bool:
     return any(isinstance(x, StoredModality) for x in X.values()) if isinstance(X, dict) else False
 
 
+class Ahead:
+    """Batches of a dataset in their order."""
+
+    def __init__(self, batches: Iterable, dataset: Any) -> None:
+        self.batches = batches
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator:
+        return iter(self.batches)
+
+
 @contextmanager
 def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool) -> Iterator[Iterable]:
     """Go through batches that a thread prepares, some of them ahead, if their rows are on disk.
@@ -73,7 +86,7 @@ def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool
     if not stored:
         yield batches
         return
-    ready: Queue[tuple[Any, BaseException | None]] = Queue(AHEAD)
+    ready: Queue[tuple[Any, BaseException | None]] = Queue(BATCHES_AHEAD)
     unwanted, end = threading.Event(), object()
 
     def put(item: Any, error: BaseException | None = None) -> None:
@@ -106,7 +119,7 @@ def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool
     thread = threading.Thread(target=work, name="sklearn-mdm-read-ahead", daemon=True)
     thread.start()
     try:
-        yield in_order()
+        yield Ahead(in_order(), getattr(batches, "dataset", None))
     finally:
         unwanted.set()
         thread.join()
