@@ -11,12 +11,14 @@ from ..net._step_graphs import has_fixed_work
 
 # Rows, times their steps, below which a training is over before a GPU is ahead: a few batches in all.
 FEWEST_ROWS = 300
-# Parameters times rows (and steps) of a batch, of all members, from which on a step that is made kernel by kernel takes
-# less time on a GPU, without and with the term, whose kernels are many and small. One that is a graph does in any case.
-LARGE, LARGE_WITH_TERM = 1e7, 5e7
+# Parameters times rows (and steps) of a batch from which on a step that is made kernel by kernel takes less time on a
+# GPU: of all members; with the term, whose kernels are many, of one of them. A step that is a graph does in any case.
+LARGE = 1e7
 
 
-def pays_on_gpu(module: nn.Module, critic: nn.Module | None, *, n: int, size: int, missing: bool, term: bool) -> bool:
+def pays_on_gpu(
+    module: nn.Module, critic: nn.Module | None, *, n: int, size: int, members: int, missing: bool, term: bool
+) -> bool:
     """Whether training a module takes less time on a GPU, up to a fifth.
 
     Parameters
@@ -28,7 +30,9 @@ def pays_on_gpu(module: nn.Module, critic: nn.Module | None, *, n: int, size: in
     n : int
         Rows of the training data, times the steps of the longest sequence.
     size : int
-        Rows of a batch of all members, times steps.
+        Rows of a batch of one member, times steps.
+    members : int
+        Number of members.
     missing : bool
         Whether modalities are missing in some rows; batches are then different work each time.
     term : bool
@@ -39,7 +43,7 @@ def pays_on_gpu(module: nn.Module, critic: nn.Module | None, *, n: int, size: in
     if not missing and all(has_fixed_work(part) for part in (module, critic if term else None) if part is not None):
         return True
     work = size * sum(parameter.numel() for parameter in module.parameters())
-    return work >= (LARGE_WITH_TERM if term else LARGE)
+    return work * (1 if term else members) >= LARGE
 
 
 def resolve_device(wanted: str | torch.device) -> str | None:

@@ -132,7 +132,8 @@ def _faster(
         module,
         critic,
         n=len(X) * X.n_steps,
-        size=size * X.n_steps * estimator._n_members * len(candidates),
+        size=size * X.n_steps,
+        members=estimator._n_members * len(candidates),
         missing=not X.complete.all(),
         term=any(candidate.lam for candidate in candidates),
     )

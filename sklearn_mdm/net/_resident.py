@@ -17,14 +17,14 @@ MOST_OF_MEMORY = 0.5
 def resident(dataset: Any, net: Any, kept: dict[int, Any]) -> Any:
     """Return a dataset whose tensors are on the device of the net; the dataset itself where they stay where they are.
 
-    They do on a CPU, on disk, where there is no room on the device, and where batches are made by other processes.
-    ``kept`` has what is on the device already.
+    They do on a CPU, where there is no room on the device, and where batches are made by other processes. ``kept`` has
+    what is on the device already.
     """
     if dataset is None or torch.device(net.device).type != "cuda" or net.iterator_train is not BatchIterator:
         return dataset
     tensors = {id(x): x for part in _parts(dataset) for x in _tensors_of(part)}
-    if not all(isinstance(x, Tensor) for x in tensors.values()):
-        return dataset  # which is on disk
+    if not all(isinstance(x, Tensor) for x in tensors.values()):  # what is on disk
+        return dataset
     needed = sum(x.numel() * x.element_size() for key, x in tensors.items() if key not in kept)
     free, _ = torch.cuda.mem_get_info(net.device)
     if needed > MOST_OF_MEMORY * free:

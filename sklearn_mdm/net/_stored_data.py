@@ -15,7 +15,7 @@ from torch import Tensor
 from ..utils._isolation import isolated
 
 # Batches that are there before they are asked for, and seconds after which a thread looks whether it is still wanted.
-AHEAD, SECONDS_BETWEEN_LOOKS = 4, 0.1
+BATCHES_AHEAD, SECONDS_BETWEEN_LOOKS = 4, 0.1
 
 # Numbers that are read at a time where all are, to recognise them.
 NUMBERS_COMPARED = 2**20
@@ -34,10 +34,11 @@ class StoredModality:
         Makes the tensor of rows at positions (n_rows,), in any order.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, read: Callable[[np.ndarray], Tensor]) -> None:
         self.shape = torch.Size(shape)
         self.dtype = dtype
-        self.device = torch.device("cpu")  # where rows that are read are
         self.read = read
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool
     if not stored:
         yield batches
         return
-    ready: Queue[tuple[Any, BaseException | None]] = Queue(AHEAD)
+    ready: Queue[tuple[Any, BaseException | None]] = Queue(BATCHES_AHEAD)
     unwanted, end = threading.Event(), object()
 
     def put(item: Any, error: BaseException | None = None) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
 from sklearn_mdm.callbacks import WarmupLinearDecay
-from sklearn_mdm.estimators._device import FEWEST_ROWS, LARGE, LARGE_WITH_TERM, pays_on_gpu
+from sklearn_mdm.estimators._device import FEWEST_ROWS, LARGE, pays_on_gpu
 from sklearn_mdm.fusion import FUSIONS, MAGFusion
 from sklearn_mdm.measures import KL, MEASURES
 from sklearn_mdm.net import MaskedDataset
@@ -108,15 +108,17 @@ LAYER = nn.Linear(999, 10)  # of 10,000 parameters
         (LAYER, None, {"n": FEWEST_ROWS - 1}, False),  # over before a GPU is ahead
         (LAYER, None, {"missing": True}, False),
         (LAYER, None, {"missing": True, "size": LARGE / 10_000}, True),
-        (LAYER, None, {"missing": True, "size": LARGE / 10_000, "term": True}, False),
-        (LAYER, None, {"missing": True, "size": LARGE_WITH_TERM / 10_000, "term": True}, True),
+        (LAYER, None, {"missing": True, "size": LARGE / 80_000, "members": 8}, True),
+        (LAYER, None, {"missing": True, "size": LARGE / 80_000, "members": 8, "term": True}, False),
+        (LAYER, None, {"missing": True, "size": LARGE / 10_000, "members": 8, "term": True}, True),
         (LAYER, MEASURES["wasserstein"]().build_critic([2, 2]), {"term": True}, False),
         (LAYER, MEASURES["wasserstein"]().build_critic([2, 2]), {}, True),  # which does nothing then
         (LAYER, KL().build_critic([2, 2]), {"term": True}, True),
     ],
 )
 def test_pays_on_gpu(module, critic, options, pays):
-    assert pays_on_gpu(module, critic, **{"n": 1000, "size": 64, "missing": False, "term": False, **options}) is pays
+    usual = {"n": 1000, "size": 64, "members": 1, "missing": False, "term": False}
+    assert pays_on_gpu(module, critic, **{**usual, **options}) is pays
 
 
 # --- where there is a GPU --------------------------------------------------------------------------------------------

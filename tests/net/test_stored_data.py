@@ -13,7 +13,7 @@ from sklearn_mdm.inputs._observed import Observed
 from sklearn_mdm.inputs._on_disk import OnDisk
 from sklearn_mdm.net import _stored_data
 from sklearn_mdm.net._data import as_batch
-from sklearn_mdm.net._stored_data import AHEAD, StoredModality, read_ahead
+from sklearn_mdm.net._stored_data import BATCHES_AHEAD, StoredModality, read_ahead
 
 
 def threads():
@@ -43,11 +43,11 @@ def test_read_ahead__slow_consumer__queue_is_bounded():
     with read_ahead(batches(), str, stored=True) as found:
         next(iter(found))
         deadline = time.monotonic() + 10
-        while len(begun) < AHEAD + 1 and time.monotonic() < deadline:
+        while len(begun) < BATCHES_AHEAD + 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
         # One was handed out, so many wait, and one waits for a place.
-        assert len(begun) <= AHEAD + 2
+        assert len(begun) <= BATCHES_AHEAD + 2
     assert not threads()
 
 
