@@ -281,20 +281,33 @@ def _read(X: Mapping[Any, Any]) -> Observed:
     return data
 
 
+def share_of(rows: Tensor, share: tuple[int, int]) -> Tensor:
+    """Return every k-th of some rows: a share, given as (which, of how many), as large as all others."""
+    which, k = share
+    return rows[: len(rows) - len(rows) % k][which::k]
+
+
 class RowBatches:
     """Rows of each batch: a sampler for torch's DataLoader, and what :class:`BatchIterator` goes through.
 
-    Passes over the rows are repeated until there are the fewest batches.
+    Passes over the rows are repeated until there are the fewest batches. Of each batch a share is taken.
     """
 
     def __init__(
-        self, n: int, batch_size: int, shuffle: bool, generator: torch.Generator | None, fewest: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        shuffle: bool,
+        generator: torch.Generator | None,
+        fewest: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.n = n
         self.shuffle = shuffle
         self.generator = generator
+        self.share = share
         self.starts = list(range(0, n, batch_size))
-        if len(self.starts) > 1 and n - self.starts[-1] < min(MIN_BATCH, batch_size):
+        if len(self.starts) > 1 and n - self.starts[-1] < min(MIN_BATCH * share[1], batch_size):
             self.starts.pop()
         self.n_passes = -(-fewest // max(1, len(self.starts)))
 
@@ -305,7 +318,7 @@ class RowBatches:
         for _ in range(self.n_passes):
             order = torch.randperm(self.n, generator=self.generator) if self.shuffle else torch.arange(self.n)
             for start, end in zip(self.starts, [*self.starts[1:], self.n], strict=True):
-                yield order[start:end]
+                yield share_of(order[start:end], self.share)
 
 
 class BatchIterator:
@@ -323,6 +336,8 @@ class BatchIterator:
         Source of the order; the global one if None.
     fewest : int, default=1
         Batches below which the rows are gone through again.
+    share : tuple of two int, default=(0, 1)
+        Which share of every batch is taken, of how many: those of several processes are equally large.
 
     Examples
     --------
@@ -340,9 +355,10 @@ class BatchIterator:
         shuffle: bool = False,
         generator: torch.Generator | None = None,
         fewest: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset = dataset
-        self.rows = RowBatches(len(dataset), batch_size, shuffle, generator, fewest)  # type: ignore[arg-type]
+        self.rows = RowBatches(len(dataset), batch_size, shuffle, generator, fewest, share)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(self.rows)

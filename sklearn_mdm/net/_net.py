@@ -38,7 +38,7 @@ from ._agreement import (
     one_below_other,
     without_some,
 )
-from ._data import Batch, BatchIterator, MaskedDataset
+from ._data import Batch, BatchIterator, MaskedDataset, share_of
 from ._member_history import history_of_member
 from ._readings import Reading, read
 from ._resident import resident
@@ -167,6 +167,7 @@ class MDMNet(NeuralNet):
 
     draws_of_step_: DrawsOfStep | None = None  # while a graph of the step is made
     graphs_: StepGraphs | None = None
+    share_ = (0, 1)  # of every batch, which this process trains on: which, of how many
 
     def __init__(
         self,
@@ -267,6 +268,7 @@ class MDMNet(NeuralNet):
             shuffle=options.pop("shuffle", training),
             generator=self.generators_["batches"] if training else None,
             fewest=fewest_batches(dataset) if training else 1,
+            share=self.share_ if training else (0, 1),
         )
         if cls is BatchIterator:
             return batches
@@ -390,7 +392,7 @@ class MDMNet(NeuralNet):
             data, rows = self.pool_, torch.arange(len(self.pool_))
         if data.complete is not None:
             rows = rows[data.complete[rows]]
-        self.term_active_ = len(rows) >= self._fewest_rows
+        self.term_active_ = len(rows) >= self._fewest_rows * self.share_[1]
         if self.term_active_ and hasattr(self, "critic_"):
             self.critic_data_, self.critic_rows_ = data, self._shuffled(rows, "critic_batches")
 
@@ -420,11 +422,11 @@ class MDMNet(NeuralNet):
             order = rows[torch.randperm(len(rows), generator=generator)]
             # Whole batches only: a remainder would be a noisier objective at the same step size.
             for start in range(0, len(rows) - size + 1, size):
-                yield order[start : start + size]
+                yield share_of(order[start : start + size], self.share_)
 
     def _size_among(self, n: int) -> int:
         """Rows of a batch that needs no target, of n."""
-        return n if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows), n)
+        return n if self.batch_size == -1 else min(max(self.batch_size, self._fewest_rows * self.share_[1]), n)
 
     @property
     def _fewest_rows(self) -> int:
