@@ -33,14 +33,18 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
 
     Parameters
     ----------
-    module, criterion, **kwargs
-        As of :class:`~sklearn_mdm.MDMNet`. ``batch_size`` counts the rows of all processes together.
+    module : torch module (class or instance)
+        A fusion module. Its initial weights are those of the main process.
+    criterion : torch criterion (class), default=torch.nn.MSELoss
+        Task loss.
     accelerator : accelerate.Accelerator
         Says how many processes there are, and which device is this one's. Of its settings, mixed precision and
         gradient accumulation are refused; for the latter there is
         :class:`~sklearn_mdm.callbacks.GradientAccumulation`.
     device : str or torch.device, default=None
         None takes that of the accelerator.
+    **kwargs : dict
+        Further parameters of :class:`~sklearn_mdm.MDMNet`. ``batch_size`` counts the rows of all processes together.
 
     See Also
     --------
@@ -108,9 +112,9 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
             )
 
     def _initialize_callbacks(self) -> Any:
-        if self.callbacks__print_log__sink == "auto":
+        if vars(self)["callbacks__print_log__sink"] == "auto":
             # With the mixin's own choice, accelerator.print, skorch prints even if verbose=0.
-            self.callbacks__print_log__sink = print if self.accelerator.is_main_process else noop
+            self.callbacks__print_log__sink: Any = print if self.accelerator.is_main_process else noop
         return super()._initialize_callbacks()
 
     def _initialize_accelerator(self) -> AcceleratedMDMNet:
@@ -143,7 +147,7 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
         which, _ = self.share_
         if which:
-            streams = {**self.generators_, **self.draws_}
+            streams: dict[str, Any] = {**self.generators_, **self.draws_}
             for name, seed in own_seeds(self.seed_, len(self.history), which).items():
                 reseed = getattr(streams[name], "reseed", None) or streams[name].manual_seed
                 reseed(seed)

@@ -1,4 +1,4 @@
-"""Two processes that train one net, against one process that goes through their shares; this file is their script too."""
+"""Two processes that train one net, against one that goes through their shares; this file is their script, too."""
 
 import contextlib
 import io
@@ -286,7 +286,7 @@ def test_shares__of_a_batch__are_equally_large_and_have_no_row_in_common(X, y):
     shares = [list(BatchIterator(data, batch_size=19, share=(which, 3))) for which in range(3)]
     for batches in zip(*shares, strict=True):
         rows = [targets.tolist() for _, targets in batches]
-        assert len({len(each) for each in rows}) == 1 and len(set(sum(rows, []))) == sum(map(len, rows))
+        assert len({len(each) for each in rows}) == 1 and len(set().union(*rows)) == sum(map(len, rows))
     assert [len(batch) for batch, _ in shares[0]] == [6, 6, 7]  # 3 rows are too few for three, and join
 
 

@@ -1,0 +1,205 @@
+"""What a second GPU is worth: the time of a training step of one process and of two, each with a GPU of its own.
+
+Two fits: wide layers on four modalities ("concat"), and fine-tuning of a small transformer with random weights through
+a gate ("mag", where transformers is installed). Each is trained by MDMNet on one GPU (whose steps are launched as
+graphs), by AcceleratedMDMNet in one process, and in two with the same batch and with twice the batch. "check" compares
+parameters after ten steps of one process and of two, in double precision, without the dependency term, whose negatives
+are drawn in each share (tests/net/test_accelerated.py has it, too).
+
+    python benchmarks/two_gpus.py                  # starts all processes itself, one fit after the other
+    python benchmarks/two_gpus.py --tiny           # on CPUs, to see whether it runs
+    torchrun --nproc_per_node 2 benchmarks/two_gpus.py --fit concat   # one of the rows
+
+Needs accelerate; a folder into which its wheel was unpacked, on PYTHONPATH, will do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import environment, table, write_json
+from skorch.callbacks import Callback
+
+from sklearn_mdm.encoders import MLPEncoder
+from sklearn_mdm.fusion import ConcatFusion, MAGFusion
+from sklearn_mdm.net import AcceleratedMDMNet, MaskedDataset, MDMNet
+
+# Rows, batch, and widths; of the transformer: layers, width, tokens.
+SIZES = {
+    False: {"concat": (32768, 8192, 384, 2048), "mag": (4096, 256, 8, 512, 64), "check": (640, 64, 32, 64)},
+    True: {"concat": (256, 64, 8, 32), "mag": (64, 16, 2, 32, 8), "check": (640, 64, 8, 16)},
+}
+EPOCHS, WARM_UP, SECONDS = 8, 3, 240
+ROWS = [("concat", 0, 1), ("concat", 1, 1), ("concat", 2, 1), ("concat", 2, 2), ("mag", 0, 1), ("mag", 1, 1)]
+ROWS += [("mag", 2, 1), ("mag", 2, 2), ("check", 1, 1), ("check", 2, 1)]
+
+
+class Times(Callback):
+    """Seconds of each epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.ends_ = [self.now()]
+
+    def on_epoch_end(self, net, **kwargs):
+        self.ends_.append(self.now())
+
+    @staticmethod
+    def now():
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def concat(n, batch_size, width, hidden):
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(n, width)) for name in "abcd"}
+    fusion = ConcatFusion(hidden_dims=(hidden, hidden), dropout=0.0)
+    encoder = MLPEncoder(hidden_dims=(hidden,), out_dim=hidden // 4, dropout=0.0)
+    return X, fusion.build(dict.fromkeys(X, (width,)), 1, encoder=encoder), {"batch_size": batch_size}
+
+
+def mag(n, batch_size, n_layers, width, n_tokens):
+    from transformers import BertConfig
+
+    rng = np.random.default_rng(0)
+    config = BertConfig(
+        vocab_size=8000,
+        hidden_size=width,
+        num_hidden_layers=n_layers,
+        num_attention_heads=8,
+        intermediate_size=4 * width,
+    )
+    word, kind = np.broadcast_to(np.arange(n_tokens), (n, n_tokens)), np.zeros((n, n_tokens))
+    X = {"text": np.stack([rng.integers(5, 8000, size=(n, n_tokens)), word, kind], axis=-1).astype(np.float32)}
+    X["audio"] = rng.normal(size=(n, n_tokens, 74))
+    module = MAGFusion(backbone=config, layer=1).build({"text": (n_tokens, 3), "audio": (n_tokens, 74)}, 1)
+    return X, module, {"batch_size": batch_size, "lr": 5e-5}
+
+
+def work(arguments):
+    """Train one net in this process, alone or beside others; the main one writes what was found."""
+    exact = arguments.fit == "check"
+    torch.manual_seed(0)
+    sizes = SIZES[arguments.tiny][arguments.fit]
+    X, module, options = (mag if arguments.fit == "mag" else concat)(*sizes)
+    dtype = torch.float64 if exact else torch.float32
+    data = MaskedDataset(X, np.random.default_rng(1).normal(size=(sizes[0], 1)), dtype=dtype)
+    options["batch_size"] *= arguments.times
+    options |= {"dtype": dtype, "max_epochs": 1 if exact else EPOCHS, "lam": 0.0 if exact else 0.1, "verbose": 0}
+    cls, main = MDMNet, True
+    if "RANK" in os.environ:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+
+        waits = InitProcessGroupKwargs(timeout=timedelta(seconds=120))
+        options["accelerator"] = Accelerator(cpu=arguments.tiny, kwargs_handlers=[waits])
+        cls, main = AcceleratedMDMNet, options["accelerator"].is_main_process
+    else:
+        options["device"] = "cpu" if arguments.tiny else "cuda"
+    times = Times()
+    net = cls(module, callbacks=[times], **options).fit(data)
+    epochs = np.diff(times.ends_)[0 if exact else WARM_UP :]
+    step = statistics.median(epochs) / max(1, sizes[0] // options["batch_size"])
+    found = {"step_ms": 1e3 * step, "rows_per_s": options["batch_size"] / step, "loss": net.history[-1, "train_loss"]}
+    if main:
+        print(json.dumps(found), flush=True)
+        if arguments.out:
+            torch.save([p.detach().cpu() for p in net.module_.parameters()], f"{arguments.out}/parameters.pt")
+            Path(arguments.out, "found.json").write_text(json.dumps(found))
+    if "accelerator" in options:
+        options["accelerator"].end_training()
+
+
+def launch(fit, n_processes, times, tiny, folder):
+    """Train in so many processes, or by MDMNet for none; return what was found, or None."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, __file__, "--fit", fit, "--times", str(times), "--out", folder]
+    started = []
+    for rank in range(max(1, n_processes)):
+        env = dict(os.environ)
+        if n_processes:
+            env |= {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
+            env |= {name: str(n_processes) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            env.setdefault("NCCL_NVLS_ENABLE", "0")  # NVLink multicast does not start in every container
+        with open(f"{folder}/{rank}.txt", "w") as output:
+            given = [*command, "--tiny"] if tiny else command
+            started.append(subprocess.Popen(given, env=env, stdout=output, stderr=subprocess.STDOUT))
+    end = time.monotonic() + SECONDS
+    try:
+        while any(process.poll() is None for process in started) and time.monotonic() < end:
+            if any(process.poll() for process in started):  # the others would wait for it
+                break
+            time.sleep(0.1)
+    finally:
+        for process in started:
+            process.kill()
+    if [process.wait() for process in started] == [0] * len(started):
+        return json.loads(Path(folder, "found.json").read_text()) | {
+            "parameters": torch.load(f"{folder}/parameters.pt")
+        }
+    for rank in range(len(started)):
+        print(f"{fit}, process {rank} of {n_processes}:", Path(folder, f"{rank}.txt").read_text()[-2000:], sep="\n")
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fit", choices=list(SIZES[True]), help="train this one in this process, as torchrun does")
+    parser.add_argument("--times", type=int, default=1, help="with --fit: so many times the batch")
+    parser.add_argument("--tiny", action="store_true", help="small fits on CPUs")
+    parser.add_argument("--out", help="folder of results, or with --fit of what was found")
+    arguments = parser.parse_args()
+    if arguments.fit or "RANK" in os.environ:
+        arguments.fit = arguments.fit or "concat"
+        return work(arguments)
+    rows = [row for row in ROWS if row[0] != "mag" or find_spec("transformers")]
+    if len(rows) < len(ROWS):
+        print("transformers is not installed: mag is left out")
+    n_gpus = 2 if arguments.tiny else torch.cuda.device_count()
+    found, base, figures = {}, {}, ("step_ms", "rows_per_s")
+    for fit, n_processes, times in rows:
+        if n_processes > n_gpus:
+            print(f"{fit}: {n_processes} GPUs are needed, {n_gpus} found")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            result = launch(fit, n_processes, times, arguments.tiny, folder)
+        if result is not None:
+            found[fit, n_processes, times] = result
+            print(fit, n_processes, times, {name: result[name] for name in (*figures, "loss")}, flush=True)
+            base.setdefault(fit, result)
+    if ("check", 2, 1) in found and ("check", 1, 1) in found:
+        one, two = (found.pop(("check", n, 1))["parameters"] for n in (1, 2))
+        print("check: largest difference of a parameter", max(float((a - b).abs().max()) for a, b in zip(one, two)))
+    cells = [
+        [
+            fit,
+            n or "MDMNet",
+            times,
+            *(f"{r[name]:.1f}" for name in figures),
+            f"{r['rows_per_s'] / base[fit]['rows_per_s']:.2f}",
+        ]
+        for (fit, n, times), r in found.items()
+    ]
+    table(["fit", "processes", "x batch", "ms a step", "rows/s", "speed-up"], cells)
+    if arguments.out:
+        kept = {f"{fit}, {n}, {times}": {k: r[k] for k in figures} for (fit, n, times), r in found.items()}
+        write_json(f"{arguments.out}/two_gpus.json", {"environment": environment(), "found": kept})
+
+
+if __name__ == "__main__":
+    main()
