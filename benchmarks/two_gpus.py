@@ -8,15 +8,14 @@ are drawn in each share (tests/net/test_accelerated.py has it, too).
 
     python benchmarks/two_gpus.py                  # starts all processes itself, one fit after the other
     python benchmarks/two_gpus.py --tiny           # on CPUs, to see whether it runs
-    torchrun --nproc_per_node 2 benchmarks/two_gpus.py --fit concat   # one of the rows
+    torchrun --standalone --nproc_per_node 2 benchmarks/two_gpus.py --fit mag   # one of them, in processes started otherwise
 
-Needs accelerate; a folder into which its wheel was unpacked, on PYTHONPATH, will do.
+Needs accelerate.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
 import statistics
@@ -30,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import environment, table, write_json
+from _common import table
 from skorch.callbacks import Callback
 
 from sklearn_mdm.encoders import MLPEncoder
@@ -75,13 +74,13 @@ def mag(n, batch_size, n_layers, width, n_tokens):
     from transformers import BertConfig
 
     rng = np.random.default_rng(0)
-    config = BertConfig(
-        vocab_size=8000,
-        hidden_size=width,
-        num_hidden_layers=n_layers,
-        num_attention_heads=8,
-        intermediate_size=4 * width,
-    )
+    shape = {
+        "hidden_size": width,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": 8,
+        "intermediate_size": 4 * width,
+    }
+    config = BertConfig(vocab_size=8000, **shape)
     word, kind = np.broadcast_to(np.arange(n_tokens), (n, n_tokens)), np.zeros((n, n_tokens))
     X = {"text": np.stack([rng.integers(5, 8000, size=(n, n_tokens)), word, kind], axis=-1).astype(np.float32)}
     X["audio"] = rng.normal(size=(n, n_tokens, 74))
@@ -113,47 +112,44 @@ def work(arguments):
     epochs = np.diff(times.ends_)[0 if exact else WARM_UP :]
     step = statistics.median(epochs) / max(1, sizes[0] // options["batch_size"])
     found = {"step_ms": 1e3 * step, "rows_per_s": options["batch_size"] / step, "loss": net.history[-1, "train_loss"]}
-    if main:
-        print(json.dumps(found), flush=True)
-        if arguments.out:
-            torch.save([p.detach().cpu() for p in net.module_.parameters()], f"{arguments.out}/parameters.pt")
-            Path(arguments.out, "found.json").write_text(json.dumps(found))
+    if main and arguments.out:
+        torch.save(
+            found | {"parameters": [p.detach().cpu() for p in net.module_.parameters()]}, f"{arguments.out}/found.pt"
+        )
+    elif main:
+        print(found)
     if "accelerator" in options:
         options["accelerator"].end_training()
 
 
-def launch(fit, n_processes, times, tiny, folder):
-    """Train in so many processes, or by MDMNet for none; return what was found, or None."""
+def launch(fit, n_processes, times, tiny):
+    """Train in so many processes, or by MDMNet for none; return what was found and the parameters, or None."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, __file__, "--fit", fit, "--times", str(times), "--out", folder]
-    started = []
-    for rank in range(max(1, n_processes)):
-        env = dict(os.environ)
-        if n_processes:
-            env |= {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
-            env |= {name: str(n_processes) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-            env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-            env.setdefault("NCCL_NVLS_ENABLE", "0")  # NVLink multicast does not start in every container
-        with open(f"{folder}/{rank}.txt", "w") as output:
-            given = [*command, "--tiny"] if tiny else command
-            started.append(subprocess.Popen(given, env=env, stdout=output, stderr=subprocess.STDOUT))
-    end = time.monotonic() + SECONDS
-    try:
-        while any(process.poll() is None for process in started) and time.monotonic() < end:
-            if any(process.poll() for process in started):  # the others would wait for it
-                break
-            time.sleep(0.1)
-    finally:
-        for process in started:
-            process.kill()
-    if [process.wait() for process in started] == [0] * len(started):
-        return json.loads(Path(folder, "found.json").read_text()) | {
-            "parameters": torch.load(f"{folder}/parameters.pt")
-        }
-    for rank in range(len(started)):
-        print(f"{fit}, process {rank} of {n_processes}:", Path(folder, f"{rank}.txt").read_text()[-2000:], sep="\n")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--fit", fit, "--times", str(times), "--out", folder, *["--tiny"] * tiny]
+        started = []
+        for rank in range(max(1, n_processes)):
+            env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=n_processes, LOCAL_WORLD_SIZE=n_processes)
+            env = {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if n_processes else {}
+            # NVLink multicast does not start in every container.
+            env = {"NCCL_NVLS_ENABLE": "0", **os.environ, **{name: str(value) for name, value in env.items()}}
+            with open(f"{folder}/{rank}.txt", "w") as output:
+                started.append(subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT))
+        end = time.monotonic() + SECONDS
+        try:
+            while any(process.poll() is None for process in started) and time.monotonic() < end:
+                if any(process.poll() for process in started):  # the others would wait for it
+                    break
+                time.sleep(0.1)
+        finally:
+            for process in started:
+                process.kill()
+        if not any(process.wait() for process in started):
+            return torch.load(f"{folder}/found.pt")
+        for rank in range(len(started)):
+            print(f"{fit}, process {rank} of {n_processes}:", Path(folder, f"{rank}.txt").read_text()[-2000:], sep="\n")
     return None
 
 
@@ -162,43 +158,34 @@ def main():
     parser.add_argument("--fit", choices=list(SIZES[True]), help="train this one in this process, as torchrun does")
     parser.add_argument("--times", type=int, default=1, help="with --fit: so many times the batch")
     parser.add_argument("--tiny", action="store_true", help="small fits on CPUs")
-    parser.add_argument("--out", help="folder of results, or with --fit of what was found")
+    parser.add_argument("--out", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.fit or "RANK" in os.environ:
         arguments.fit = arguments.fit or "concat"
         return work(arguments)
-    rows = [row for row in ROWS if row[0] != "mag" or find_spec("transformers")]
-    if len(rows) < len(ROWS):
-        print("transformers is not installed: mag is left out")
-    n_gpus = 2 if arguments.tiny else torch.cuda.device_count()
-    found, base, figures = {}, {}, ("step_ms", "rows_per_s")
-    for fit, n_processes, times in rows:
-        if n_processes > n_gpus:
-            print(f"{fit}: {n_processes} GPUs are needed, {n_gpus} found")
+    n_gpus, found, cells = 2 if arguments.tiny else torch.cuda.device_count(), {}, []
+    for fit, n_processes, times in ROWS:
+        if n_processes > n_gpus or (fit == "mag" and not find_spec("transformers")):
+            print(f"{fit}, {n_processes} processes: left out, with {n_gpus} GPUs, or without transformers", flush=True)
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            result = launch(fit, n_processes, times, arguments.tiny, folder)
+        result = launch(fit, n_processes, times, arguments.tiny)
         if result is not None:
             found[fit, n_processes, times] = result
-            print(fit, n_processes, times, {name: result[name] for name in (*figures, "loss")}, flush=True)
-            base.setdefault(fit, result)
-    if ("check", 2, 1) in found and ("check", 1, 1) in found:
-        one, two = (found.pop(("check", n, 1))["parameters"] for n in (1, 2))
-        print("check: largest difference of a parameter", max(float((a - b).abs().max()) for a, b in zip(one, two)))
-    cells = [
-        [
-            fit,
-            n or "MDMNet",
-            times,
-            *(f"{r[name]:.1f}" for name in figures),
-            f"{r['rows_per_s'] / base[fit]['rows_per_s']:.2f}",
-        ]
-        for (fit, n, times), r in found.items()
-    ]
-    table(["fit", "processes", "x batch", "ms a step", "rows/s", "speed-up"], cells)
-    if arguments.out:
-        kept = {f"{fit}, {n}, {times}": {k: r[k] for k in figures} for (fit, n, times), r in found.items()}
-        write_json(f"{arguments.out}/two_gpus.json", {"environment": environment(), "found": kept})
+            first = next(each for key, each in found.items() if key[0] == fit)
+            speed_up = result["rows_per_s"] / first["rows_per_s"]
+            figures = (
+                f"{result['step_ms']:.2f}",
+                f"{result['rows_per_s']:.0f}",
+                f"{speed_up:.2f}",
+                f"{result['loss']:.6f}",
+            )
+            cells.append([fit, n_processes or "MDMNet", times, *figures])
+            print(*cells[-1], flush=True)
+    table(["fit", "processes", "x batch", "ms a step", "rows/s", "speed-up", "loss"], cells)
+    pair = [found[key]["parameters"] for key in (("check", 1, 1), ("check", 2, 1)) if key in found]
+    if len(pair) == 2:
+        worst = max(float((one - two).abs().max()) for one, two in zip(*pair, strict=True))
+        print(f"check: largest difference of a parameter {worst:.1e}")
 
 
 if __name__ == "__main__":
