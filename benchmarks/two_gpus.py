@@ -6,11 +6,9 @@ graphs), by AcceleratedMDMNet in one process, and in two with the same batch and
 parameters after ten steps of one process and of two, in double precision, without the dependency term, whose negatives
 are drawn in each share (tests/net/test_accelerated.py has it, too).
 
-    python benchmarks/two_gpus.py                  # starts all processes itself, one fit after the other
-    python benchmarks/two_gpus.py --tiny           # on CPUs, to see whether it runs
-    torchrun --standalone --nproc_per_node 2 benchmarks/two_gpus.py --fit mag   # one of them, in processes started otherwise
-
-Needs accelerate.
+    python benchmarks/two_gpus.py           # starts all processes itself, one fit after the other
+    python benchmarks/two_gpus.py --tiny    # on CPUs, to see whether it runs
+    torchrun --standalone --nproc_per_node 2 benchmarks/two_gpus.py --fit mag
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import table
-from skorch.callbacks import Callback
 
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion, MAGFusion
@@ -46,22 +42,6 @@ ROWS = [("concat", 0, 1), ("concat", 1, 1), ("concat", 2, 1), ("concat", 2, 2), 
 ROWS += [("mag", 2, 1), ("mag", 2, 2), ("check", 1, 1), ("check", 2, 1)]
 
 
-class Times(Callback):
-    """Seconds of each epoch."""
-
-    def on_train_begin(self, net, **kwargs):
-        self.ends_ = [self.now()]
-
-    def on_epoch_end(self, net, **kwargs):
-        self.ends_.append(self.now())
-
-    @staticmethod
-    def now():
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-
 def concat(n, batch_size, width, hidden):
     rng = np.random.default_rng(0)
     X = {name: rng.normal(size=(n, width)) for name in "abcd"}
@@ -74,13 +54,8 @@ def mag(n, batch_size, n_layers, width, n_tokens):
     from transformers import BertConfig
 
     rng = np.random.default_rng(0)
-    shape = {
-        "hidden_size": width,
-        "num_hidden_layers": n_layers,
-        "num_attention_heads": 8,
-        "intermediate_size": 4 * width,
-    }
-    config = BertConfig(vocab_size=8000, **shape)
+    size = {"hidden_size": width, "num_hidden_layers": n_layers, "intermediate_size": 4 * width}
+    config = BertConfig(vocab_size=8000, num_attention_heads=8, **size)
     word, kind = np.broadcast_to(np.arange(n_tokens), (n, n_tokens)), np.zeros((n, n_tokens))
     X = {"text": np.stack([rng.integers(5, 8000, size=(n, n_tokens)), word, kind], axis=-1).astype(np.float32)}
     X["audio"] = rng.normal(size=(n, n_tokens, 74))
@@ -107,17 +82,15 @@ def work(arguments):
         cls, main = AcceleratedMDMNet, options["accelerator"].is_main_process
     else:
         options["device"] = "cpu" if arguments.tiny else "cuda"
-    times = Times()
-    net = cls(module, callbacks=[times], **options).fit(data)
-    epochs = np.diff(times.ends_)[0 if exact else WARM_UP :]
-    step = statistics.median(epochs) / max(1, sizes[0] // options["batch_size"])
-    found = {"step_ms": 1e3 * step, "rows_per_s": options["batch_size"] / step, "loss": net.history[-1, "train_loss"]}
-    if main and arguments.out:
-        torch.save(
-            found | {"parameters": [p.detach().cpu() for p in net.module_.parameters()]}, f"{arguments.out}/found.pt"
-        )
-    elif main:
+    net = cls(module, **options).fit(data)
+    step = float(np.median(net.history[:, "dur"][0 if exact else WARM_UP :])) / (sizes[0] // options["batch_size"])
+    loss = float(net.history[-1, "train_loss"])
+    found = {"step_ms": 1e3 * step, "rows_per_s": options["batch_size"] / step, "loss": loss}
+    if main:
         print(found)
+    if main and arguments.out:
+        found["parameters"] = [parameter.detach().cpu() for parameter in net.module_.parameters()]
+        torch.save(found, f"{arguments.out}/found.pt")
     if "accelerator" in options:
         options["accelerator"].end_training()
 
@@ -131,8 +104,8 @@ def launch(fit, n_processes, times, tiny):
         command = [sys.executable, __file__, "--fit", fit, "--times", str(times), "--out", folder, *["--tiny"] * tiny]
         started = []
         for rank in range(max(1, n_processes)):
-            env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=n_processes, LOCAL_WORLD_SIZE=n_processes)
-            env = {**env, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if n_processes else {}
+            env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n_processes, "LOCAL_WORLD_SIZE": n_processes}
+            env = env | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if n_processes else {}
             # NVLink multicast does not start in every container.
             env = {"NCCL_NVLS_ENABLE": "0", **os.environ, **{name: str(value) for name, value in env.items()}}
             with open(f"{folder}/{rank}.txt", "w") as output:
