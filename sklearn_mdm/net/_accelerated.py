@@ -55,7 +55,7 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
     -----
     The mixin wraps modules in torch's DistributedDataParallel, which averages gradients of what goes through
     ``forward``. Here the critic and ``represent`` are called too, so modules stay as they are, and gradients are
-    averaged by :meth:`accelerate.Accelerator.reduce`.
+    averaged by ``Accelerator.reduce``.
 
     Examples
     --------
