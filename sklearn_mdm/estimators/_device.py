@@ -17,7 +17,7 @@ LARGE = 1e7
 
 
 def pays_on_gpu(
-    module: nn.Module, critic: nn.Module | None, *, n: int, size: int, members: int, missing: bool, term: bool
+    module: nn.Module, critic: nn.Module | None, *, n: int, size: int, members: int, fixed: bool, term: bool
 ) -> bool:
     """Whether training a module takes less time on a GPU, up to a fifth.
 
@@ -33,17 +33,16 @@ def pays_on_gpu(
         Rows of a batch of one member, times steps.
     members : int
         Number of members.
-    missing : bool
-        Whether modalities are missing in some rows; batches are then different work each time.
+    fixed : bool
+        Whether steps of as many rows are the same work, so that they can be a graph, if parts of the net allow it.
     term : bool
         Whether there is a dependency term.
     """
-    if n < FEWEST_ROWS:
-        return False
-    if not missing and all(has_fixed_work(part) for part in (module, critic if term else None) if part is not None):
-        return True
     work = size * sum(parameter.numel() for parameter in module.parameters())
-    return work * (1 if term else members) >= LARGE
+    if work * (1 if term else members) >= LARGE:
+        return True
+    parts = [module] if critic is None or not term else [module, critic]
+    return n >= FEWEST_ROWS and fixed and all(map(has_fixed_work, parts))
 
 
 def resolve_device(wanted: str | torch.device) -> str | None:

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import is_classifier
 from skorch.callbacks import Callback
 
+from ..callbacks import GradientAccumulation
 from ..encoders._modality_encoders import per_modality
 from ..fusion import FUSIONS
 from ..fusion._check import Built
@@ -21,6 +22,7 @@ from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
 from ..net._committee import CommitteeNet
 from ..net._net import MDMNet
+from ..net._step_graphs import CAPTURABLE, wants_batches
 from ..utils._parameter_objects import resolve_component
 from ..utils._rng import RandomStream, drawing_from
 from ._device import pays_on_gpu, resolve_device
@@ -46,12 +48,13 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
         )
     has_critic = len(X.names) > 1 and not measure.needs_y
     layout = _layout(estimator, X, fusion)
+    optimizer: Any = OPTIMIZERS[estimator.optimizer] if isinstance(estimator.optimizer, str) else estimator.optimizer
     device = resolve_device(estimator.device)
     if device is None:
-        device = _faster(estimator, X, candidates, fusion, layout, measure if has_critic else None)
+        fixed = _can_be_graphs(estimator, X, optimizer)
+        device = _faster(estimator, X, candidates, fusion, layout, measure if has_critic else None, fixed)
     double = device == "cpu" and X.dtype == np.float64
     double = double and not getattr(fusion, "single_precision", False)
-    optimizer: Any = OPTIMIZERS[estimator.optimizer] if isinstance(estimator.optimizer, str) else estimator.optimizer
     accepted = _accepted(optimizer)
     options: dict[str, Any] = {}
     if "weight_decay" in accepted:
@@ -117,8 +120,21 @@ def _layout(estimator: Any, X: Observed, fusion: Any) -> dict[str, Any]:
     return layout
 
 
+def _can_be_graphs(estimator: Any, X: Observed, optimizer: Any) -> bool:
+    """Whether steps can be graphs of a GPU, as far as data, optimizer and callbacks tell."""
+    callbacks = [each[1] if isinstance(each, (list, tuple)) else each for each in estimator.callbacks or ()]
+    listens = any(wants_batches(each) or isinstance(each, GradientAccumulation) for each in callbacks)
+    return not listens and optimizer in CAPTURABLE and not X.on_disk and all(mask is None for mask in X.masks.values())
+
+
 def _faster(
-    estimator: Any, X: Observed, candidates: Sequence[Candidate], fusion: Any, layout: dict, measure: Any | None
+    estimator: Any,
+    X: Observed,
+    candidates: Sequence[Candidate],
+    fusion: Any,
+    layout: dict,
+    measure: Any | None,
+    fixed: bool,
 ) -> str:
     """Return the device on which training takes less time, from a module and a critic that are thrown away."""
     if getattr(fusion, "single_precision", False):
@@ -134,7 +150,7 @@ def _faster(
         n=len(X) * X.n_steps,
         size=size * X.n_steps,
         members=estimator._n_members * len(candidates),
-        missing=not X.complete.all(),
+        fixed=fixed,
         term=any(candidate.lam for candidate in candidates),
     )
     return "cuda" if pays else "cpu"

@@ -53,7 +53,9 @@ def file_part(value: Any) -> FilePart | None:
         here, there = mapped[start - first :][: _extent(part)], _bytes_of(part)
     except (OSError, ValueError):  # deleted, or shorter than it was
         return None
-    same = all(np.array_equal(here[end], there[end]) for end in (slice(COMPARED), slice(-COMPARED, None)))
+    same = not _is_deleted(start) and all(
+        np.array_equal(here[end], there[end]) for end in (slice(COMPARED), slice(-COMPARED, None))
+    )
     return part if same else None
 
 
@@ -70,6 +72,19 @@ def map_again(part: FilePart) -> np.ndarray:
             f"ModalityDict was pickled ({error}). Give every machine the same file under this path, with its time "
             "(cp -p, rsync -t), or pickle the values: ModalityDict({name: np.array(x) for name, x in X.items()})."
         ) from error
+
+
+def _is_deleted(address: int) -> bool:
+    """Whether the file that is mapped at an address has no name any more, though another may have it now, on Linux."""
+    try:
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                first, end = (int(bound, 16) for bound in line.split(maxsplit=1)[0].split("-"))
+                if first <= address < end:
+                    return line.rstrip().endswith("(deleted)")
+    except OSError:
+        pass
+    return False
 
 
 def _extent(part: FilePart) -> int:

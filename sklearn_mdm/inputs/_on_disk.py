@@ -30,6 +30,8 @@ def is_on_disk(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         base: Any = value
         while isinstance(base, (np.ndarray, memoryview)):
+            if isinstance(base, np.memmap) and "joblib_memmapping_folder" in str(base.filename):
+                return False  # what was in memory, and is lent to a process so
             base = base.base if isinstance(base, np.ndarray) else base.obj
         return isinstance(base, mmap.mmap)
     if hasattr(value, "coords"):  # an array of xarray, which has labels

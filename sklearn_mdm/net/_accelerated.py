@@ -123,7 +123,7 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
     # -- the same in all processes -----------------------------------------------------------------------------------
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Begin with the weights and the seed of the main process."""
+        """Begin with the seed of the main process."""
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.graphs_ = None  # a step waits for other processes
         which, n = self.share_
@@ -135,10 +135,6 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
                 "LoadInitState."
             )
         self.seed_ = self._of_main(self.seed_)
-        with torch.no_grad():
-            for module in self._trained():
-                for tensor in (*module.parameters(), *module.buffers()):
-                    tensor.copy_(self._broadcast(tensor.detach()))
         if which:
             self.draws_["module"] = RandomStream.of(self.seed_, 1 + len(self.history), which)
 
@@ -176,7 +172,15 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
         return train, valid
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell the callbacks; where one of them ends training in some process, it ends in all."""
+        """Tell the callbacks; where one of them ends training in some process, it ends in all.
+
+        Once they have been told that training begins, and may have loaded an earlier one, all processes have the
+        weights of the main one.
+        """
+        if method_name == "on_train_begin":
+            super().notify(method_name, **cb_kwargs)
+            self._begin_alike()
+            return
         if method_name != "on_epoch_end" or self.share_[1] == 1:
             super().notify(method_name, **cb_kwargs)
             return
@@ -192,6 +196,21 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
         if interrupt is not None:
             self._reduced(ends)
             raise interrupt
+
+    def _begin_alike(self) -> None:
+        n = self.share_[1]
+        if n == 1:
+            return
+        before = torch.tensor([float(len(self.history) == self._of_main(len(self.history)))], device=self.device)
+        if self._reduced(before) < n:
+            raise ValueError(
+                "the processes go on from different epochs: what a callback such as LoadInitState loads has to be "
+                "there for each of them, in a folder that all machines share."
+            )
+        with torch.no_grad():
+            for module in self._trained():
+                for tensor in (*module.parameters(), *module.buffers()):
+                    tensor.copy_(self._broadcast(tensor.detach()))
 
     # -- averages over processes -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..critic._negatives import stacked_indices
 from ..measures._contract import stacks
-from ..utils._placing import constant, placed
+from ..utils._placing import placed
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
 from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
@@ -374,12 +374,12 @@ class CommitteeNet(MDMNet):
             found = {i: term for i, term in enumerate(terms) if term is not None and members[i].lam}
             if found:
                 used = torch.stack(list(found.values()))
-                weighted = used * constant([-members[i].lam for i in found], used)
-                loss = loss.index_add(0, constant(list(found), loss, torch.int64), weighted)
+                weighted = used * self._constant([-members[i].lam for i in found], used)
+                loss = loss.index_add(0, self._constant(list(found), loss, torch.int64), weighted)
         loss.sum().backward()
         self.blocks_["module"].collect(replace=not self.pending_)
         self._note(partial(record_each, members, rows.sizes, list(found)), loss, task, logged, used)
-        mean = (loss.detach() * (constant(rows.sizes, loss) / len(rows))).sum()
+        mean = (loss.detach() * (self._constant(rows.sizes, loss) / len(rows))).sum()
         return {"loss": mean, "y_pred": rows.unpadded(output.prediction)}
 
     def _agreed_of(
@@ -408,7 +408,7 @@ class CommitteeNet(MDMNet):
             some, taught = twin(X, mask).prediction.split([max(sizes), max(even)], 1)
             both = (task + self._task_losses(some, y, batch.weight, sizes)[0]) / 2
         losses = agreement_losses(self.criterion_, taught.flatten(0, 1), teacher, y)
-        weight = constant([member.agreement for member in members], task)
+        weight = self._constant([member.agreement for member in members], task)
         return torch.where(weight > 0, both + weight * losses.unflatten(0, taught.shape[:2]).mean(1), task)
 
     def _without_some_of(
@@ -431,7 +431,7 @@ class CommitteeNet(MDMNet):
         task = means_of(losses, weight, sizes)
         if len(scale) == 1:
             return task, None
-        return task, means_of((losses.detach() * constant(scale, losses)), weight, sizes)
+        return task, means_of((losses.detach() * self._constant(scale, losses)), weight, sizes)
 
     def _dependencies(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any
@@ -480,7 +480,7 @@ class CommitteeNet(MDMNet):
         for k, n, outputs, targets, weight in zip(rows.members, rows.sizes, prediction, y, weights, strict=True):
             self._keep_validated(k, outputs[:n], targets[:n], None if weight is None else weight[:n])
         return {
-            "loss": (losses * constant(rows.sizes, losses)).sum() / len(rows),
+            "loss": (losses * self._constant(rows.sizes, losses)).sum() / len(rows),
             "y_pred": rows.unpadded(prediction),
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ._net import MDMNet
+from ._net import OF_TRAINING, MDMNet
 
 
 class Member(MDMNet):
@@ -53,7 +53,8 @@ class Member(MDMNet):
 
     def __getstate__(self) -> dict[str, Any]:
         # Modules are pickled with the committee, which hands them out again.
-        return {name: value for name, value in vars(self).items() if name not in ("module_", "critic_", "criterion_")}
+        apart = ("module_", "critic_", "criterion_", *OF_TRAINING)
+        return {name: value for name, value in vars(self).items() if name not in apart}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

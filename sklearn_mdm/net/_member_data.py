@@ -134,7 +134,6 @@ class Joined:
     ``stored`` are the rows of X of their samples, ``starts`` (n_datasets, 1) where each begins.
     """
 
-    of_these: tuple[int, ...]
     starts: Tensor
     stored: Tensor
     y: Tensor
@@ -142,23 +141,22 @@ class Joined:
 
     @classmethod
     def of(cls, data: list[MaskedDataset]) -> Joined:
-        """Join these datasets; what was joined last is kept with the first of them."""
-        kept: Joined | None = getattr(data[0], "joined", None)
+        """Join these datasets; what was joined is kept with the first of them."""
+        # All that were joined: graphs of steps go on reading them.
+        kept: dict[tuple[int, ...], Joined] = data[0].__dict__.setdefault("joined", {})
         these = tuple(map(id, data))
-        if kept is None or kept.of_these != these:
+        if these not in kept:
             device = data[0].y.device
             sizes = torch.tensor([0, *(len(d) for d in data[:-1])], device=device)
             stored = [torch.arange(len(d), device=device) if d.stored is None else d.stored for d in data]
             weights = [d.weight for d in data if d.weight is not None]
-            kept = cls(
-                these,
+            kept[these] = cls(
                 sizes.cumsum(0)[:, None],
                 torch.cat(stored),
                 torch.cat([d.y for d in data]),
                 torch.cat(weights) if weights else None,
             )
-            data[0].joined = kept  # type: ignore[attr-defined]
-        return kept
+        return kept[these]
 
     def places(self, rows: Sequence[Tensor]) -> Tensor:
         """Where these rows of the datasets are, (n_datasets, n)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
@@ -24,7 +24,7 @@ from ..measures import MEASURES
 from ..measures._contract import build_checked_critic
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import resolve_component
-from ..utils._placing import constant, placed
+from ..utils._placing import placed
 from ..utils._rng import RandomStream, drawing_from, may_draw
 from ..utils._splits import fewest_rows
 from ..utils._threads import threads_for
@@ -73,6 +73,7 @@ OF_TRAINING = (
     "pending_",
     "unread_",
     "graphs_",
+    "constants_",
 )
 
 
@@ -355,7 +356,7 @@ class MDMNet(NeuralNet):
             self.__dict__.pop(name, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "graphs_"}
+        return {name: value for name, value in super().__getstate__().items() if name not in OF_TRAINING}
 
     def _to_save(self) -> dict[str, Any]:
         """What a file of :mod:`..persistence` keeps of the net: no moments of optimizers, which are twice the weights.
@@ -627,6 +628,18 @@ class MDMNet(NeuralNet):
         m, k = len(self.fusion_module_.code_dims), self.n_negatives
         return placed(self._drawn(lambda: offset_indices(n, m, k, self.generators_["negatives"])), self.device)
 
+    def _constant(self, values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Return a tensor (n_values,) beside another, of its type or another one, that is not to be written to.
+
+        It is made once a training: to make one on a GPU waits for the GPU.
+        """
+        dtype = like.dtype if dtype is None else dtype
+        made: dict[Any, Tensor] = self.__dict__.setdefault("constants_", {})
+        key = tuple(values), dtype, like.device
+        if key not in made:
+            made[key] = torch.tensor(key[0], dtype=dtype, device=like.device)
+        return made[key]
+
     def _drawn(self, draw: Callable[[], Tensor]) -> Tensor:
         """What is drawn for a step by the generators on the CPU. A graph of the step keeps a place for it."""
         return draw() if self.draws_of_step_ is None else self.draws_of_step_.take(draw)
@@ -754,7 +767,7 @@ class MDMNet(NeuralNet):
             return None
         with torch.no_grad():
             losses = self.criterion_(y_pred, placed(y_true, y_pred.device))
-            return _reduce(losses * constant(scale, losses), X)
+            return _reduce(losses * self._constant(scale, losses), X)
 
     def _in_units(self, task: float, logged: float | None) -> float:
         """The same where all targets have one unit, to which the criterion says how to get back."""

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _Orthogonal
@@ -31,7 +32,7 @@ READ_AFTER = 1024
 # Steps whose numbers from the CPU are kept at a time: the GPU may be that far behind.
 STEPS_AHEAD = 64
 # Optimizers whose updates, if fused, are kernels that need nothing from the CPU.
-_CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 # Modules whose dropout takes no generator, and such as look at results of their own.
 _OWN_GENERATORS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.AlphaDropout, _Orthogonal)
 _STATE = ("unread_", "n_updates_", "pending_", "batches_of_")
@@ -60,12 +61,9 @@ class StepGraphs:
         """Return the graphs of a net; None on a CPU, and where callbacks want to know of every batch."""
         if torch.device(net.device).type != "cuda":
             return None
-        listens = any(
-            getattr(type(callback), hook, None) is not getattr(Callback, hook)
-            for _, callback in getattr(net, "callbacks_", [])
-            for hook in _PER_BATCH
-        )
-        return None if listens else cls(net)
+        listens = any(wants_batches(callback) for _, callback in getattr(net, "callbacks_", []))
+        own = any(getattr(type(net), hook) is not getattr(NeuralNet, hook) for hook in _PER_BATCH)
+        return None if listens or own else cls(net)
 
     def run_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable[..., Any], **fit_params: Any
@@ -74,17 +72,19 @@ class StepGraphs:
         net, n_batches = self.net, 0
         before = torch.cuda.current_stream(net.device)
         self.stream.wait_stream(before)
-        with torch.cuda.stream(self.stream):
-            if training and self.same_work(iterator):
-                calls = self.launches(iterator, prefix, step_fn, fit_params)
-            else:
-                calls = (partial(self.step, batch, prefix, step_fn, fit_params) for batch in iterator)
-            for call in calls:
-                call()
-                n_batches += 1
-                if len(net.unread_) >= READ_AFTER:
-                    net._read()
-        before.wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream):
+                if training and self.same_work(iterator):
+                    calls = self.launches(iterator, prefix, step_fn, fit_params)
+                else:
+                    calls = (partial(self.step, batch, prefix, step_fn, fit_params) for batch in iterator)
+                for call in calls:
+                    call()
+                    n_batches += 1
+                    if len(net.unread_) >= READ_AFTER:
+                        net._read()
+        finally:  # after Ctrl-C, too: steps that were launched still write parameters
+            before.wait_stream(self.stream)
         net._read()
         net.history.record(prefix + "_batch_count", n_batches)
 
@@ -97,8 +97,8 @@ class StepGraphs:
         self, iterator: Any, prefix: str, step_fn: Callable[..., Any], fit_params: dict[str, Any]
     ) -> Iterator[Callable[[], None]]:
         """Return what makes all steps of an epoch, by graphs where they are of a kind that came often enough."""
-        setting = _setting_of(self.net, iterator.dataset)
-        if setting != self.setting:
+        setting, places = _setting_of(self.net, iterator.dataset), _places_of(self.net)
+        if setting != self.setting or any(graph.reads != places for graph in self.graphs.values()):
             self.setting, self.graphs, self.made, self.draws = setting, {}, {}, {}
 
         def step(rows: Any) -> None:
@@ -108,8 +108,10 @@ class StepGraphs:
             kind = tuple((k, len(r)) for k, r in rows.items()) if isinstance(rows, dict) else len(rows)
             made = self.made[kind] = self.made.get(kind, 0) + 1
             if kind in self.draws and len(self.graphs) < MOST_GRAPHS:
-                with suppress(RuntimeError):  # of an operation that no graph can hold, or for want of memory
+                try:
                     self.graphs[kind] = StepGraph(self.net, step, rows, self.draws[kind])
+                except RuntimeError:  # of an operation that no graph can hold, or for want of memory
+                    self.graphs.clear()  # whose generators are not those of the net any more
                 del self.draws[kind]
             if kind in self.graphs:
                 yield partial(self.graphs[kind].launch, rows)
@@ -136,7 +138,7 @@ class StepGraphs:
             and all(has_fixed_work(part) for part in parts)
             and type(net.measure_).__module__.startswith("sklearn_mdm.")
             and all(
-                type(optimizer) in _CAPTURABLE and all(group.get("fused") for group in optimizer.param_groups)
+                type(optimizer) in CAPTURABLE and all(group.get("fused") for group in optimizer.param_groups)
                 for optimizer in (getattr(net, name + "_", None) for name in net._optimizers)
                 if optimizer is not None
             )
@@ -168,6 +170,8 @@ class StepGraph:
         states = [(stream, key, each.get_state()) for stream, key, each in _generators_of(net)]
         for _, _, generator in _generators_of(net):
             self.graph.register_generator_state(generator)
+        parts = (net, *getattr(net, "members_", ()))
+        skipped = [getattr(part, "terms_skipped_", 0) for part in parts]
         # What a step changes beside tensors. Nothing is computed while a graph is made.
         before = {name: copy.copy(vars(net)[name]) for name in _STATE if name in vars(net)}
         net.unread_.clear()
@@ -187,6 +191,12 @@ class StepGraph:
             finally:
                 net.unread_[:] = before.pop("unread_")  # which members share
                 vars(net).update(before)
+                self.skipping = [
+                    part for part, n in zip(parts, skipped, strict=True) if getattr(part, "terms_skipped_", 0) > n
+                ]
+                for part in self.skipping:
+                    part.terms_skipped_ -= 1
+        self.reads = _places_of(net)
 
     def launch(self, rows: Any) -> None:
         """Make the step of these rows."""
@@ -195,6 +205,8 @@ class StepGraph:
         self.graph.replay()
         self.net.unread_.append(self.reading._replace(values=self.reading.values.clone()))
         self.net.n_updates_ += 1
+        for part in self.skipping:
+            part.terms_skipped_ += 1
 
 
 class DrawsOfStep:
@@ -293,6 +305,11 @@ def _is_torchs_own(part: nn.Module) -> bool:
     return type(part).__module__.startswith("torch.nn.") and not draws_apart
 
 
+def wants_batches(callback: Any) -> bool:
+    """Whether a callback has something to do with every batch."""
+    return any(getattr(type(callback), hook, None) is not getattr(Callback, hook) for hook in _PER_BATCH)
+
+
 def _record_batch(net: Any, prefix: str, n: int, loss: float) -> None:
     net.history.new_batch()
     net.history.record_batch(prefix + "_loss", loss)
@@ -305,6 +322,8 @@ def _setting_of(net: Any, dataset: Any) -> Hashable:
     optimizers = [getattr(net, name + "_") for name in net._optimizers if hasattr(net, name + "_")]
     return (
         id(dataset),
+        *(getattr(net, name) for name in ("unroll", "n_negatives", "modality_dropout")),
+        *((vars(part).get("p"), vars(part).get("momentum")) for part in net.module_.modules()),
         *getattr(net, "active_", ()),
         *map(id, getattr(net, "twins_", {}).values()),
         *(
@@ -320,6 +339,16 @@ def _setting_of(net: Any, dataset: Any) -> Hashable:
         ),
         *(p.requires_grad for p in net.module_.parameters()),
     )
+
+
+def _places_of(net: Any) -> list[int]:
+    """Where all is that a step reads and writes: whoever puts other tensors there has to be followed."""
+    parts = [getattr(net, name + "_") for name in (*net._modules, *net._criteria) if hasattr(net, name + "_")]
+    tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+    for optimizer in (getattr(net, name + "_") for name in net._optimizers if hasattr(net, name + "_")):
+        for state in optimizer.state.values():
+            tensors += [value for value in state.values() if isinstance(value, Tensor)]
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def _generators_of(net: Any) -> list[tuple[RandomStream, str, torch.Generator]]:

@@ -106,12 +106,13 @@ def read_ahead(batches: Iterable, prepare: Callable[[Any], Any], *, stored: bool
             yield item
 
     thread = threading.Thread(target=work, name="sklearn-mdm-read-ahead", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield in_order()
     finally:
         unwanted.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _next(ready: Queue, thread: threading.Thread) -> tuple[Any, BaseException | None]:

@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,11 +16,10 @@ from sklearn_mdm.callbacks import WarmupLinearDecay
 from sklearn_mdm.estimators._device import FEWEST_ROWS, LARGE, pays_on_gpu
 from sklearn_mdm.fusion import FUSIONS, MAGFusion
 from sklearn_mdm.measures import KL, MEASURES
-from sklearn_mdm.net import MaskedDataset
+from sklearn_mdm.net import MaskedDataset, _step_graphs
 from sklearn_mdm.net._member_data import Joined, MemberBatch
 from sklearn_mdm.net._readings import Reading, read
 from sklearn_mdm.net._step_graphs import StepGraph, StepGraphs, has_fixed_work
-from sklearn_mdm.utils._placing import constant
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 N, STEPS = 400, 6
@@ -46,17 +47,6 @@ def test_readings__are_recorded_in_order_and_in_their_shapes():
     read([])
 
 
-def test_constant__is_made_once_and_may_enter_a_gradient():
-    like = torch.zeros(3)
-    with torch.inference_mode():
-        first = constant([1, 2, 3], like)
-    assert constant([1, 2, 3], like) is first and first.dtype == like.dtype
-    assert constant([1, 2], like, torch.int64).tolist() == [1, 2]
-    x = torch.ones(3, requires_grad=True)
-    (x * first).sum().backward()
-    assert x.grad.tolist() == [1, 2, 3]
-
-
 def test_joined__takes_the_rows_that_each_dataset_takes():
     rng = np.random.default_rng(0)
     X = {"audio": rng.normal(size=(20, 2))}
@@ -70,7 +60,7 @@ def test_joined__takes_the_rows_that_each_dataset_takes():
     places = joined.places(rows)
     assert torch.equal(joined.y[places], y) and torch.equal(joined.weight[places], batch.weight)
     assert joined.stored[places].tolist() == [[0, 1, 1], [19, 5, 8], [1, 3, 1]]
-    assert Joined.of(members) is joined and Joined.of(members[:2]) is not joined
+    assert Joined.of(members[:2]) is not joined and Joined.of(members) is joined  # which a graph may be reading
 
 
 def systems():
@@ -106,19 +96,69 @@ LAYER = nn.Linear(999, 10)  # of 10,000 parameters
     [
         (LAYER, None, {}, True),
         (LAYER, None, {"n": FEWEST_ROWS - 1}, False),  # over before a GPU is ahead
-        (LAYER, None, {"missing": True}, False),
-        (LAYER, None, {"missing": True, "size": LARGE / 10_000}, True),
-        (LAYER, None, {"missing": True, "size": LARGE / 80_000, "members": 8}, True),
-        (LAYER, None, {"missing": True, "size": LARGE / 80_000, "members": 8, "term": True}, False),
-        (LAYER, None, {"missing": True, "size": LARGE / 10_000, "members": 8, "term": True}, True),
+        (LAYER, None, {"n": FEWEST_ROWS - 1, "size": LARGE / 10_000}, True),
+        (LAYER, None, {"fixed": False}, False),
+        (LAYER, None, {"fixed": False, "size": LARGE / 10_000}, True),
+        (LAYER, None, {"fixed": False, "size": LARGE / 80_000, "members": 8}, True),
+        (LAYER, None, {"fixed": False, "size": LARGE / 80_000, "members": 8, "term": True}, False),
+        (LAYER, None, {"fixed": False, "size": LARGE / 10_000, "members": 8, "term": True}, True),
         (LAYER, MEASURES["wasserstein"]().build_critic([2, 2]), {"term": True}, False),
         (LAYER, MEASURES["wasserstein"]().build_critic([2, 2]), {}, True),  # which does nothing then
         (LAYER, KL().build_critic([2, 2]), {"term": True}, True),
     ],
 )
 def test_pays_on_gpu(module, critic, options, pays):
-    usual = {"n": 1000, "size": 64, "members": 1, "missing": False, "term": False}
+    usual = {"n": 1000, "size": 64, "members": 1, "fixed": True, "term": False}
     assert pays_on_gpu(module, critic, **{**usual, **options}) is pays
+
+
+class Pretended:
+    """In the place of a graph: makes the step kernel by kernel, from what would be copied to the device."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, net, step, rows, draws):
+        self.net, self.step, self.draws = net, step, draws
+        self.reads = _step_graphs._places_of(net)
+        Pretended.made.append(self)
+
+    def launch(self, rows):
+        self.step(rows)
+
+
+def on_the_cpu(self, iterator, training, prefix, step_fn, **fit_params):
+    calls = [partial(self.step, batch, prefix, step_fn, fit_params) for batch in iterator] if not training else None
+    n_batches = 0
+    for call in calls or self.launches(iterator, prefix, step_fn, fit_params):
+        call()
+        n_batches += 1
+    self.net.history.record(prefix + "_batch_count", n_batches)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("change", [None, "lr", "weights"])
+def test_graphs__are_made_once_and_again_where_something_changed(members, change, monkeypatch):
+    class Changes(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if change == "lr":
+                net.optimizer_.param_groups[0]["lr"] *= 0.5
+            elif change == "weights":
+                for parameter in net.criterion_.parameters() if members > 1 else net.module_.parameters():
+                    parameter.data = parameter.data.clone()
+
+    X, y = data()
+    settings = {"device": "cpu", "n_estimators": members, "early_stopping": False, "max_epochs": 4}
+    settings |= {"callbacks": [Changes()], "tol": 0, "n_iter_no_change": 9}
+    usual = fitted(X, y, **settings)
+    monkeypatch.setattr(Pretended, "made", [])
+    monkeypatch.setattr(_step_graphs, "StepGraph", Pretended)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(StepGraphs, "of", classmethod(lambda cls, net: cls(net)))
+    monkeypatch.setattr(StepGraphs, "run_epoch", on_the_cpu)
+    assert_same_course(usual, fitted(X, y, **settings))
+    # Of whole batches in every epoch that differs, and of the last one, which comes once an epoch.
+    again = change == "lr" or (change == "weights" and members == 1)
+    assert len(Pretended.made) == (4 if again else 2)
 
 
 # --- where there is a GPU --------------------------------------------------------------------------------------------
