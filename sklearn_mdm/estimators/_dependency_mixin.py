@@ -222,6 +222,10 @@ class DependencyMixin:
         values : array of shape (n_samples,)
             NaN where a modality is missing.
 
+        Notes
+        -----
+        In a Pipeline: ``pipe[-1].pointwise_dependency(pipe[:-1].transform(X))``.
+
         See Also
         --------
         DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
@@ -319,6 +323,11 @@ class DependencyMixin:
         ValueError
             If there is a single modality, no complete sample, or no critic because ``lam=0``: call
             :meth:`fit_dependency` then. If the training measure, which is not total correlation, has no coefficient.
+
+        Notes
+        -----
+        A Pipeline does not have this method. Its last step does, for what the steps before make of X:
+        ``pipe[-1].dependency_score(pipe[:-1].transform(X))``. Of a search ``pipe`` is ``search.best_estimator_``.
 
         References
         ----------

@@ -42,7 +42,7 @@ def _n_missing(value: Any) -> str:
         return ""
     if value.ndim == 1:
         return str(sum(map(_is_missing_row, value)))
-    missing = np.asarray(pd.isna(value)) | np.ma.getmaskarray(value if np.ma.isMaskedArray(value) else np.ma.array(0))
+    missing = np.asarray(pd.isna(value))
     return str(int(missing.reshape(len(missing), -1).all(axis=1).sum())) if missing.size else "0"
 
 

@@ -1,5 +1,6 @@
 """Parameters and methods of the two estimators, beyond what scikit-learn checks."""
 
+import html
 import re
 import warnings
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
 from sklearn.datasets import make_classification, make_regression
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
@@ -590,6 +592,13 @@ def test_repr_and_get_params__show_objects_and_their_parameters(estimator):
         assert "KL" in model._repr_html_()
 
 
+@pytest.mark.skipif(not hasattr(BaseEstimator, "_get_fitted_attr_html"), reason="scikit-learn shows no attributes")
+def test_html_of_what_is_fitted__has_modalities_and_widths(estimator, X, y):
+    page = html.unescape(estimator().fit(X, y)._repr_html_())
+    for shown in ("modalities_", "['audio', 'text']", "n_features_per_modality_", "{'audio': 3, 'text': 2}", "lam_"):
+        assert shown in page
+
+
 # --- what stands in for a missing sequence ---------------------------------------------------------------------------
 
 
@@ -705,6 +714,6 @@ def test_warm_start__takes_up_verbose(estimator, X, y, capfd):
     assert "train_task_loss" in capfd.readouterr().out
     model.set_params(verbose=1).fit(X, y)
     captured = capfd.readouterr()
-    assert captured.out == "" and "3/3" in captured.err
+    assert "after epoch 9, with all 3 epochs made" in captured.out and "3/3" in captured.err
     model.set_params(verbose=0).fit(X, y)
     assert capfd.readouterr() == ("", "")
