@@ -8,6 +8,7 @@ from typing import Any
 
 from skorch.callbacks import Checkpoint, TrainEndCheckpoint
 
+from ..callbacks._fit_tasks import EpochTasks
 from ..callbacks._resumable import check_resumes
 from ..callbacks._training import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold, StopReport
 from ..net._committee import CommitteeNet
@@ -59,4 +60,6 @@ def callbacks_of(
             callbacks.append(EpochProgress(max_epochs, name))
         if estimator.verbose:
             callbacks.append(StopReport(stopping, max_epochs, name, options))
+        if getattr(estimator, "_skl_callbacks", None):
+            callbacks.append(EpochTasks(estimator))  # last, as it may stop what the others have to see
     return [*callbacks, *at_end, ForgetBatches()]

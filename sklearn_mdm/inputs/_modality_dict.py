@@ -199,7 +199,9 @@ class ModalityDict(SliceDict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in (_shown_name(name), *described(value))) + "</tr>"
+            "<tr>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in (_shown_name(name), *described(value)))
+            + "</tr>"
             for name, value in self.items()
         )
         head = "".join(f"<th>{title}</th>" for title in ("modality", "values", "dtype", "rows missing"))

@@ -422,7 +422,10 @@ class Stop(Callback):
     ("parameters", "expected"),
     [
         ({"max_epochs": 2, "early_stopping": False}, r"after epoch 2, with all 2 epochs made.*; best training loss in"),
-        ({"max_epochs": 2, "early_stopping": True}, r"after epoch 2, with all 2.*; best validation loss in .*, restored"),
+        (
+            {"max_epochs": 2, "early_stopping": True},
+            r"after epoch 2, with all 2.*; best validation loss in .*, restored",
+        ),
         (
             {"early_stopping": True, "tol": 10.0, "n_iter_no_change": 3},
             r"early, after epoch 4: the validation loss had not fallen by tol=10 for n_iter_no_change=3 epochs; "
