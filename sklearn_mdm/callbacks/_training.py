@@ -245,7 +245,7 @@ class WarmupLinearDecay(Callback):
         self.full_rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.n_batches_, self.batch_ = 0, 0
 
-    def on_epoch_begin(self, net: NeuralNet, dataset_train: Dataset | None = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Dataset[Any] | None = None, **kwargs: Any) -> None:
         """Count the batches of the training."""
         if not self.n_batches_:
             self.n_batches_ = net.max_epochs * len(net.get_iterator(dataset_train, training=True))

@@ -48,7 +48,7 @@ class DependencyMixin:
     provides them. Representations of the members of a committee are side by side.
     """
 
-    modalities_: list
+    modalities_: list[Any]
     net_: Any
     reporting_critic_: TrainedCritic | MemberCritics
     imputer_: CriticImputer
@@ -222,14 +222,14 @@ class DependencyMixin:
         values : array of shape (n_samples,)
             NaN where a modality is missing.
 
-        Notes
-        -----
-        In a Pipeline: ``pipe[-1].pointwise_dependency(pipe[:-1].transform(X))``.
-
         See Also
         --------
         DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
         sklearn_mdm.inspection.pointwise_attribution : What of it each modality of a sample accounts for.
+
+        Notes
+        -----
+        In a Pipeline: ``pipe[-1].pointwise_dependency(pipe[:-1].transform(X))``.
         """
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)

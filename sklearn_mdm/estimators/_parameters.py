@@ -53,7 +53,7 @@ class Parameters:
     validation_fraction: float = 0.15
     n_iter_no_change: int = 6
     tol: float = 1e-4
-    callbacks: list | None = None
+    callbacks: list[Any] | None = None
     device: str | torch.device = "auto"
     warm_start: bool = False
     random_state: RandomState = None
