@@ -26,7 +26,7 @@ FLOORS_VENV := .venv-floors$(if $(TORCH_FLOOR),-torch)
 FLOORS_PY := $(FLOORS_VENV)/$(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-floors fuzz soak lint docs bench clean
+.PHONY: help demo test test-slow test-floors fuzz soak lint docs bench package clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
@@ -71,6 +71,11 @@ ifdef DATA
 	$(ONE_THREAD) $(PY) benchmarks/fusion_quality.py --data $(DATA) --jobs 2 --out results/fusion_quality.json
 	$(ONE_THREAD) $(PY) benchmarks/robustness.py --data $(DATA) --seeds 3 --jobs 2 --out results/robustness.json
 endif
+
+package: $(VENV)/.done-package  ## build the source distribution and the wheel into dist/, and check them
+	@rm -rf dist
+	$(PY) -m build
+	$(PY) -m twine check --strict dist/*
 
 clean:  ## remove environments, caches, built documentation and results
 	rm -rf .venv .venv-floors .venv-floors-torch build dist results docs/_build docs/auto_examples docs/generated

@@ -7,6 +7,7 @@ from .exceptions import SingleModalityWarning
 from .inputs import ModalityDict, ModalityTransformer, pad_sequences, zero_padding_to_nan
 from .net import MDMNet
 from .persistence import load
+from .utils._show_versions import show_versions
 
 __all__ = [
     "DependencyEstimator",
@@ -18,5 +19,6 @@ __all__ = [
     "SingleModalityWarning",
     "load",
     "pad_sequences",
+    "show_versions",
     "zero_padding_to_nan",
 ]

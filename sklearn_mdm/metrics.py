@@ -237,7 +237,7 @@ def dependency_scorer(estimator: BaseEstimator, X: Any, y: Any = None) -> float:
 
 
 #: Scorers by name, to be passed as ``scoring=SENTIMENT_SCORERS["acc7"]``, or all at once with ``refit="acc7"``.
-SENTIMENT_SCORERS = {
+SENTIMENT_SCORERS: dict[str, Any] = {
     "acc7": make_scorer(acc7_score),
     "acc5": make_scorer(acc5_score),
     "acc2_has0": make_scorer(acc2_score, zeros="has0"),

@@ -89,7 +89,7 @@ class ResumableCheckpoint(Callback):
     others_: list[tuple[str, Callback]]
     settings_: dict[str, str]
 
-    def __init__(self, path: str | os.PathLike, every: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self.path = path
         self.every = every
 

@@ -14,8 +14,11 @@ from skorch.callbacks import Callback, Checkpoint, LoadInitState, TrainEndCheckp
 from torch import Tensor, nn
 
 from .._version import __version__
-from ._training import EpochProgress, ForgetBatches
+from ._fit_tasks import EpochTasks
+from ._training import EpochProgress, ForgetBatches, StopReport
 
+# What only says how far training is.
+TELLING = (EpochProgress, EpochTasks, StopReport)
 # Parameters of a net that training does not depend on, or that is compared by what it makes.
 NOT_COMPARED = {"callbacks", "verbose", "warm_start", "train_split", "torch_load_kwargs", "predict_nonlinearity"}
 NOT_COMPARED |= {"use_caching", "iterator_valid", "dataset", "combine"}
@@ -58,7 +61,7 @@ def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
 
 def _acts(callback: Callback) -> bool:
     """Whether a callback is known to take part in training; others may hold anything, and are their author's."""
-    if isinstance(callback, (Checkpoint, TrainEndCheckpoint, LoadInitState, EpochProgress, ForgetBatches)):
+    if isinstance(callback, (Checkpoint, TrainEndCheckpoint, LoadInitState, ForgetBatches, *TELLING)):
         return False
     known = ("skorch.callbacks.training", "skorch.callbacks.lr_scheduler", "skorch.callbacks.regularization")
     return type(callback).__module__.startswith((*known, __package__ or ""))

@@ -24,6 +24,7 @@ class EarlyStopping(SkorchEarlyStopping):
     """
 
     best_model_weights_: dict[str, dict[str, Tensor]] | None
+    ends_: list[tuple[int, bool]]  # after training: the best epoch, and whether that was long ago
     load_best: bool
 
     def __init__(self, monitor: str, patience: int, threshold: float, load_best: bool) -> None:
@@ -50,6 +51,7 @@ class EarlyStopping(SkorchEarlyStopping):
             for name, state in self.best_model_weights_.items():
                 getattr(net, name + "_").load_state_dict(state)
         self.best_model_weights_ = None
+        self.ends_ = [(self.best_epoch_, self.misses_ >= self.patience)]
 
 
 class MemberStopping(Callback):
@@ -75,6 +77,7 @@ class MemberStopping(Callback):
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         for stopping, member in zip(self.stopping_, net.members_, strict=True):
             stopping.on_train_end(member)
+        self.ends_ = [end for stopping in self.stopping_ for end in stopping.ends_]
         del self.stopping_
 
 
@@ -163,6 +166,47 @@ class EpochProgress(Callback):
         del self.bar_
 
 
+class StopReport(Callback):
+    """Prints one line at the end: when training stopped, why, and which epoch was the best.
+
+    Parameters
+    ----------
+    stopping : EarlyStopping or MemberStopping
+        What ends the training early; told of the end before this.
+    epochs : int
+        Epochs that were asked for.
+    description : str
+        What is trained.
+    options : dict
+        What ``stopping`` was made of.
+    """
+
+    def __init__(self, stopping: Callback, epochs: int, description: str, options: dict[str, Any]) -> None:
+        self.stopping = stopping
+        self.epochs = epochs
+        self.description = description
+        self.options = options
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        epoch, ends = len(net.history), self.stopping.ends_
+        best, n_early = sorted({best for best, _ in ends}), sum(early for _, early in ends)
+        restored = self.options["load_best"]
+        loss = "validation loss" if restored else "training loss"
+        if net.completed_:
+            why = f"after epoch {epoch}, with all {self.epochs} epochs made"
+            if n_early:
+                why += f" ({n_early} of {len(ends)} networks stopped early)"
+        elif n_early == len(ends):
+            why = (
+                f"early, after epoch {epoch}: the {loss} had not fallen by tol={self.options['threshold']:g} for "
+                f"n_iter_no_change={self.options['patience']} epochs"
+            )
+        else:
+            why = f"after epoch {epoch}: {'a callback ended it' if net.stopped_ else 'interrupted'}"
+        when = f"epoch {best[0]}" if len(best) == 1 else f"epochs {best[0]} to {best[-1]} (of {len(ends)} networks)"
+        print(f"{self.description}: stopped {why}; best {loss} in {when}{', restored' if restored else ''}.")
+
+
 class WarmupLinearDecay(Callback):
     """Raise all learning rates of the module from zero, then lower them to zero, both in a straight line.
 
@@ -201,7 +245,7 @@ class WarmupLinearDecay(Callback):
         self.full_rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.n_batches_, self.batch_ = 0, 0
 
-    def on_epoch_begin(self, net: NeuralNet, dataset_train: Dataset | None = None, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Dataset[Any] | None = None, **kwargs: Any) -> None:
         """Count the batches of the training."""
         if not self.n_batches_:
             self.n_batches_ = net.max_epochs * len(net.get_iterator(dataset_train, training=True))

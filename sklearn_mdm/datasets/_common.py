@@ -54,7 +54,7 @@ def as_result(
     truth: float,
     log_ratio: Callable[[list[np.ndarray]], np.ndarray],
     return_log_ratio: ReturnLogRatio,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Return (X, truth), or (X, truth, log ratio) where it is asked for."""
     if not (isinstance(return_log_ratio, (bool, np.bool_)) or return_log_ratio == "callable"):
         raise ValueError(f"return_log_ratio must be True, False or 'callable', got {return_log_ratio!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -30,7 +31,7 @@ def make_shared_latent(
     total_correlation: float | None = None,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make modalities that each show a noisy copy of one hidden class.
 
     A class is drawn uniformly from K. Each modality takes it as its label, or with probability ``flip`` one of the

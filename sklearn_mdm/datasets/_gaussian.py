@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy.optimize import brentq
@@ -36,7 +36,7 @@ def make_correlated_gaussians(
     total_correlation: float | None = None,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make Gaussian modalities that are correlated feature by feature.
 
     All features are standard normal. Feature f of one modality has correlation :math:`\rho` with feature f of every
@@ -103,7 +103,7 @@ def make_warped_gaussians(
     warp: Literal["cube", "cdf", "asinh"] = "cube",
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make correlated Gaussians whose features have gone through an increasing function.
 
     Dependency does not change under invertible maps of single modalities, so the truth is that of
@@ -163,7 +163,7 @@ def make_spirals(
     speed: float = 1 / 3,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make correlated Gaussians whose modalities are each wound into a spiral.
 
     A modality's vector x is rotated in the plane of its first two features by the angle :math:`v |x|^2`, with
@@ -220,7 +220,7 @@ def make_paired_gaussians(
     total_correlation: float = 2.0,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make Gaussian modalities that depend in pairs, the pairs being independent of each other.
 
     The first modality goes with the second, the third with the fourth, and so on. Feature f of a modality has
@@ -285,7 +285,7 @@ def _mapped(
     inverse: Map,
     return_log_ratio: ReturnLogRatio,
     random_state: RandomState,
-) -> tuple:
+) -> tuple[Any, ...]:
     """Equicorrelated Gaussians of shape (n, m, d), each modality through an invertible map, which leaves the truth."""
     n, m, d = shape
     if total_correlation is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -26,7 +27,7 @@ def make_multivariate_t(
     df: float = 3.0,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make heavy-tailed modalities that jointly follow a multivariate t distribution.
 
     Samples of :func:`make_correlated_gaussians` are each divided by :math:`\sqrt{w / \nu}`, with one
@@ -98,7 +99,7 @@ def make_gaussian_mixture(
     shift: float = 0.0,
     return_log_ratio: ReturnLogRatio = False,
     random_state: RandomState = None,
-) -> tuple:
+) -> tuple[Any, ...]:
     r"""Make modalities from two equally likely Gaussian populations whose correlations differ in sign.
 
     In the first population all features have mean ``shift`` and are correlated as in

@@ -28,7 +28,7 @@ NO_MODALITY = re.compile(rf"({'|'.join(TARGETS)}|text_bert|annotations?|ids?|gro
 
 
 def load_mmsa(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     modalities: Sequence[str] | None = None,
     target: str | None = None,

@@ -43,6 +43,7 @@ from ..net._member_history import MEMBER_RECORDS
 from ..net._state import NetState
 from ..persistence._savable import Savable
 from ..utils._arguments import named
+from ..utils._fit_tasks import CallbackSupportMixin, fit_task
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import read_groups, validation_split
@@ -89,7 +90,9 @@ MEMBERS = 8
 REPORTED = ("reporting_critic_", "imputer_", "_reference", "_critic_rows", "_repeat_by_nature")
 
 
-class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, TransformerMixin, BaseEstimator):
+class BaseMDMFusion(
+    Parameters, CommitteeMixin, DependencyMixin, Savable, CallbackSupportMixin, TransformerMixin, BaseEstimator
+):
     """Template of the fusion estimators; subclasses say what y is and what the net's output means."""
 
     _fitted: ClassVar[tuple[str, ...]] = (
@@ -227,10 +230,11 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
         FloatingPointError
             If a loss is not finite; the message names the term and the epoch.
         """
-        return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, X_unlabeled=X_unlabeled)
+        self._validate_params()
+        with fit_task(self, X, y, n_subtasks=self.max_epochs):
+            return self._fit(X, y, sample_weight, groups=groups, X_val=X_val, y_val=y_val, X_unlabeled=X_unlabeled)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, groups: Any, X_val: Any, y_val: Any, X_unlabeled: Any) -> Any:
-        self._validate_params()
         candidates_of(self.lam)  # which says what is wrong
         check_callbacks(self.callbacks)
         check_not_cut_like(X, X_val=X_val, X_unlabeled=X_unlabeled)
@@ -816,7 +820,7 @@ class BaseMDMFusion(Parameters, CommitteeMixin, DependencyMixin, Savable, Transf
 
     def _to_save(self) -> dict[str, Any]:
         """What a file of :mod:`..persistence` keeps: callbacks belong to one fit, and to files of one machine."""
-        return {**vars(self), "callbacks": None}
+        return {**super()._to_save(), "callbacks": None}
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of what ``transform`` returns: "fused0", "fused1", and so on.

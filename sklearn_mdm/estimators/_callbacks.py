@@ -8,8 +8,9 @@ from typing import Any
 
 from skorch.callbacks import Checkpoint, TrainEndCheckpoint
 
+from ..callbacks._fit_tasks import EpochTasks
 from ..callbacks._resumable import check_resumes
-from ..callbacks._training import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold
+from ..callbacks._training import EarlyStopping, EpochProgress, ForgetBatches, MemberStopping, OutOfFold, StopReport
 from ..net._committee import CommitteeNet
 from ..net._net import MDMNet
 
@@ -45,16 +46,20 @@ def callbacks_of(
     callbacks = [*(each for each in own if all(each is not other for other in at_end)), *keepers]
     if max_epochs is not None:
         stops = held_out and estimator.early_stopping is not False
-        stopping = MemberStopping if isinstance(net, CommitteeNet) else EarlyStopping
-        callbacks.append(
-            stopping(
-                # Of the standardised targets, so that their units do not decide when to stop.
-                monitor="valid_loss" if stops else "train_scaled_task_loss",
-                patience=estimator.n_iter_no_change,
-                threshold=estimator.tol,
-                load_best=stops,
-            )
-        )
+        options = {
+            # Of the standardised targets, so that their units do not decide when to stop.
+            "monitor": "valid_loss" if stops else "train_scaled_task_loss",
+            "patience": estimator.n_iter_no_change,
+            "threshold": estimator.tol,
+            "load_best": stops,
+        }
+        stopping = (MemberStopping if isinstance(net, CommitteeNet) else EarlyStopping)(**options)
+        callbacks.append(stopping)
+        name = type(estimator).__name__
         if estimator.verbose == 1:
-            callbacks.append(EpochProgress(max_epochs, type(estimator).__name__))
+            callbacks.append(EpochProgress(max_epochs, name))
+        if estimator.verbose:
+            callbacks.append(StopReport(stopping, max_epochs, name, options))
+        if getattr(estimator, "_skl_callbacks", None):
+            callbacks.append(EpochTasks(estimator))  # last, as it may stop what the others have to see
     return [*callbacks, *at_end, ForgetBatches()]

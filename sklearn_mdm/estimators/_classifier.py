@@ -210,7 +210,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
                     f"{type(self).__name__} needs at least 2 classes in y, but the data contains only one class: "
                     f"{found.tolist()[0]!r}."
                 )
-            self.classes_ = found
+            self.classes_: np.ndarray = found
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(

@@ -48,7 +48,7 @@ class DependencyMixin:
     provides them. Representations of the members of a committee are side by side.
     """
 
-    modalities_: list
+    modalities_: list[Any]
     net_: Any
     reporting_critic_: TrainedCritic | MemberCritics
     imputer_: CriticImputer
@@ -226,6 +226,10 @@ class DependencyMixin:
         --------
         DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
         sklearn_mdm.inspection.pointwise_attribution : What of it each modality of a sample accounts for.
+
+        Notes
+        -----
+        In a Pipeline: ``pipe[-1].pointwise_dependency(pipe[:-1].transform(X))``.
         """
         observed = self._read_modalities(X)
         rows = np.flatnonzero(observed.complete)
@@ -319,6 +323,11 @@ class DependencyMixin:
         ValueError
             If there is a single modality, no complete sample, or no critic because ``lam=0``: call
             :meth:`fit_dependency` then. If the training measure, which is not total correlation, has no coefficient.
+
+        Notes
+        -----
+        A Pipeline does not have this method. Its last step does, for what the steps before make of X:
+        ``pipe[-1].dependency_score(pipe[:-1].transform(X))``. Of a search ``pipe`` is ``search.best_estimator_``.
 
         References
         ----------

@@ -53,7 +53,7 @@ class Parameters:
     validation_fraction: float = 0.15
     n_iter_no_change: int = 6
     tol: float = 1e-4
-    callbacks: list | None = None
+    callbacks: list[Any] | None = None
     device: str | torch.device = "auto"
     warm_start: bool = False
     random_state: RandomState = None
@@ -221,7 +221,7 @@ random_state : int, RandomState instance or None, default=None
     Source of initial weights, batch order, negatives and the held-out samples. An int makes ``fit`` repeat itself bit
     for bit on one machine with one thread count. Global generators are left alone.
 verbose : int, default=0
-    1 shows a progress bar, 2 a line per epoch.
+    1 shows a progress bar and, in one line, when and why training stopped; 2 a line per epoch instead of the bar.
 """
 
 PARTS["shared attributes, in _parameters.py"] = """

@@ -15,7 +15,8 @@ from sklearn.utils import _safe_indexing
 from skorch.helper import SliceDict
 
 from ._columns import sorted_names
-from ._containers import as_samples, common_length, is_text, n_samples_of, split_container
+from ._containers import as_samples, common_length, split_container
+from ._described import described, shown_value
 from ._labels import row_labels
 from ._memory_maps import FilePart, file_part, map_again
 
@@ -182,7 +183,7 @@ class ModalityDict(SliceDict):
         for name, value in self.items():
             if value is None or len(value.shape) != 2 or sparse.issparse(value):
                 raise ValueError(
-                    f"modality {name!r} ({_shown_value(value)}) cannot be columns of a frame. Summarise sequences, "
+                    f"modality {name!r} ({shown_value(value)}) cannot be columns of a frame. Summarise sequences, "
                     "encode texts, for example with ModalityTransformer, and leave out a modality that is None."
                 )
             framed = (
@@ -198,10 +199,16 @@ class ModalityDict(SliceDict):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{html.escape(_shown_name(name))}</th><td>{html.escape(_shown_value(value))}</td></tr>"
+            "<tr>"
+            + "".join(f"<td>{html.escape(cell)}</td>" for cell in (_shown_name(name), *described(value)))
+            + "</tr>"
             for name, value in self.items()
         )
-        return f"<table><caption>ModalityDict, {self._len} samples</caption>{rows}</table>"
+        head = "".join(f"<th>{title}</th>" for title in ("modality", "values", "dtype", "rows missing"))
+        return (
+            f"<table><caption>ModalityDict, {self._len} samples</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>"
+        )
 
     def __copy__(self) -> ModalityDict:
         return self.copy()
@@ -214,7 +221,7 @@ class ModalityDict(SliceDict):
         return _unpickle, (type(self), parts)
 
     def __repr__(self) -> str:
-        shown = (f"{_shown_name(name)}: {_shown_value(value)}" for name, value in self.items())
+        shown = (f"{_shown_name(name)}: {shown_value(value)}" for name, value in self.items())
         return f"ModalityDict({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -241,19 +248,6 @@ def _as_values(data: Any, modalities: Mapping[str, Any] | None = None) -> dict[H
 
 def _shown_name(name: Hashable) -> str:
     return repr(str(name)) if isinstance(name, str) and not name.isidentifier() else str(name)
-
-
-def _shown_value(value: Any) -> str:
-    """Describe a modality in two or three words, however long it is."""
-    if value is None:
-        return "None"
-    n_samples = n_samples_of(value)
-    if is_text(value):
-        return f"{n_samples} texts"
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
-        return f"{n_samples} entries"
-    kind = "sparse" if sparse.issparse(value) else "array" if isinstance(value, np.ndarray) else type(value).__name__
-    return f"{kind} {value.shape}"
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ..persistence._savable import Savable
 from ..utils._arguments import check_rows, named
+from ..utils._fit_tasks import CallbackSupportMixin, fit_task
 from ._arrays import as_float_array, check_numbers
 from ._containers import as_samples, is_multiindex_frame, is_text, n_samples_of, split_container
 from ._labels import check_beside, row_labels
@@ -47,26 +48,8 @@ class _UnwrappedTransform:
         ModalityDict, data frame or ndarray of shape (n_samples, n_features_out)
             X, transformed, in the container that X came in.
         """
-        self.__dict__.pop("transformers_", None)  # a fit that fails leaves nothing that belongs to other data
-        self._schema = UnencodedSchema()
-        values = self._schema.fit_read(self, X, self.modalities)
-        check_beside(row_labels(X), y=y)
-        given = split_container(X)
-        self.modalities_ = list(given if given is not None else self.modalities or values)
-        transformers = self._checked_transformers()
-        with named("y"):
-            y, n_samples = as_samples(y), n_samples_of(next(iter(values.values())))
-            check_rows("y", n_samples if y is None else n_samples_of(y), n_samples)
-        fitted, self._output_forms, outputs = {}, {}, {}
-        for name in self.modalities_:
-            fitted[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)
-            # To fill in where a later X has nothing: NaN of the same width, or None for texts.
-            self._output_forms[name] = (
-                () if outputs[name].ndim == 1 else outputs[name].shape[-1:],
-                outputs[name].dtype,
-            )
-        self.transformers_ = fitted
-        return self._pack(X, outputs)
+        with fit_task(self, X, y):
+            return self._fit_transform(X, y)
 
     def transform(self: Any, X: Any) -> Any:
         """Transform every modality.
@@ -99,7 +82,7 @@ class _UnwrappedTransform:
         return self._pack(X, outputs)
 
 
-class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEstimator):
+class ModalityTransformer(_UnwrappedTransform, Savable, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Apply one transformer to each modality, on what was observed of it.
 
     Parameters
@@ -336,6 +319,28 @@ class ModalityTransformer(_UnwrappedTransform, Savable, TransformerMixin, BaseEs
                     "transform, such as StandardScaler(), or 'passthrough'."
                 )
         return transformers
+
+    def _fit_transform(self, X: Any, y: Any) -> Any:
+        self.__dict__.pop("transformers_", None)  # a fit that fails leaves nothing that belongs to other data
+        self._schema = UnencodedSchema()
+        values = self._schema.fit_read(self, X, self.modalities)
+        check_beside(row_labels(X), y=y)
+        given = split_container(X)
+        self.modalities_ = list(given if given is not None else self.modalities or values)
+        transformers = self._checked_transformers()
+        with named("y"):
+            y, n_samples = as_samples(y), n_samples_of(next(iter(values.values())))
+            check_rows("y", n_samples if y is None else n_samples_of(y), n_samples)
+        fitted, self._output_forms, outputs = {}, {}, {}
+        for name in self.modalities_:
+            fitted[name], outputs[name] = self._fit_transform_one(name, transformers[name], values[name], y)
+            # To fill in where a later X has nothing: NaN of the same width, or None for texts.
+            self._output_forms[name] = (
+                () if outputs[name].ndim == 1 else outputs[name].shape[-1:],
+                outputs[name].dtype,
+            )
+        self.transformers_ = fitted
+        return self._pack(X, outputs)
 
     def _fit_transform_one(self, name: Hashable, transformer: Any, value: Any, y: Any) -> tuple[Any, Any]:
         if _passes(transformer):

@@ -39,7 +39,7 @@ class SubsetScores:
         estimator: BaseEstimator,
         X: Any,
         y: Any,
-        scoring: str | Callable | None,
+        scoring: str | Callable[..., Any] | None,
         removal: Literal["missing", "redraw"],
         n_repeats: int,
         modalities: ModalityColumns | None,

@@ -125,7 +125,7 @@ def _stored(
     return StoredModality(shape, dtype, lambda rows: _copied(name, alone.take(rows).loaded(), dtype, scale, filling))
 
 
-class MaskedDataset(torch.utils.data.Dataset):
+class MaskedDataset(torch.utils.data.Dataset[Any]):
     """Modalities with NaN for what was not observed, as tensors with masks.
 
     Parameters
@@ -350,7 +350,7 @@ class BatchIterator:
 
     def __init__(
         self,
-        dataset: torch.utils.data.Dataset,
+        dataset: torch.utils.data.Dataset[Any],
         batch_size: int = 128,
         shuffle: bool = False,
         generator: torch.Generator | None = None,

@@ -88,6 +88,10 @@ class Savable:
         nodes = json.dumps(encoder.nodes, allow_nan=False, separators=(",", ":")).encode()
         write(Path(path), metadata, {**encoder.arrays, NODES: np.frombuffer(nodes, dtype=np.uint8)})
 
+    def _to_save(self) -> dict[str, Any]:
+        """What a file keeps: not what scikit-learn's ``set_callbacks`` registered, which follows fits here and now."""
+        return {name: value for name, value in vars(self).items() if name != "_skl_callbacks"}
+
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_written_by": __version__}  # type: ignore[misc]
 

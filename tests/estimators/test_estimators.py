@@ -1,11 +1,14 @@
 """Parameters and methods of the two estimators, beyond what scikit-learn checks."""
 
+import html
+import re
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
 from sklearn.datasets import make_classification, make_regression
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
@@ -398,12 +401,50 @@ def test_verbose__prints_a_bar_a_table_or_nothing(estimator, X, y, capfd):
     assert capfd.readouterr() == ("", "")
     estimator(verbose=1).fit(X, y)
     captured = capfd.readouterr()
-    assert captured.out == ""
+    assert len(captured.out.splitlines()) == 1
     assert type(model).__name__ in captured.err and "3/3" in captured.err and "dependency" in captured.err
     estimator(verbose=2).fit(X, y)
     out = capfd.readouterr().out
     assert "train_task_loss" in out and "train_dependency" in out
-    assert len(out.strip().splitlines()) == 5  # names, rule, three epochs
+    assert len(out.strip().splitlines()) == 6  # names, rule, three epochs, why it stopped
+
+
+class Stop(Callback):
+    """Ends the training after its second epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("n_estimators", [1, 2])
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"max_epochs": 2, "early_stopping": False}, r"after epoch 2, with all 2 epochs made.*; best training loss in"),
+        (
+            {"max_epochs": 2, "early_stopping": True},
+            r"after epoch 2, with all 2.*; best validation loss in .*, restored",
+        ),
+        (
+            {"early_stopping": True, "tol": 10.0, "n_iter_no_change": 3},
+            r"early, after epoch 4: the validation loss had not fallen by tol=10 for n_iter_no_change=3 epochs; "
+            r"best validation loss in epoch 1, restored",
+        ),
+        (
+            {"early_stopping": False, "tol": 10.0, "n_iter_no_change": 3},
+            r"early, after epoch 4: the training loss had not fallen by tol=10 for n_iter_no_change=3 epochs; "
+            r"best training loss in epoch 1",
+        ),
+        ({"callbacks": [Stop()]}, r"after epoch 2: a callback ended it; .*"),
+    ],
+)
+def test_verbose__says_when_and_why_training_stopped(parameters, expected, n_estimators, regressor, X, y, capsys):
+    settings = {"max_epochs": 20, "lam": 0, **parameters}
+    fitted = regressor(**settings, n_estimators=n_estimators, verbose=1).fit(X, y)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.match(rf"MDMFusionRegressor: stopped {expected}", line), line
+    assert f"after epoch {fitted.n_iter_}" in line and line.endswith(".")
 
 
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "auto"])
@@ -554,6 +595,13 @@ def test_repr_and_get_params__show_objects_and_their_parameters(estimator):
         assert "KL" in model._repr_html_()
 
 
+@pytest.mark.skipif(not hasattr(BaseEstimator, "_get_fitted_attr_html"), reason="scikit-learn shows no attributes")
+def test_html_of_what_is_fitted__has_modalities_and_widths(estimator, X, y):
+    page = html.unescape(estimator().fit(X, y)._repr_html_())
+    for shown in ("modalities_", "['audio', 'text']", "n_features_per_modality_", "{'audio': 3, 'text': 2}", "lam_"):
+        assert shown in page
+
+
 # --- what stands in for a missing sequence ---------------------------------------------------------------------------
 
 
@@ -669,6 +717,6 @@ def test_warm_start__takes_up_verbose(estimator, X, y, capfd):
     assert "train_task_loss" in capfd.readouterr().out
     model.set_params(verbose=1).fit(X, y)
     captured = capfd.readouterr()
-    assert captured.out == "" and "3/3" in captured.err
+    assert "after epoch 9, with all 3 epochs made" in captured.out and "3/3" in captured.err
     model.set_params(verbose=0).fit(X, y)
     assert capfd.readouterr() == ("", "")

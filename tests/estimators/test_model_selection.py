@@ -212,6 +212,20 @@ def test_pipeline__with_modality_transformer(estimator, X, y):
     assert np.isfinite(cross_val_score(pipe, frame(X), y, cv=2, error_score="raise")).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
+def test_pipeline__dependency_is_read_off_its_last_step(estimator, X, y):
+    pipe = make_pipeline(ModalityTransformer({"audio": StandardScaler()}), estimator(lam=1.0)).fit(X, y)
+    with pytest.raises(AttributeError, match="dependency_score"):
+        pipe.dependency_score(X)
+    value = pipe[-1].dependency_score(pipe[:-1].transform(X))
+    assert value == pytest.approx(pipe[-1].pointwise_dependency(pipe[:-1].transform(X)).mean())
+    for method in ("dependency_score", "pointwise_dependency"):
+        assert f"pipe[-1].{method}(pipe[:-1].transform(X))" in getattr(type(pipe[-1]), method).__doc__
+    search = GridSearchCV(pipe, {}, cv=2, error_score="raise").fit(ModalityDict(X), y)
+    pipe = search.best_estimator_
+    assert np.isfinite(pipe[-1].dependency_score(pipe[:-1].transform(X)))
+
+
 def test_feature_union(estimator, X, y):
     union = FeatureUnion([("a", estimator()), ("b", estimator(random_state=1))]).fit(X, y)
     assert union.transform(X).shape == (60, 16)

@@ -289,7 +289,7 @@ def test_other_version__error(path, monkeypatch):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("verbose", [0, 2])
+@pytest.mark.parametrize("verbose", [0, 1, 2])
 def test_what_training_does_not_depend_on__may_differ(path, verbose, capsys):
     X, y = data_of("committee")
     interrupted("committee", path, Kill("batch", 3))

@@ -397,6 +397,34 @@ def test_modality_dict__repr__is_short():
     assert repr(ModalityDict()) == "ModalityDict()"
 
 
+def test_modality_dict__html__says_kind_type_and_missing_rows_without_values(tmp_path):
+    np.save(tmp_path / "disk.npy", np.full((4, 2), 0.123))
+    rows = {
+        "audio": (np.array([[0.123, nan], [nan, nan], [nan, nan], [1, 2]]), "array (4, 2)", "float64", "2"),
+        "video": (np.full((4, 5, 2), nan, dtype=np.float32), "array (4, 5, 2)", "float32", "4"),
+        "count": (np.zeros((4, 1), dtype=int), "array (4, 1)", "int64", "0"),
+        "text": (["fine", None, "bad", pd.NA], "4 texts", "object", "2"),
+        "steps": ([np.zeros((1, 2)), None, np.full((3, 2), nan), np.zeros((2, 2))], "4 entries", "object", "2"),
+        "frame": (
+            pd.DataFrame({"x": [nan, 0, 1, 2], "z": [None, "a", "b", "a"]}, dtype=object).astype({"x": float}),
+            "DataFrame (4, 2)",
+            "float64, object",
+            "1",
+        ),
+        "series": (pd.Series([1.0, nan, 3, 4]), "Series (4,)", "float64", "1"),
+        "sparse": (sparse.eye(4), "sparse (4, 4)", "float64", ""),
+        "disk": (np.load(tmp_path / "disk.npy", mmap_mode="r"), "array (4, 2)", "float64", ""),
+        "<b>": (None, "None", "", "all"),
+    }
+    X = ModalityDict({name: value for name, (value, *_) in rows.items()})
+    page = X._repr_html_()
+    found = re.findall("<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", page)
+    shown = {"<b>": "&#x27;&lt;b&gt;&#x27;"}
+    assert found == [(shown.get(name, name), *cells) for name, (_, *cells) in rows.items()]
+    assert "4 samples" in page and "0.123" not in page
+    assert "0 samples" in X[:0]._repr_html_() and "0 samples" in ModalityDict()._repr_html_()
+
+
 def test_modality_dict__hash__error():
     with pytest.raises(TypeError, match="unhashable"):
         hash(ModalityDict())
