@@ -170,7 +170,7 @@ plt.show()
 # %%
 # How dependent the modalities are
 # --------------------------------
-# ``dependency_score`` estimates their total correlation from below, in nats, on samples that the networks have not seen.
+# ``dependency_score`` estimates their total correlation from below, in nats, on samples that the networks did not see.
 # The coefficient says the same from 0 (independent) to 1 (one band determines another). Three fits on different images:
 
 values = {"nats": [], "coefficient": []}
