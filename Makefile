@@ -32,7 +32,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 demo: $(VENV)/.done-plot  ## run the quickstart example; its text and figures go to results/
-	@$(PY) tools/run_example.py examples/start/plot_quickstart.py --output results
+	@$(PY) tools/run_example.py examples/plot_quickstart.py --output results
 
 test: $(VENV)/.done-test  ## run the fast tests and the doctests
 	$(ONE_THREAD) $(PY) $(PYTEST) $(PYTEST_ARGS)

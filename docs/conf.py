@@ -34,12 +34,10 @@ nitpick_ignore_regex = [(r"py:.*", r"(matplotlib|np|numpy|pandas|pd|scipy|sklear
 
 # Examples are executed; one thread keeps their output the same from one machine to the next.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-GALLERY = ("start", "missing", "few_labels", "inspect", "extend", "theory")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "plot_",
-    "subsection_order": [f"../examples/{name}" for name in GALLERY],
     "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": "auto_examples/backreferences",
     "doc_module": ("sklearn_mdm",),

@@ -42,7 +42,7 @@ total = shapley.attrs["full"] - shapley.attrs["empty"]
 print(f"sum of the values {shapley['value'].sum():.3f}, all minus none {total:.3f}\n")
 
 display = ModalityDropDisplay.from_estimator(model, X_test, y_test, scoring="accuracy", random_state=0)
-display.ax_.set_title("Accuracy from each subset of the bands, with standard errors")
+display.ax_.set_title("Accuracy from each subset of the bands")
 plt.show()
 
 # %%
