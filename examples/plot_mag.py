@@ -88,10 +88,8 @@ tuned = MDMFusionRegressor(
     batch_size=16,
     early_stopping=False,
     random_state=0,
-    verbose=1,
 )
 tuned.fit(X_train, y_train)
-tuned.set_params(verbose=0)
 text_alone = clone(tuned).set_params(lam=0).fit({"text": X_train["text"]}, y_train)
 
 predicted = {
