@@ -67,5 +67,5 @@ axis.legend(frameon=False)
 plt.show()
 
 # %%
-# :class:`~sklearn_mdm.inspection.ModalityDropDisplay` draws one model in a line of code. What stands in for a missing
-# modality, and when to choose what: :doc:`/user_guide/missing`.
+# :class:`~sklearn_mdm.inspection.ModalityDropDisplay` draws one model in one line. By what a missing modality is
+# replaced, and when to choose what: :doc:`/user_guide/missing`.
