@@ -91,6 +91,7 @@ for axis, (name, found) in zip(axes, errors.items(), strict=True):
     axis.plot(places, np.mean(found, axis=0), color="black", marker="o", label="mean over seeds")
     axis.set(xlabel="members", title=name, xticks=places, xticklabels=SIZES)
     axis.legend(frameon=False)
+figure.suptitle("Error against the number of members, four splits and their mean")
 plt.show()
 
 # %%
@@ -114,10 +115,12 @@ def best_temperature(probabilities, y):
 
 
 def by_confidence(pairs):
-    """How often the most likely class is right, by how likely it is said to be."""
+    """How often the most likely class is right, by how likely it is said to be, and the standard error of how often."""
     right = np.concatenate([y == probabilities.argmax(axis=1) for probabilities, y in pairs])
     said = np.concatenate([probabilities.max(axis=1) for probabilities, _ in pairs])
-    return calibration_curve(right, said, n_bins=8, strategy="quantile")
+    often, likely = calibration_curve(right, said, n_bins=8, strategy="quantile")
+    of_one_split = len(right) / 8 / len(pairs)  # splits share samples, so that four do not say four times as much
+    return likely, often, np.sqrt(often * (1 - often) / of_one_split)
 
 
 shared_folds = [fitted(MDMFusionClassifier, *digits_of(seed)[::2], 16, seed, cv=4) for seed in SEEDS]
@@ -144,11 +147,12 @@ for name, models in {"8 members, 8 folds": own_folds, "16 members, 4 folds": sha
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
 for axis, (name, curves) in zip(axes, reliability.items(), strict=True):
     axis.plot([0.3, 1], [0.3, 1], color="0.8")
-    for (what, (right, said)), style in zip(curves.items(), ("s--", "o-", "^:"), strict=True):
-        axis.plot(said, right, style, label=what)
+    for (what, curve), style in zip(curves.items(), ("s--", "o-", "^:"), strict=True):
+        axis.errorbar(*curve, fmt=style, capsize=2, label=what)
     axis.set(xlabel="probability of the most likely class", title=name)
     axis.legend(frameon=False)
 axes[0].set_ylabel("share of samples where it is right")
+figure.suptitle("How often a committee is right, by the probability that it says (standard errors: one split)")
 plt.show()
 
 # %%
@@ -212,5 +216,6 @@ axis.fill_between(np.arange(len(order)), low[order], high[order], color="0.88", 
 axis.plot(predicted[order], color="black", label="prediction")
 axis.plot(y_new[order], ".", color="#0072B2", label="new samples")
 axis.set(xlabel="sample, by its prediction", ylabel="progress of diabetes")
+axis.set_title("Prediction intervals of 90 % on new samples of the diabetes data")
 axis.legend(frameon=False, ncols=3)
 plt.show()

@@ -65,7 +65,7 @@ def draw(n, seed):
     return X, X["sound"][:, 0] * X["image"][:, 0] + 0.1 * rng.normal(size=n)
 
 
-X, y = draw(2000, seed=0)
+X, y = draw(1000, seed=0)
 X_test, y_test = draw(1000, seed=1)
 for fusion in ("late", GatedFusion()):
     model = MDMFusionRegressor(n_estimators=1, fusion=fusion, lam=0.1, max_epochs=60, lr=3e-3, random_state=0).fit(X, y)
@@ -90,5 +90,6 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 axes[0].plot(net.history[:, "train_task_loss"], color="black")
 axes[0].set(xlabel="epoch", ylabel="task loss (squared error)")
 axes[1].plot(net.history[:, "train_dependency"], color="black", linestyle="--")
-axes[1].set(xlabel="epoch", ylabel="dependency term (nats)")
+axes[1].set(xlabel="epoch", ylabel="dependency term: KL (nats)")
+figure.suptitle("Training of a net with a module of one's own")
 plt.show()

@@ -52,9 +52,10 @@ print(f"wrong among the first 30: {is_wrong[ranked['sample'].head(30)].sum()} of
 print(f"AUROC: {roc_auc_score(~is_wrong[ranked['sample']], ranked['value']):.3f}\n")
 
 lowest, highest = ranked["sample"].iloc[0], ranked["sample"].iloc[-1]
-DependencyDisplay.from_estimator(
+display = DependencyDisplay.from_estimator(
     model, mixed, samples={lowest: "lowest", wrong[0]: "wrong band", highest: "highest"}, random_state=0
 )
+display.ax_.set_title("Dependency of the bands of single images, and of negatives")
 plt.show()
 
 # %%

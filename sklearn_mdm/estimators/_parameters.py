@@ -236,8 +236,8 @@ lam_path_ : data frame
     What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, if a candidate has any;
     ``loss``, the task loss of its networks on samples held out, on standardised targets in regression; ``loss_se``, the
     standard error of its difference to the best, paired by sample (or group); ``dependency``, the mean over its
-    networks of the last value of the term in training, in the unit of the measure, NaN at 0; ``chosen``. Absent without
-    a choice.
+    networks of the last value of the term in training, in nats or the unit of its measure, NaN at 0; ``chosen``. Absent
+    without a choice.
 modalities_ : list
     Modality names, sorted.
 n_features_in_ : int
@@ -261,7 +261,7 @@ loss_curve_ : list of float
 validation_loss_curve_ : list of float
     Task loss on the held-out samples; NaN without them.
 dependency_curve_ : list of float
-    Dependency term at each epoch, in the unit of the measure; NaN at ``lam=0``.
+    Dependency term at each epoch, in nats or the unit of its measure; NaN at ``lam=0``.
 reporting_critic_ : object
     The critic behind ``dependency_score``, or that of every member; absent at ``lam=0`` until ``fit_dependency``.
 imputer_ : object

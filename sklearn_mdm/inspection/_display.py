@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,8 @@ Artist: TypeAlias = "matplotlib.artist.Artist | matplotlib.container.Container"
 DARK, LIGHT, GREY = "#0072B2", "#E69F00", "#BBBBBB"
 HATCHES = ("", "//", "..", "xx", "--", "\\\\")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+# After the palette "muted" of Paul Tol, three of its colours moved apart in luminance.
+CLASS_COLORS = "#332288 #882255 #117733 #AA4499 #CC6677 #A3A32E #5CC2B0 #88CCEE #DDCC77 #DDDDDD".split()
 
 
 class Display:
@@ -43,6 +46,12 @@ def with_coefficient(nats: float, _: Any = None) -> str:
     return f"{nats:.3g} ({coefficient(nats):.3g})"
 
 
+def named_measure(estimator: Any, what: str) -> str:
+    """Label of what a fit measured in training: its measure and the unit of that, as in "term: KL (nats)"."""
+    measure = getattr(estimator.net_, "measure_", None)
+    return what if measure is None else f"{what}:\n{type(measure).__name__} ({measure.unit})"
+
+
 def styled(artist: str, own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Return own keywords with those given in their place, by whichever of its names matplotlib knows each.
 
@@ -63,14 +72,30 @@ def graded_colors(n: int) -> list[tuple[float, ...]]:
     return [colormap(0.92 * i / max(n - 1, 1)) for i in range(n)]
 
 
-def joint_legend(*axes: Axes) -> None:
-    """Put one legend for all of these axes, which share their place, above them: inside it would hide lines."""
-    handles = [handle for ax in axes for handle in ax.get_legend_handles_labels()[0]]
-    axes[-1].legend(
-        handles,
-        [handle.get_label() for handle in handles],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=2,
-        frameon=False,
-    )
+def class_colors(n: int) -> Sequence[Any]:
+    """Return n colours from dark to light, of different hue up to ten."""
+    if n > len(CLASS_COLORS):
+        return graded_colors(n)
+    palette = CLASS_COLORS if n == len(CLASS_COLORS) else CLASS_COLORS[:-1]  # fewer do without the palest
+    return [palette[round(i * (len(palette) - 1) / max(n - 1, 1))] for i in range(n)]
+
+
+def legend_above(ax: Axes) -> None:
+    """Put the legend above the axes: inside it would hide lines."""
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def panel_below(ax: Axes) -> Axes:
+    """Divide the place of some axes into two, and return new ones in the lower half, with the same x axis."""
+    figure, place = ax.figure, ax.get_subplotspec()
+    if place is None:  # they were put somewhere by hand
+        box = ax.get_position()
+        below = figure.add_axes((box.x0, box.y0, box.width, 0.46 * box.height), sharex=ax)
+        ax.set_position((box.x0, box.y0 + 0.54 * box.height, box.width, 0.46 * box.height))
+    else:
+        upper, lower = place.subgridspec(2, 1, hspace=0.08)
+        ax.set_subplotspec(upper)
+        below = figure.add_subplot(lower, sharex=ax)
+    ax.tick_params(labelbottom=False)
+    ax.set_xlabel("")
+    return below

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples, column_or_1d
 
 from ..utils._arguments import check_rows, named
-from ._display import MARKERS, Artist, Axes, Display, graded_colors, styled
+from ._display import MARKERS, Artist, Axes, Display, class_colors, styled
 
 # Classes with a marker of their own. More are drawn as numbers if they are, else by repeated markers and by colour.
 MAX_CLASSES = len(MARKERS)
@@ -123,7 +123,7 @@ class FusionMapDisplay(Display):
             kind = "" if target is None else type_of_target(target)
 
         def scatter(rows: slice | np.ndarray, **own: Any) -> Artist:
-            own = {"s": 24, "edgecolor": "black", "linewidth": 0.3, **own}
+            own = {"s": 28, "edgecolor": "black", "linewidth": 0.4, **own}
             if kwargs.keys() & {"c", "color"}:  # either takes the place of both
                 own = {name: value for name, value in own.items() if name not in ("c", "color", "cmap")}
             return ax.scatter(x[rows], y[rows], **styled("collections.PathCollection", own, kwargs))
@@ -138,7 +138,7 @@ class FusionMapDisplay(Display):
             classes = np.unique(target)
             self.points_ = [
                 scatter(target == label, color=color, marker=marker, label=str(label))
-                for label, color, marker in zip(classes, graded_colors(len(classes)), cycle(MARKERS), strict=False)
+                for label, color, marker in zip(classes, class_colors(len(classes)), cycle(MARKERS), strict=False)
             ]
             ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         names = ["first component", "second component"]

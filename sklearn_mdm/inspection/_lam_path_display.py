@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..utils._unwrap import final_estimator
-from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend, with_coefficient
+from ._display import DARK, LIGHT, Artist, Axes, Display, legend_above, named_measure, panel_below, with_coefficient
 
 NATS = "dependency (nats)"
 
 
 class LamPathDisplay(Display):
-    """Score and dependency over the weight ``lam`` of the dependency term.
+    """Score and, in a panel below, dependency over the weight ``lam`` of the dependency term.
 
     Values of ``lam`` stand at equal distances: they are usually searched on a logarithmic scale, which has no place
     for 0.
@@ -39,7 +39,7 @@ class LamPathDisplay(Display):
     ax_ : matplotlib Axes
         Axes of the score.
     dependency_ax_ : matplotlib Axes or None
-        Axes of the dependency, in the same place.
+        Axes of the dependency, below those of the score.
     figure_ : matplotlib Figure
         Figure that they are in.
     score_line_, dependency_line_ : matplotlib ErrorbarContainer
@@ -62,7 +62,7 @@ class LamPathDisplay(Display):
     ...     "std_test_dependency": [float("nan"), 0.1, 0.1],
     ... }
     >>> display = LamPathDisplay.from_cv_results(cv_results, score="accuracy", dependency="dependency")
-    >>> [label.get_text() for label in display.ax_.get_xticklabels()]
+    >>> [label.get_text() for label in display.dependency_ax_.get_xticklabels()]
     ['0', '0.03', '0.1']
 
     The choice of a single fit:
@@ -139,7 +139,7 @@ class LamPathDisplay(Display):
             path["loss_se"].to_numpy(),
             dependency if np.isfinite(dependency).any() else None,
             score_name="held-out loss",
-            dependency_name="dependency term in training",
+            dependency_name=named_measure(final, "dependency term in training"),
             chosen=final.lam_,
         ).plot(ax, **kwargs)
 
@@ -213,7 +213,7 @@ class LamPathDisplay(Display):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; new ones if None.
+            Axes to draw on, whose place the two panels share; new ones if None.
         **kwargs : dict
             Passed to ``ax.errorbar`` for the score.
 
@@ -221,27 +221,29 @@ class LamPathDisplay(Display):
         -------
         display : LamPathDisplay
         """
-        ax = self._draw_on(ax)
+        ax = self._draw_on(ax, (6.4, 4.8 if self.dependency is None else 6.0))
         positions = np.arange(len(self.lam))
-        style = {"color": DARK, "marker": "o", "linestyle": "-", "capsize": 3, "label": self.score_name}
+        style = {"color": DARK, "marker": "o", "linestyle": "-", "capsize": 3}
         self.score_line_ = ax.errorbar(positions, self.score, self.score_std, **{**style, **kwargs})
-        ax.set(xlabel="lam", ylabel=self.score_name, xticks=positions)
+        ax.set(ylabel=self.score_name, xticks=positions)
         ax.set_xticklabels([f"{lam:g}" for lam in self.lam])
         self.dependency_ax_ = self.dependency_line_ = self.chosen_line_ = None
-        if self.chosen is not None:
-            place = int(np.argmin(np.abs(np.asarray(self.lam) - self.chosen)))
-            style = {"color": DARK, "linestyle": ":", "linewidth": 1, "zorder": 0}
-            self.chosen_line_ = ax.axvline(place, label=f"chosen: {self.chosen:g}", **style)
         if self.dependency is not None:
-            self.dependency_ax_ = ax.twinx()
-            style = {"color": LIGHT, "marker": "s", "linestyle": "--", "capsize": 3, "label": "dependency"}
-            beside = positions + 0.06  # not on the score
-            self.dependency_line_ = self.dependency_ax_.errorbar(beside, self.dependency, self.dependency_std, **style)
+            self.dependency_ax_ = panel_below(ax)
+            style = {"color": LIGHT, "marker": "s", "linestyle": "--", "capsize": 3}
+            self.dependency_line_ = self.dependency_ax_.errorbar(
+                positions, self.dependency, self.dependency_std, **style
+            )
             self.dependency_ax_.set_ylabel(self.dependency_name)
             if self.dependency_name == NATS:
                 self.dependency_ax_.set_ylabel("dependency in nats (coefficient)")
                 self.dependency_ax_.yaxis.set_major_formatter(with_coefficient)
-            joint_legend(ax, self.dependency_ax_)
-        elif self.chosen is not None:
-            joint_legend(ax)
+        panels = [panel for panel in (ax, self.dependency_ax_) if panel is not None]
+        panels[-1].set_xlabel("lam")
+        if self.chosen is not None:
+            place = int(np.argmin(np.abs(np.asarray(self.lam) - self.chosen)))
+            style = {"color": "black", "linestyle": ":", "linewidth": 1, "zorder": 0}
+            label = f"chosen: {self.chosen:g}"
+            self.chosen_line_, *_ = [panel.axvline(place, label=label, **style) for panel in panels]
+            legend_above(ax)
         return self

@@ -8,11 +8,13 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ..utils._unwrap import final_estimator
-from ._display import DARK, LIGHT, Artist, Axes, Display, joint_legend, styled
+from ._display import DARK, LIGHT, Artist, Axes, Display, legend_above, named_measure, panel_below, styled
 
 
 class TrainingDisplay(Display):
-    """Both terms of the loss over the epochs: the task loss, and the estimate of dependency that is maximised.
+    """Both terms of the loss over the epochs: the task loss and, below, the estimate of dependency that is maximised.
+
+    Of a committee these are means over the members that were still trained; bands are their standard deviations.
 
     Parameters
     ----------
@@ -21,16 +23,20 @@ class TrainingDisplay(Display):
     validation_loss : array of shape (n_epochs,), default=None
         Task loss on the held-out samples; None or NaN without them.
     dependency : array of shape (n_epochs,), default=None
-        Dependency term in the unit of the measure; None or NaN at ``lam=0``.
+        Dependency term, in nats or the unit of its measure; None or NaN at ``lam=0``.
     lam : float, default=None
-        Weight of the dependency term, for its label.
+        Weight of the dependency term, for its title.
+    task_loss_std, validation_loss_std, dependency_std : array of shape (n_epochs,), default=None
+        Standard deviations over the members, drawn as bands.
+    dependency_name : str, default="dependency term"
+        Label of the dependency term: ``from_estimator`` names its measure and the unit of that.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes of the task loss.
     dependency_ax_ : matplotlib Axes or None
-        Axes of the dependency term, in the same place.
+        Axes of the dependency term, below those of the task loss.
     figure_ : matplotlib Figure
         Figure that they are in.
     task_line_, validation_line_, dependency_line_ : matplotlib Line2D
@@ -66,11 +72,19 @@ class TrainingDisplay(Display):
         dependency: np.ndarray | None = None,
         *,
         lam: float | None = None,
+        task_loss_std: np.ndarray | None = None,
+        validation_loss_std: np.ndarray | None = None,
+        dependency_std: np.ndarray | None = None,
+        dependency_name: str = "dependency term",
     ) -> None:
         self.task_loss = task_loss
         self.validation_loss = validation_loss
         self.dependency = dependency
         self.lam = lam
+        self.task_loss_std = task_loss_std
+        self.validation_loss_std = validation_loss_std
+        self.dependency_std = dependency_std
+        self.dependency_name = dependency_name
 
     @classmethod
     def from_estimator(cls, estimator: BaseEstimator, *, ax: Axes | None = None, **kwargs: Any) -> TrainingDisplay:
@@ -96,7 +110,10 @@ class TrainingDisplay(Display):
                 "MDMFusionClassifier or MDMFusionRegressor, or a pipeline or search around one."
             )
         curves = (final.loss_curve_, final.validation_loss_curve_, final.dependency_curve_)
-        return cls(*(np.asarray(curve) for curve in curves), lam=final.lam_).plot(ax, **kwargs)
+        keys = {"task_loss": "train_task_loss", "validation_loss": "valid_task_loss", "dependency": "train_dependency"}
+        spread = {f"{name}_std": _std_over_members(final.history_, f"{key}_of_members") for name, key in keys.items()}
+        name = named_measure(final, "dependency term")
+        return cls(*map(np.asarray, curves), lam=final.lam_, dependency_name=name, **spread).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, **kwargs: Any) -> TrainingDisplay:
         """Draw the curves.
@@ -112,26 +129,43 @@ class TrainingDisplay(Display):
         -------
         display : TrainingDisplay
         """
-        ax = self._draw_on(ax)
+        there = _is_there(self.dependency)
+        ax = self._draw_on(ax, (6.4, 6.0 if there else 4.8))
         epochs = np.arange(1, len(self.task_loss) + 1)
         style = {"color": DARK, "linestyle": "-", "label": "task loss, training"}
         (self.task_line_,) = ax.plot(epochs, self.task_loss, **styled("lines.Line2D", style, kwargs))
+        _draw_band(ax, self.task_line_, self.task_loss_std)
         self.validation_line_ = self.dependency_line_ = self.dependency_ax_ = None
         if _is_there(self.validation_loss):
             (self.validation_line_,) = ax.plot(
                 epochs, self.validation_loss, color="black", linestyle=":", linewidth=2, label="task loss, held out"
             )
-        ax.set(xlabel="epoch", ylabel="task loss")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        if _is_there(self.dependency):
-            self.dependency_ax_ = ax.twinx()
-            label = "dependency term" if self.lam is None else f"dependency term, weight {self.lam:g}"
+            _draw_band(ax, self.validation_line_, self.validation_loss_std)
+        ax.set_ylabel("task loss")
+        if there:
+            self.dependency_ax_ = panel_below(ax)
             (self.dependency_line_,) = self.dependency_ax_.plot(
-                epochs, self.dependency, color=LIGHT, linestyle="--", linewidth=2, label=label
+                epochs, self.dependency, color=LIGHT, linestyle="--", linewidth=2
             )
-            self.dependency_ax_.set_ylabel("dependency term (unit of the measure)")
-        joint_legend(*(axes for axes in (ax, self.dependency_ax_) if axes is not None))
+            _draw_band(self.dependency_ax_, self.dependency_line_, self.dependency_std)
+            weight = "" if self.lam is None else f"\n(weight {self.lam:g})"
+            self.dependency_ax_.set_ylabel(self.dependency_name + weight)
+        (self.dependency_ax_ or ax).set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        legend_above(ax)
         return self
+
+
+def _std_over_members(history: Any, key: str) -> np.ndarray:
+    """Standard deviation at each epoch over the members that were still trained, NaN where that was one."""
+    trained = [[value for value in row.get(key, []) if np.isfinite(value)] for row in history]
+    return np.array([np.std(values) if len(values) > 1 else np.nan for values in trained])
+
+
+def _draw_band(ax: Axes, line: Any, std: np.ndarray | None) -> None:
+    if _is_there(std):
+        x, y = line.get_data()
+        ax.fill_between(x, y - std, y + std, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _is_there(curve: np.ndarray | None) -> bool:

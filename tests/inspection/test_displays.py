@@ -23,6 +23,7 @@ from sklearn_mdm.inspection import (
     rank_samples,
 )
 from sklearn_mdm.inspection._display import graded_colors
+from sklearn_mdm.inspection._training_display import _std_over_members
 from sklearn_mdm.metrics import dependency_scorer
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -122,8 +123,10 @@ def test_display__rendered__labels_are_inside_and_do_not_overlap(displays, name)
                 if text.get_text() and box.width:
                     assert figure.bbox.x0 <= box.x0 + 1 and box.x1 <= figure.bbox.x1 + 1, text
                     assert figure.bbox.y0 <= box.y0 + 1 and box.y1 <= figure.bbox.y1 + 1, text
-        labels = [ax.xaxis.label, ax.yaxis.label]
-        assert all(label.get_text() for label in labels) or ax.get_label() == "<colorbar>" or ax is not figure.axes[0]
+        assert ax.get_ylabel()
+        assert ax.get_xlabel() or ax.get_label() == "<colorbar>" or ax is not figure.axes[-1]
+    places = [ax.get_window_extent(renderer) for ax in figure.axes]
+    assert all(not a.overlaps(b) for a, b in itertools.combinations(places, 2)), "two axes share their place"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -167,8 +170,9 @@ def test_displays__areas__differ_in_luminance_and_in_hatch(displays):
 
 def test_fusion_map_display__ten_classes__differ_in_luminance_and_in_marker(displays):
     display = displays["FusionMapDisplay"]()
-    colors = [luminance(points.get_facecolor()[0]) for points in display.points_]
-    assert np.diff(colors).min() > 0.02
+    colors = [points.get_facecolor()[0][:3] for points in display.points_]
+    assert np.diff([luminance(color) for color in colors]).min() > 0.02
+    assert min(np.abs(a - b).sum() for a, b in itertools.combinations(colors, 2)) > 0.25
     paths = [points.get_paths()[0].vertices for points in display.points_]
     assert all(a.shape != b.shape or not np.allclose(a, b) for a, b in itertools.combinations(paths, 2))
     assert np.diff([luminance(color) for color in graded_colors(4)]).min() > 0.1
@@ -259,7 +263,7 @@ def test_lam_path_display__cv_results__best_of_each_lam_is_shown(data):
     assert display.score_line_.lines[0].get_ydata().tolist() == [0.3, 0.6]
     assert display.score_std.tolist() == [0.03, 0.06]
     np.testing.assert_array_equal(display.dependency_line_.lines[0].get_ydata(), [np.nan, 1.6])
-    assert [label.get_text() for label in display.ax_.get_xticklabels()] == ["0", "0.1"]
+    assert [label.get_text() for label in display.dependency_ax_.get_xticklabels()] == ["0", "0.1"]
     assert LamPathDisplay.from_cv_results(results, score="r2").dependency_ax_ is None
     label = display.dependency_ax_.yaxis.get_major_formatter()
     assert [label(nats) for nats in (-0.2, 0, 0.5, 2.9)] == ["-0.2 (0)", "0 (0)", "0.5 (0.795)", "2.9 (0.998)"]
@@ -381,6 +385,37 @@ def test_fusion_map_display__own_keywords__may_be_given(target):
         display = FusionMapDisplay(coordinates, target).plot(lw=2, **given)
         for points in display.points_:
             assert points.get_facecolor()[0].tolist() == [1, 0, 0, 1] and points.get_linewidth()[0] == 2
+
+
+def test_training_display__committee__has_bands_and_names_its_measure(data):
+    X, y = data
+    model = MDMFusionRegressor(
+        n_estimators=3, lam=0.1, measure="wasserstein", max_epochs=3, device="cpu", random_state=0
+    ).fit(X, y)
+    display = TrainingDisplay.from_estimator(model)
+    of_members = np.array([row["train_task_loss_of_members"] for row in model.history_])
+    np.testing.assert_allclose(display.task_loss_std, of_members.std(axis=1))
+    assert [len(ax.collections) for ax in (display.ax_, display.dependency_ax_)] == [2, 1]
+    label = display.dependency_ax_.get_ylabel()
+    assert label == "dependency term:\nWasserstein (distance between bounded representations)\n(weight 0.1)"
+
+
+def test_training_display__members_that_stopped__are_no_part_of_the_band():
+    history = [{"key": [1.0, 3.0]}, {"key": [1.0, np.nan]}, {}]
+    np.testing.assert_array_equal(_std_over_members(history, "key"), [1, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_display__two_panels__share_the_place_of_the_given_axes(displays, by_hand):
+    figure = plt.figure()
+    ax = figure.add_axes((0.2, 0.2, 0.6, 0.6)) if by_hand else figure.subplots(1, 2)[0]
+    figure.canvas.draw()
+    place = ax.get_position()
+    display = displays["LamPathDisplay"]().plot(ax=ax)
+    panels = [panel.get_position() for panel in (display.ax_, display.dependency_ax_)]
+    assert display.dependency_ax_ is not ax and panels[0].y0 > panels[1].y1
+    edges = [panels[1].x0, panels[1].y0, panels[0].x1, panels[0].y1]
+    np.testing.assert_allclose(edges, [place.x0, place.y0, place.x1, place.y1])
 
 
 def test_training_display__aliases_of_own_keywords__may_be_given(model):
