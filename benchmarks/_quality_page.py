@@ -181,7 +181,7 @@ def write_page(path, content):
     parts += [
         _heading("What this does not say") + LIMITS,
         _heading("How it was measured") + METHOD,
-        f"{measured(content)} To reproduce::\n\n    {command}\n",
+        f"{measured(content)} To reproduce:\n\n.. code-block:: bash\n\n    {command}\n",
         _heading("Task by task"),
     ]
     if summary:
