@@ -106,12 +106,8 @@ def read_changelog(app, docname, source):
         text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
         text = re.sub(r"\[([^]]+)\]\((\S+?)\)", r"`\1 <\2>`__", text)
         for mark, line in (("# ", "="), ("## ", "-"), ("### ", "~")):
-            text = re.sub(
-                rf"^{mark}(.*)$",
-                lambda found, line=line: f"{found[1]}\n{line * len(found[1])}",
-                text,
-                flags=re.MULTILINE,
-            )
+            heading = re.compile(rf"^{mark}(.*)$", re.MULTILINE)
+            text = heading.sub(lambda found, line=line: f"{found[1]}\n{line * len(found[1])}", text)
         source[0] = text
 
 
