@@ -52,7 +52,7 @@ SEARCHES = {
 }
 
 # Loads each page in a frame of each width, and leaves what it measures in the document.
-PROBE = """<!doctype html><body><script>
+PROBE = """<!doctype html><link rel="icon" href="data:,"><body><script>
 const tasks = TASKS, found = [];
 const wait = ms => new Promise(done => setTimeout(done, ms));
 async function visit({url, width, search}) {
@@ -75,6 +75,8 @@ async function visit({url, width, search}) {
     result.tables = [...doc.querySelectorAll("table.table")].filter(
       table => table.parentElement.scrollWidth > table.parentElement.clientWidth + 1 && width > 1000
     ).map(table => table.innerText.slice(0, 60));
+    result.foreign = frame.contentWindow.performance.getEntriesByType("resource").map(
+      entry => entry.name).filter(name => !name.startsWith(location.origin) && !name.startsWith("data:"));
     result.alt = [...doc.querySelectorAll("article img:not([alt])")].map(img => img.src);
   }
   frame.remove();
@@ -104,14 +106,22 @@ class Server(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def send_error(self, *args, **kwargs):
+        """Remember what is not there."""
+        self.server.gone.append(self.path)
+        super().send_error(*args, **kwargs)
+
     def log_message(self, *args):
         """Print nothing."""
 
 
 def browse(tasks, folder):
-    """Return what the probe measures, and the messages of the console. Only this server can be reached."""
+    """Return what the probe measures, and messages of the console and files that are not there.
+
+    Nothing but this server can be reached.
+    """
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=SITE)) as server:
-        server.tasks = tasks
+        server.tasks, server.gone = tasks, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [
             BROWSER,
@@ -132,15 +142,16 @@ def browse(tasks, folder):
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stdout[-2000:] + done.stderr[-2000:]
     text = found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    return json.loads(text), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    # The theme says which mode it is in.
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and '"[PST]: ' not in line]
+    return json.loads(text), console + server.gone
 
 
-needs_browser = [
+pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium"),
     pytest.mark.skipif(not SITE.is_dir(), reason="the site is not built"),
 ]
-pytestmark = needs_browser
 
 
 def test_pages__in_a_browser__are_as_wide_as_the_window_and_without_errors(tmp_path):
@@ -152,6 +163,7 @@ def test_pages__in_a_browser__are_as_wide_as_the_window_and_without_errors(tmp_p
     assert not [(page["url"], page["tables"]) for page in found if page["tables"]]
     assert not [page["url"] for page in found if not page["math"]]
     assert not [page["alt"] for page in found if page["alt"]]
+    assert not [page["foreign"] for page in found if page["foreign"]]
     assert not console, "\n".join(console)
 
 
@@ -164,6 +176,18 @@ def test_search__words_of_readers__finds_their_pages(tmp_path):
         if title not in "\n".join(page["titles"])
     }
     assert not missed, missed
+
+
+def test_probe__page_with_faults__sees_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SITE", tmp_path)
+    body = "<div style='width:2000px'>wide</div><img src='gone.png'><img src='http://example.org/far.png'><script>missing()</script>"
+    (tmp_path / "page.html").write_text(f"<!doctype html><article>{body}</article>", encoding="utf-8")
+    found, console = browse([{"url": "/page.html", "width": 390}], tmp_path / "profile")
+    assert found[0]["over"] > 1000
+    assert len(found[0]["alt"]) == 2
+    assert found[0]["foreign"] == ["http://example.org/far.png"]
+    assert any("gone.png" in line for line in console)
+    assert any("missing is not defined" in line for line in console)
 
 
 def test_links__inside_the_site__have_a_page_and_an_anchor():
