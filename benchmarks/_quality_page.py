@@ -165,7 +165,8 @@ def write_page(path, content):
     tasks = list(content["results"])
     only = "" if tasks == SUITES["main"] else f" --only {' '.join(tasks)}"
     command = (
-        f"python benchmarks/quality.py --data DIR --seeds {content['seeds']}{only} --page docs/user_guide/quality.rst"
+        f"python benchmarks/quality.py --data DIR --seeds {content['seeds']}{only} \\\n"
+        "        --page docs/user_guide/quality.rst"
     )
     parts = [
         ".. This page is written by benchmarks/quality.py; what is changed here is lost.\n",

@@ -44,6 +44,8 @@ autosummary_generate = True
 # The class template lists the methods: numpydoc would list those inherited from skorch, torch and scikit-learn too.
 numpydoc_show_class_members = False
 
+toc_object_entries_show_parents = "hide"
+
 nitpicky = True
 # Documented elsewhere, and not looked up over the network. "See Also" sections may name them.
 nitpick_ignore_regex = [(r"py:.*", r"(matplotlib|np|numpy|pandas|pd|scipy|sklearn|skorch|torch)(\..*)?")]

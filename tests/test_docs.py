@@ -96,7 +96,8 @@ def make_quick(monkeypatch):
     for estimator in (MDMFusionClassifier, MDMFusionRegressor):
         monkeypatch.setitem(estimator.__init__.__kwdefaults__, "max_epochs", 2)
         monkeypatch.setitem(estimator.__init__.__kwdefaults__, "n_estimators", 2)
-    monkeypatch.setitem(DependencyEstimator.__init__.__kwdefaults__, "max_updates", 100)
+    for name, value in {"max_updates": 50, "n_components": 1, "hidden_dims": (8, 8)}.items():
+        monkeypatch.setitem(DependencyEstimator.__init__.__kwdefaults__, name, value)
 
 
 def test_readme__python_blocks__run_one_after_the_other(tmp_path, monkeypatch):
@@ -105,6 +106,14 @@ def test_readme__python_blocks__run_one_after_the_other(tmp_path, monkeypatch):
     blocks = list(markdown_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
     assert sum(kind == "python" for _, kind, _ in blocks) > 2
     run(blocks, "README.md")
+
+
+def test_readme__first_snippet__is_that_of_the_landing_page_with_its_output():
+    blocks = rst_blocks((DOCS / "index.rst").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [code for _, kind, code in blocks if kind in ("python", "output")]
+    assert len(shown) == 2
+    assert all(code in text for code in shown)
 
 
 @pytest.mark.parametrize(
