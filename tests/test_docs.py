@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 GENERATED = {"auto_examples", "generated", "_build"}
 # The first is written by a test of its own, which raises every error in it; that of quality by a benchmark.
 LEFT_OUT = {"user_guide/refused.rst"}
-SLOW = {"tutorial.rst", "user_guide/few_labels.rst"}
+SLOW = {"how_to/large_data.rst", "tutorial.rst", "user_guide/few_labels.rst"}
 # Longest line of a block, so that it fits into its column.
 COLUMNS = 84
 
