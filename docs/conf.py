@@ -48,7 +48,7 @@ toc_object_entries_show_parents = "hide"
 
 nitpicky = True
 # Documented elsewhere, and not looked up over the network. "See Also" sections may name them.
-nitpick_ignore_regex = [(r"py:.*", r"(matplotlib|np|numpy|pandas|pd|scipy|sklearn|skorch|torch)(\..*)?")]
+nitpick_ignore_regex = [(r"py:.*", r"(accelerate|matplotlib|np|numpy|pandas|pd|scipy|sklearn|skorch|torch)(\..*)?")]
 
 # Examples are executed; one thread keeps their output the same from one machine to the next.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
