@@ -165,7 +165,8 @@ def write_page(path, content):
     tasks = list(content["results"])
     only = "" if tasks == SUITES["main"] else f" --only {' '.join(tasks)}"
     command = (
-        f"python benchmarks/quality.py --data DIR --seeds {content['seeds']}{only} --page docs/user_guide/quality.rst"
+        f"python benchmarks/quality.py --data DIR --seeds {content['seeds']}{only} \\\n"
+        "        --page docs/user_guide/quality.rst"
     )
     parts = [
         ".. This page is written by benchmarks/quality.py; what is changed here is lost.\n",
@@ -181,7 +182,7 @@ def write_page(path, content):
     parts += [
         _heading("What this does not say") + LIMITS,
         _heading("How it was measured") + METHOD,
-        f"{measured(content)} To reproduce::\n\n    {command}\n",
+        f"{measured(content)} To reproduce:\n\n.. code-block:: bash\n\n    {command}\n",
         _heading("Task by task"),
     ]
     if summary:

@@ -24,7 +24,7 @@ MAX_BARS = 16
 
 
 @validate_params(
-    {**PARAMETER_CHECKS, "max_subsets": [Interval(Integral, 1, None, closed="left")]},
+    PARAMETER_CHECKS | {"max_subsets": [Interval(Integral, 1, None, closed="left")]},
     prefer_skip_nested_validation=True,
 )
 def modality_drop(

@@ -98,9 +98,9 @@ def modality_importance(
 
 
 @validate_params(
-    {
+    PARAMETER_CHECKS
+    | {
         "removal": [StrOptions({"redraw", "missing"})],
-        **PARAMETER_CHECKS,
         "max_subsets": [Interval(Integral, 4, None, closed="left")],
     },
     prefer_skip_nested_validation=True,
