@@ -28,6 +28,7 @@ from _common import append_line, commit, environment, now, processor
 from _quality_baselines import OPTIONAL, Baseline
 from _quality_models import Ours, evaluate
 from _quality_tasks import fingerprint, load_task
+from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -115,8 +116,8 @@ def compute(cell, data, validate):
     unfinished.replace(cell.path.with_suffix(".json"))
 
 
-def run(cells, jobs, *, data, validate, seconds, done):
-    """Compute cells in so many processes; none starts after ``seconds``. ``done(cell)`` hears of each new one."""
+def prepare_processes():
+    """Set what processes that are started from here find in their environment."""
     for name in THREADS:
         os.environ[name] = "1"
     commit()  # once, before the processes ask
@@ -125,6 +126,43 @@ def run(cells, jobs, *, data, validate, seconds, done):
     package = str(Path(sklearn_mdm.__file__).parent.parent)
     paths = [str(Path(__file__).parent), package, os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def run_on_cluster(cells, backend, jobs, *, data, validate, done):
+    """Compute cells by joblib's "dask" or "ray" backend, whose workers see the same folders under the same names."""
+    prepare_processes()
+    for cell in cells:
+        cell.path.parent.mkdir(parents=True, exist_ok=True)
+    if backend == "dask":
+        from dask.distributed import Client
+
+        address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+        cluster = Client(address) if address else Client(n_workers=jobs, threads_per_worker=1)
+    else:
+        import ray
+        from ray.util.joblib import register_ray
+
+        register_ray()
+        cluster = ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else jobs, log_to_driver=False)
+    with cluster, parallel_config(backend, n_jobs=jobs):
+        computed = Parallel()(delayed(is_computed)(cell, data, validate) for cell in cells)
+    for cell, found in zip(cells, computed, strict=True):
+        print(done(cell) if found else f"{cell.task}: {cell.label}, seed {cell.seed} failed", flush=True)
+    return [], [cell for cell, found in zip(cells, computed, strict=True) if not found]
+
+
+def is_computed(cell, data, validate):
+    """Compute a cell in this process; False if that failed."""
+    try:
+        compute(cell, data, validate)
+    except SystemExit:
+        return False
+    return True
+
+
+def run(cells, jobs, *, data, validate, seconds, done):
+    """Compute cells in so many processes; none starts after ``seconds``. ``done(cell)`` hears of each new one."""
+    prepare_processes()
     # Processes are copies of one that has imported everything and nothing else: a start costs little, and the memory
     # that it grows by is the model's.
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
@@ -175,8 +213,11 @@ def results_of(cells, args, benchmark):
         figures = record["figures"]
         return f"{cell.task}: {cell.label}, seed {cell.seed}: error {figures['error']:.4f} ({figures['seconds']:.1f} s)"
 
-    seconds = 60 * args.minutes
-    left, failed = run(missing, args.jobs, seconds=seconds, done=done, data=args.data, validate=args.validate)
+    where = {"data": args.data, "validate": args.validate, "done": done}
+    if getattr(args, "backend", None):
+        left, failed = run_on_cluster(missing, args.backend, args.jobs, **where)
+    else:
+        left, failed = run(missing, args.jobs, seconds=60 * args.minutes, **where)
     results = {key: [cell.load() for cell in row] for key, row in cells.items()}
     if left or failed:
         print(f"{len(left)} cells are left to be computed and {len(failed)} failed; only whole rows are reported")

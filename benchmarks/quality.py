@@ -120,6 +120,12 @@ def parse_args():
         "--models", nargs="+", choices=MODELS, metavar="NAME", help=f"of {', '.join(MODELS)} (all but {[*OPTIONAL]})"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (%(default)s)")
+    parser.add_argument(
+        "--backend",
+        choices=("dask", "ray"),
+        help="of joblib, instead of processes of this machine: the cluster of DASK_SCHEDULER_ADDRESS or RAY_ADDRESS, "
+        "whose workers see the same folders and have benchmarks/ on their PYTHONPATH, or one of --jobs workers here",
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no fit after so many")
     parser.add_argument("--cache", type=Path, help="folder for what is done (quality_cells, beside --out)")
     parser.add_argument("--out", "--output", type=Path, help="JSON file (results/quality.json or validation.json)")
