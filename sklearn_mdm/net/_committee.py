@@ -428,10 +428,9 @@ class CommitteeNet(MDMNet):
         """Task loss of each member, (n_members,), and in the units of the original targets, where they have several."""
         losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
         scale = getattr(self.criterion_, "log_scale", (1.0,))
-        task = means_of(losses, weight, sizes)
-        if len(scale) == 1:
-            return task, None
-        return task, means_of((losses.detach() * self._constant(scale, losses)), weight, sizes)
+        n_rows = None if len(set(sizes)) == 1 else self._constant(sizes, losses, torch.int64)
+        in_units = None if len(scale) == 1 else losses.detach() * self._constant(scale, losses)
+        return means_of(losses, weight, n_rows), None if in_units is None else means_of(in_units, weight, n_rows)
 
     def _dependencies(
         self, members: Sequence[MDMNet], batch: Batch, sizes: Sequence[int], output: Any

@@ -163,16 +163,18 @@ class Joined:
         return placed(torch.stack(list(rows)), self.starts.device) + self.starts
 
 
-def means_of(losses: Tensor, weight: Tensor | None, sizes: Sequence[int]) -> Tensor:
-    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each."""
+def means_of(losses: Tensor, weight: Tensor | None, n_rows: Tensor | None) -> Tensor:
+    """Means of losses (n_members, n) or (n_members, n, n_outputs) over outputs, then over the first rows of each.
+
+    ``n_rows`` (n_members,) is None where all have as many.
+    """
     by_row = losses.flatten(2).mean(2) if losses.dim() > 2 else losses
     if weight is not None:
         by_row = by_row * weight
-    if len(set(sizes)) == 1:
+    if n_rows is None:
         return by_row.mean(1)
-    n_rows = torch.tensor(sizes, device=by_row.device)[:, None]
-    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows
-    return torch.where(there, by_row, 0).sum(1) / n_rows.squeeze(1)
+    there = torch.arange(by_row.shape[1], device=by_row.device) < n_rows[:, None]
+    return torch.where(there, by_row, 0).sum(1) / n_rows
 
 
 class MemberBatches:

@@ -54,6 +54,7 @@ class StepGraphs:
         self.graphs: dict[Hashable, StepGraph] = {}
         self.made: dict[Hashable, int] = {}  # steps of a kind so far
         self.draws: dict[Hashable, DrawsOfStep] = {}
+        self.without: set[Hashable] = set()  # kinds that no graph can hold
         self.setting: Hashable = None
 
     @classmethod
@@ -99,7 +100,7 @@ class StepGraphs:
         """Return what makes all steps of an epoch, by graphs where they are of a kind that came often enough."""
         setting, places = _setting_of(self.net, iterator.dataset), _places_of(self.net)
         if setting != self.setting or any(graph.reads != places for graph in self.graphs.values()):
-            self.setting, self.graphs, self.made, self.draws = setting, {}, {}, {}
+            self.setting, self.graphs, self.made, self.draws, self.without = setting, {}, {}, {}, set()
 
         def step(rows: Any) -> None:
             self.step(iterator.take(rows), prefix, step_fn, fit_params)
@@ -110,12 +111,14 @@ class StepGraphs:
             if kind in self.draws and len(self.graphs) < MOST_GRAPHS:
                 try:
                     self.graphs[kind] = StepGraph(self.net, step, rows, self.draws[kind])
+                    del self.draws[kind]
                 except RuntimeError:  # of an operation that no graph can hold, or for want of memory
-                    self.graphs.clear()  # whose generators are not those of the net any more
-                del self.draws[kind]
+                    # Generators are others now than those of earlier graphs, which are made again.
+                    self.graphs, self.made, self.draws = {}, {}, {}
+                    self.without.add(kind)
             if kind in self.graphs:
                 yield partial(self.graphs[kind].launch, rows)
-            elif made == WARM_UP:
+            elif made == WARM_UP and kind not in self.without:
                 self.draws[kind] = DrawsOfStep()
                 yield partial(self.draws[kind].drawn_by, self.net, partial(step, rows))
             else:

@@ -135,9 +135,34 @@ def on_the_cpu(self, iterator, training, prefix, step_fn, **fit_params):
     self.net.history.record(prefix + "_batch_count", n_batches)
 
 
+@pytest.fixture
+def pretended(monkeypatch):
+    """Train on the CPU as if it were a GPU."""
+    monkeypatch.setattr(Pretended, "made", [])
+    monkeypatch.setattr(_step_graphs, "StepGraph", Pretended)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(StepGraphs, "of", classmethod(lambda cls, net: cls(net)))
+    monkeypatch.setattr(StepGraphs, "run_epoch", on_the_cpu)
+
+
+def test_graphs__of_which_one_cannot_be_made__are_made_again(pretended, monkeypatch):
+    init, failed = Pretended.__init__, []
+
+    def fail(self, net, step, rows, draws):
+        if len(next(iter(rows.values()))) < 64:  # the last batch of an epoch
+            failed.append(rows)
+            raise RuntimeError("no graph can hold this")
+        init(self, net, step, rows, draws)
+
+    monkeypatch.setattr(Pretended, "__init__", fail)
+    X, y = data()
+    fitted(X, y, device="cpu", early_stopping=False, max_epochs=6, tol=0, n_iter_no_change=9)
+    assert len(failed) == 1 and len(Pretended.made) == 2
+
+
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("change", [None, "lr", "weights"])
-def test_graphs__are_made_once_and_again_where_something_changed(members, change, monkeypatch):
+def test_graphs__are_made_once_and_again_where_something_changed(members, change, request):
     class Changes(Callback):
         def on_epoch_end(self, net, **kwargs):
             if change == "lr":
@@ -150,11 +175,7 @@ def test_graphs__are_made_once_and_again_where_something_changed(members, change
     settings = {"device": "cpu", "n_estimators": members, "early_stopping": False, "max_epochs": 4}
     settings |= {"callbacks": [Changes()], "tol": 0, "n_iter_no_change": 9}
     usual = fitted(X, y, **settings)
-    monkeypatch.setattr(Pretended, "made", [])
-    monkeypatch.setattr(_step_graphs, "StepGraph", Pretended)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
-    monkeypatch.setattr(StepGraphs, "of", classmethod(lambda cls, net: cls(net)))
-    monkeypatch.setattr(StepGraphs, "run_epoch", on_the_cpu)
+    request.getfixturevalue("pretended")
     assert_same_course(usual, fitted(X, y, **settings))
     # Of whole batches in every epoch that differs, and of the last one, which comes once an epoch.
     again = change == "lr" or (change == "weights" and members == 1)
