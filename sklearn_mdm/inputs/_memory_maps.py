@@ -35,7 +35,7 @@ def file_part(value: Any) -> FilePart | None:
     if not isinstance(root, np.memmap) or root.mode != "r" or root.filename is None:
         return None
     path = os.fspath(root.filename)
-    if not value.size or min(value.strides) < 0 or "joblib_memmapping_folder" in path:
+    if not value.size or min(value.strides) < 0 or is_lent_by_joblib(root):
         return None
     mapped = np.frombuffer(root.base, np.uint8)  # type: ignore[arg-type]  # an mmap, as was asked for
     first, start, root_start = (each.__array_interface__["data"][0] for each in (mapped, value, root))
@@ -57,6 +57,11 @@ def file_part(value: Any) -> FilePart | None:
         np.array_equal(here[end], there[end]) for end in (slice(COMPARED), slice(-COMPARED, None))
     )
     return part if same else None
+
+
+def is_lent_by_joblib(array: np.memmap) -> bool:
+    """Whether a memory map is a large array in memory that joblib passes on to its processes so."""
+    return "joblib_memmapping_folder" in str(array.filename)
 
 
 def map_again(part: FilePart) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._memory_maps import is_lent_by_joblib
+
 # Numbers that are read at a time: 16 MB in single precision.
 NUMBERS_READ = 2**22
 # Numbers of a stretch of a file without chunks of its own that one read fetches, for whichever rows of it are wanted.
@@ -30,8 +32,8 @@ def is_on_disk(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         base: Any = value
         while isinstance(base, (np.ndarray, memoryview)):
-            if isinstance(base, np.memmap) and "joblib_memmapping_folder" in str(base.filename):
-                return False  # what was in memory, and is lent to a process so
+            if isinstance(base, np.memmap) and is_lent_by_joblib(base):
+                return False
             base = base.base if isinstance(base, np.ndarray) else base.obj
         return isinstance(base, mmap.mmap)
     if hasattr(value, "coords"):  # an array of xarray, which has labels

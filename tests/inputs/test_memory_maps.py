@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -108,3 +109,13 @@ def test_copies__of_memory_maps__share_or_have_the_values(file):
 def replace(file, values):
     np.save(file.with_name("new.npy"), values)
     os.replace(file.with_name("new.npy"), file)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that are mapped are told by their names alone")
+def test_pickle__of_a_file_that_was_replaced_by_one_with_the_same_ends__has_the_values(file, tmp_path):
+    X = mapped(file)
+    other = VALUES.copy()
+    other[200, 25] += 1
+    np.save(tmp_path / "other.npy", np.asarray(other, order="F" if np.isfortran(X["a"]) else "C"))
+    os.replace(tmp_path / "other.npy", file)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(X))["a"], VALUES)

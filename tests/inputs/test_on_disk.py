@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
 
 from sklearn_mdm import ModalityDict
@@ -62,6 +63,15 @@ def test_is_on_disk__of_every_container__is_as_expected(mapped):
     assert {name: is_on_disk(value) for name, (value, _) in expected.items()} == {
         name: stored for name, (_, stored) in expected.items()
     }
+
+
+def test_is_on_disk__what_joblib_lends_to_its_processes__is_not():
+    kinds = Parallel(n_jobs=2, max_nbytes=1000)(delayed(map_and_place)(np.ones((n, 50))) for n in (2, 300))
+    assert kinds == [(False, False), (True, False)]
+
+
+def map_and_place(array):
+    return isinstance(array, np.memmap), is_on_disk(array)
 
 
 INDEXES = {
