@@ -631,13 +631,13 @@ class MDMNet(NeuralNet):
     def _constant(self, values: Sequence[float], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return a tensor (n_values,) beside another, of its type or another one, that is not to be written to.
 
-        It is made once a training: to make one on a GPU waits for the GPU.
+        It is made once a training, so that graphs of steps find it where it was.
         """
         dtype = like.dtype if dtype is None else dtype
         made: dict[Any, Tensor] = self.__dict__.setdefault("constants_", {})
         key = tuple(values), dtype, like.device
         if key not in made:
-            made[key] = torch.tensor(key[0], dtype=dtype, device=like.device)
+            made[key] = placed(torch.tensor(key[0], dtype=dtype), like.device)
         return made[key]
 
     def _drawn(self, draw: Callable[[], Tensor]) -> Tensor:
