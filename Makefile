@@ -68,7 +68,7 @@ bench: $(VENV)/.done-bench  ## run the benchmarks of speed and dependency, and w
 	$(ONE_THREAD) $(PY) benchmarks/dependency.py --jobs 2 --seeds 1 --out results/dependency.json
 ifdef DATA
 	$(ONE_THREAD) $(PY) benchmarks/quality.py --data $(DATA) --jobs 2 --seeds 3 --out results/quality.json
-	$(ONE_THREAD) $(PY) benchmarks/fusion_quality.py --data $(DATA) --jobs 2 --out results/fusion_quality.json
+	$(ONE_THREAD) $(PY) benchmarks/paper.py --data $(DATA) --jobs 2 --seeds 3 --no-choose --out results/paper.json
 	$(ONE_THREAD) $(PY) benchmarks/robustness.py --data $(DATA) --seeds 3 --jobs 2 --out results/robustness.json
 endif
 

