@@ -114,8 +114,8 @@ def _remedy_of_lengths(values: Mapping[Hashable, Any]) -> str:
     tables = [value for value in values.values() if isinstance(value, (pd.DataFrame, pd.Series))]
     if any(not isinstance(table.index, pd.RangeIndex) for table in tables):
         return (
-            " Bring all tables to the same rows with table.reindex(ids); rows of NaN, where a table lacks a sample, mean "
-            "that it was not observed."
+            " Bring all tables to the same rows with table.reindex(ids): rows of NaN, where a table lacks a sample, "
+            "mean that it was not observed."
         )
     if any(
         isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub" for value in values.values()
