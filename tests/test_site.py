@@ -24,6 +24,9 @@ PAGES = [
     "install.html",
     "how_to/index.html",
     "how_to/load_data.html",
+    "how_to/preprocess.html",
+    "how_to/few_labels.html",
+    "how_to/prediction_intervals.html",
     "how_to/saving.html",
     "user_guide/missing.html",
     "user_guide/fusion.html",
@@ -49,6 +52,8 @@ SEARCHES = {
     "missing": "missing",
     "lam": "Tune lam",
     "explain": "Explain a sample",
+    "imbalanced": "Cross-validate",
+    "ColumnTransformer": "Preprocess",
 }
 
 # Loads each page in a frame of each width, and leaves what it measures in the document.

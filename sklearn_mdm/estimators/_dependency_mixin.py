@@ -261,7 +261,8 @@ class DependencyMixin:
             warn_caller(
                 f"{n_seen} of {n} samples were trained on, by {by} or by the critic that reports, and look more "
                 "dependent than new ones. Pass new samples. Or fit with folds, which n_estimators and early_stopping "
-                "make by default: labelled samples are then read by networks that did not see them.",
+                "make by default: labelled samples are then read by networks that did not see them. Of samples without "
+                "a label, pointwise_ of a DependencyEstimator has values from critics that did not see them.",
                 SeenSamplesWarning,
             )
 

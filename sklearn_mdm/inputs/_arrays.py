@@ -15,8 +15,9 @@ from ._on_disk import OnDisk, is_on_disk
 from ._tables import as_array
 
 SPARSE_REMEDY = (
-    "reduce it to a dense array first, for example with sklearn.decomposition.TruncatedSVD "
-    "(ModalityTransformer applies it to one modality)"
+    "make it a dense array first, with OneHotEncoder(sparse_output=False), ColumnTransformer(sparse_threshold=0) or "
+    "array.toarray(), or reduce it to one with sklearn.decomposition.TruncatedSVD (ModalityTransformer applies it to "
+    "one modality)"
 )
 
 

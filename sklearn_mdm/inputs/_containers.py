@@ -104,8 +104,24 @@ def common_length(values: Mapping[Hashable, Any]) -> int:
         raise ValueError(f"every modality ({', '.join(map(repr, values))}) is None: at least one must have values.")
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name!r} has {n}" for name, n in lengths.items())
-        raise ValueError(f"modalities must have the same number of samples, one entry per sample: {found}.")
+        remedy = _remedy_of_lengths(values)
+        raise ValueError(f"modalities must have the same number of samples, one entry per sample: {found}.{remedy}")
     return next(iter(lengths.values()), 0)
+
+
+def _remedy_of_lengths(values: Mapping[Hashable, Any]) -> str:
+    """What probably happened: tables that each lack other samples, or one sample that lost its first axis."""
+    tables = [value for value in values.values() if isinstance(value, (pd.DataFrame, pd.Series))]
+    if any(not isinstance(table.index, pd.RangeIndex) for table in tables):
+        return (
+            " Bring all tables to the same rows with table.reindex(ids): rows of NaN, where a table lacks a sample, "
+            "mean that it was not observed."
+        )
+    if any(
+        isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub" for value in values.values()
+    ):
+        return " A sample on its own is a row of each, array[i : i + 1]."
+    return ""
 
 
 def is_multiindex_frame(X: Any) -> bool:

@@ -25,9 +25,14 @@ def resolve_component(parameter: str, value: Any, registry: Mapping[str, type], 
             )
         return registry[value]()
     if isinstance(value, type) or not hasattr(value, method):
+        remedy = ""
+        if isinstance(value, type) and hasattr(value, method):
+            remedy = f" Pass an object of this class, such as {value.__name__}()."
+        elif method == "build" and hasattr(value, "forward"):
+            remedy = " A module of torch is what build() returns; the page Extending of the user guide has both."
         raise TypeError(
             f"{parameter} must be a name ({', '.join(map(repr, sorted(registry)))}) or an object with a {method}() "
-            f"method, got {value!r}."
+            f"method, got {value!r}.{remedy}"
         )
     component = clone(value, safe=False)
     if hasattr(component, "_parameter_constraints"):

@@ -586,6 +586,18 @@ def test_unknown_names_and_objects__are_explained(estimator, X, y, parameter):
             estimator(**{parameter: wrong}).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        (MLPEncoder, r"Pass an object of this class, such as MLPEncoder\(\)"),
+        (torch.nn.ReLU(), "is what build\\(\\) returns"),
+    ],
+)
+def test_classes_and_modules_for_objects__are_told_what_to_pass(estimator, X, y, wrong, remedy):
+    with pytest.raises(TypeError, match=remedy):
+        estimator(encoder=wrong).fit(X, y)
+
+
 def test_repr_and_get_params__show_objects_and_their_parameters(estimator):
     model = estimator(measure=KL(bound=3.0))
     assert model.get_params()["measure__bound"] == 3.0

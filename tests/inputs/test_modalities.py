@@ -155,6 +155,17 @@ def test_modality_dict__lengths_differ__error_names_them():
         ModalityDict(a=np.zeros((3, 1)), b=np.zeros((2, 1)))
 
 
+def test_modality_dict__tables_that_lack_other_samples__error_says_reindex():
+    tables = {"a": pd.DataFrame({"x": [1.0, 2.0]}, index=["s1", "s2"]), "b": pd.DataFrame({"x": [1.0]}, index=["s2"])}
+    with pytest.raises(ValueError, match=r"'a' has 2, 'b' has 1\. Bring all tables .* table\.reindex\(ids\)"):
+        ModalityDict(tables)
+
+
+def test_modality_dict__one_sample_without_its_axis__error_says_slice():
+    with pytest.raises(ValueError, match=r"'a' has 3, 'b' has 2\. A sample on its own is .*array\[i : i \+ 1\]"):
+        ModalityDict(a=np.zeros(3), b=np.zeros(2))
+
+
 def test_modality_dict__all_none__error():
     with pytest.raises(ValueError, match=r"every modality \('a', 'b'\) is None: at least one must have values"):
         ModalityDict(a=None, b=None)
