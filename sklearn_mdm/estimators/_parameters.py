@@ -245,7 +245,7 @@ n_features_in_ : int
 n_features_per_modality_ : dict
     Number of features of each modality.
 feature_names_in_ : array of str
-    Column names, if X was a flat data frame of named columns.
+    Column names, if X was a flat data frame of columns named by strings; of a dict of such frames, "modality__column".
 scalers_ : dict of name to scaler, or list of them
     Scaling of each modality, a StandardScaler for ``"standard"``; empty with ``scaling=None``. Where members of a
     committee read different inputs, a list with those of each half.
