@@ -235,9 +235,9 @@ agreement_ : float
 lam_path_ : data frame
     What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, if a candidate has any;
     ``loss``, the task loss of its networks on samples held out, on standardised targets in regression; ``loss_se``, the
-    standard error of its difference to the best, paired by sample (or group); ``dependency``, the mean over its
-    networks of the last value of the term in training, in nats or the unit of its measure, NaN at 0; ``chosen``. Absent
-    without a choice.
+    standard error of its difference to the best, paired by sample (or group); ``dependency`` and ``dependency_std``,
+    the mean and standard deviation over its networks of the last value of the term in training, in nats or the unit of
+    its measure, NaN at 0 (the latter of a single network, too); ``chosen``. Absent without a choice.
 modalities_ : list
     Modality names, sorted.
 n_features_in_ : int

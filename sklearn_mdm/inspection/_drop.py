@@ -214,7 +214,8 @@ class ModalityDropDisplay(Display):
             Axes to draw on; new ones if None.
         kind : {"auto", "bars", "strata"}, default="auto"
             ``"bars"``: one bar for each subset, named by the modalities that are kept, with a bootstrap standard error.
-            ``"strata"``: scores against the number of modalities left out. ``"auto"``: bars of up to 16 subsets.
+            ``"strata"``: scores against the number of modalities left out, with the same. ``"auto"``: bars of up to 16
+            subsets.
         **kwargs : dict
             Passed to ``ax.barh`` or, for the points, ``ax.plot``.
 
@@ -252,6 +253,7 @@ class ModalityDropDisplay(Display):
         n_dropped, score = self.table["dropped"].map(len), self.table["score"]
         means = score.groupby(n_dropped).mean()
         style = {"color": LIGHT, "marker": "o", "linestyle": "", "markeredgecolor": "black", "label": "one subset"}
+        ax.errorbar(n_dropped, score, self.table["score_std"], fmt="none", ecolor=LIGHT, elinewidth=1, alpha=0.4)
         (self.points_,) = ax.plot(n_dropped, score, **{**style, **kwargs})
         (self.line_,) = ax.plot(means.index, means, color=DARK, marker="s", label="mean")
         ax.set(xlabel="modalities left out", ylabel=self.score_name, xticks=means.index)
