@@ -60,8 +60,8 @@ class DependencyEstimator(Readings, Savable, CallbackSupportMixin, BaseEstimator
     measure : {"kl", "f", "jsd", "smile", "knife", "infonce", "wasserstein", "wpc"} or Measure, default="kl"
         What is estimated, and what the critic is trained on; see :mod:`sklearn_mdm.measures`.
     critic : {"encoded", "concatenated", "separable", "multilinear"}, default=None
-        Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" for measures of total correlation, and what the
-        measure asks for otherwise.
+        Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" where T is to be a log ratio ("kl", "f", "jsd",
+        "smile"), and what the measure asks for otherwise.
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"

@@ -858,6 +858,12 @@ class BaseMDMFusion(
         Returns
         -------
         fused : array of shape (n_samples, n_fused)
+            In the floating type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`.
         """
         fused, dtype = self._evaluated(X, "fused", weighted_means)
         fused = fused.astype(dtype, copy=False)

@@ -99,8 +99,10 @@ class DependencyDisplay(Display):
             As in :func:`rank_samples`.
         samples : sequence of int or mapping of int to str, default=()
             Positions of samples to mark, with names if they have any.
-        n_negatives, random_state : object
-            As in :func:`rank_samples`.
+        n_negatives : int, default=32
+            Negatives of each sample, as in :func:`rank_samples`.
+        random_state : int, RandomState instance or None, default=None
+            Source of the negatives.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict

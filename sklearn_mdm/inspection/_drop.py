@@ -183,8 +183,18 @@ class ModalityDropDisplay(Display):
 
         Parameters
         ----------
-        estimator, X, y, scoring, n_repeats, max_subsets, modalities, random_state : object
-            As in :func:`modality_drop`.
+        estimator, X, y : object
+            As in :func:`modality_drop`, and so are the next five.
+        scoring : str, callable or None, default=None
+            One metric; None takes the estimator's own score.
+        n_repeats : int, default=50
+            Bootstrap samples for the standard errors.
+        max_subsets : int, default=20
+            Most subsets of each size that are looked at.
+        modalities : dict, default=None
+            Columns of each modality where X is a 2-D array or a flat frame.
+        random_state : int, RandomState instance or None, default=None
+            Source of the bootstrap samples, and of subsets where they are drawn.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         kind : {"auto", "bars", "strata"}, default="auto"
