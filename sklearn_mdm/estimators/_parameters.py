@@ -263,8 +263,8 @@ validation_loss_curve_ : list of float
 dependency_curve_ : list of float
     Dependency term at each epoch, in nats or the unit of its measure; NaN at ``lam=0``.
 reporting_critic_ : object
-    The critic behind ``dependency_score``, or that of every member. Until ``fit_dependency`` it is absent at ``lam_`` 0,
-    with too few samples that have every modality, and after ``partial_fit``.
+    The critic behind ``dependency_score``, or that of every member. Until ``fit_dependency`` it is absent at ``lam_``
+    0, with too few samples that have every modality, and after ``partial_fit``.
 imputer_ : object
     What is kept of the training samples, 256 at most, that others are completed with: their representations, or the
     samples themselves where a fusion system predicts from more than these. Absent with other ``missing`` than "auto"
