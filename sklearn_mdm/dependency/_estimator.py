@@ -59,7 +59,7 @@ class DependencyEstimator(Readings, Savable, CallbackSupportMixin, BaseEstimator
     ----------
     measure : {"kl", "f", "jsd", "smile", "knife", "infonce", "wasserstein", "wpc"} or Measure, default="kl"
         What is estimated, and what the critic is trained on; see :mod:`sklearn_mdm.measures`.
-    critic : {"encoded", "concatenated", "separable", "multilinear"}, default=None
+    critic : {"encoded", "concatenated", "separable", "multilinear"} or None, default=None
         Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" where T is to be a log ratio ("kl", "f", "jsd",
         "smile"), and what the measure asks for otherwise.
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
@@ -73,7 +73,7 @@ class DependencyEstimator(Readings, Savable, CallbackSupportMixin, BaseEstimator
         Cross-fitting: one critic per fold, each read on the samples that it was not trained on, so that every sample
         gets an out-of-fold value in ``pointwise_``. ``"auto"``: five folds, three of more than 3,000 samples, and None
         for measures whose critic is no log ratio. None holds out one part of the samples.
-    decomposition : {"line", "tree"}, default=None
+    decomposition : {"line", "tree"} or None, default=None
         Estimate the total as a sum of parts, with a critic each. ``"line"``: one modality after the other is added,
         :math:`I(x_1; x_2) + I(x_1, x_2; x_3) + \dots` ``"tree"``: halves, and halves of halves. Parts are smaller than
         their total and easier to estimate. None: one critic of all modalities.

@@ -181,6 +181,12 @@ class ModalityTransformer(_UnwrappedTransform, Savable, CallbackSupportMixin, Tr
         -------
         ModalityTransformer
             The fitted transformer itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``transformers`` names a modality that X does not have, or holds what does not transform, or one of them
+            refuses its modality or leaves no feature; the message names the modality and the remedy.
         """
         self.fit_transform(X, y)  # only the output tells how many features there are
         return self

@@ -85,7 +85,7 @@ class MDMNet(NeuralNet):
 
     .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
 
-    (Algorithm 1 of the paper). One epoch is one pass of model updates; critic batches come from a stream of their own.
+    (Algorithm 1 of [1]_). One epoch is one pass of model updates; critic batches come from a stream of their own.
     Only rows with every modality observed enter the dependency term.
 
     Parameters
