@@ -138,7 +138,7 @@ missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
     Replacement for a modality that was not observed. ``"auto"``: what ``"critic"`` does where there is a critic, else
     the mean. ``"mean"``: the centre of its features in training, which ``scaling`` takes to zero (zeros, with
     ``scaling=None``). ``"token"``: a representation that is learned, for which modalities have to be missing in
-    training, or ``modality_dropout`` takes them away. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
+    training, or be left out by ``modality_dropout``. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
     averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
     asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled by their row always.

@@ -135,14 +135,17 @@ class LamPathDisplay(Display):
         Returns
         -------
         display : LamPathDisplay
+
+        Raises
+        ------
+        TypeError
+            If the fit made no choice; the message says why.
         """
         final, _ = final_estimator(estimator)
-        if not hasattr(final, "lam_path_"):
-            raise TypeError(
-                f"this {type(final).__name__} has no lam_path_: lam was not chosen. Pass several "
-                'values or "auto" as lam, and enough labelled samples.'
-            )
-        path = final.lam_path_
+        try:
+            path = final.lam_path_
+        except AttributeError as error:  # which says why
+            raise TypeError(f"there is no choice of lam to draw: {error}") from None
         if "agreement" in path:  # else there were two candidates of each lam
             path = path[path["agreement"] == path["agreement"][path["chosen"].idxmax()]]
         dependency, std = path["dependency"].to_numpy(), path["dependency_std"].to_numpy()

@@ -320,7 +320,7 @@ def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(dat
     np.testing.assert_array_equal(display.dependency_std, path["dependency_std"])
     assert np.isfinite(path["dependency_std"]).tolist() == [False, True, True] and display.dependency_line_.has_yerr
     assert display.chosen_line_.get_xdata()[0] == np.flatnonzero(path["chosen"])[0]
-    with pytest.raises(TypeError, match="no lam_path_"):
+    with pytest.raises(TypeError, match=r"no choice of lam to draw: .* lam was a number\. lam_path_ is there after"):
         LamPathDisplay.from_estimator(fitted_with_a_number)
 
 
