@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ def cross_fit(
     make_critic: Callable[[], SummedCritic],
     measure: Measure,
     arrays: list[np.ndarray],
-    splits: list[Split],
+    splits: Iterable[Split],
     *,
     groups: np.ndarray | None,
     batch_size: int,

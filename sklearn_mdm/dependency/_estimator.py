@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -11,29 +10,27 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..exceptions import DependencyWarning, SeenSamplesWarning, TooFewSamplesError
+from ..exceptions import TooFewSamplesError
 from ..inputs._containers import as_samples
 from ..inputs._labels import check_beside, row_labels
 from ..measures import MEASURES, Measure
 from ..measures._base import CriticKind
-from ..persistence._savable import Savable
+from ..persistence._savable import Savable, why_no_names
 from ..utils._arguments import named
+from ..utils._fit_tasks import CallbackSupportMixin, fit_task, subtasks
 from ..utils._parameter_objects import SIZES, check_nested
 from ..utils._splits import fewest_rows, read_groups
 from ..utils._typing import RandomState
-from ..utils._warnings import warn_caller
 from ._coefficient import coefficient
 from ._columns import ColumnReader
-from ._copies import Copies, one_of_each
+from ._copies import Copies
 from ._cross_fitting import cross_fit, split_folds
 from ._decomposition import Decomposition, SummedCritic
-from ._permutation import MAX_TEST_ROWS, MAX_TEST_ROWS_OF_PARTS, PermutationTest, independence_test
+from ._readings import Readings
 from ._reliability import warn_all
 from ._seen_rows import SeenRows, some_rows
 from ._standalone import standalone_critic, standalone_measure
@@ -46,7 +43,7 @@ FITTED = ("critics_", "modalities_", *READ, "_reference")
 
 
 @dataclass(eq=False, repr=False)
-class DependencyEstimator(Savable, BaseEstimator):
+class DependencyEstimator(Readings, Savable, CallbackSupportMixin, BaseEstimator):
     r"""Total correlation, or another measure of dependency, between two or more modalities.
 
     .. math:: TC = KL\Big(p(x_1, \dots, x_m) \,\Big\|\, \prod_j p(x_j)\Big) = E[\log r(x)], \quad
@@ -62,9 +59,9 @@ class DependencyEstimator(Savable, BaseEstimator):
     ----------
     measure : {"kl", "f", "jsd", "smile", "knife", "infonce", "wasserstein", "wpc"} or Measure, default="kl"
         What is estimated, and what the critic is trained on; see :mod:`sklearn_mdm.measures`.
-    critic : {"encoded", "concatenated", "separable", "multilinear"}, default=None
-        Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" for measures of total correlation, and what the
-        measure asks for otherwise.
+    critic : {"encoded", "concatenated", "separable", "multilinear"} or None, default=None
+        Form of T; see :mod:`sklearn_mdm.critic`. None takes "encoded" where T is to be a log ratio ("kl", "f", "jsd",
+        "smile"), and what the measure asks for otherwise.
     hidden_dims : sequence of int, default=(128, 128, 128, 64)
         Widths of the critic's hidden layers.
     scaling : {"auto", "standard", "rank"}, default="auto"
@@ -76,7 +73,7 @@ class DependencyEstimator(Savable, BaseEstimator):
         Cross-fitting: one critic per fold, each read on the samples that it was not trained on, so that every sample
         gets an out-of-fold value in ``pointwise_``. ``"auto"``: five folds, three of more than 3,000 samples, and None
         for measures whose critic is no log ratio. None holds out one part of the samples.
-    decomposition : {"line", "tree"}, default=None
+    decomposition : {"line", "tree"} or None, default=None
         Estimate the total as a sum of parts, with a critic each. ``"line"``: one modality after the other is added,
         :math:`I(x_1; x_2) + I(x_1, x_2; x_3) + \dots` ``"tree"``: halves, and halves of halves. Parts are smaller than
         their total and easier to estimate. None: one critic of all modalities.
@@ -126,7 +123,8 @@ class DependencyEstimator(Savable, BaseEstimator):
     n_features_per_modality_ : dict
         Number of columns of each.
     feature_names_in_ : array of shape (n_features,)
-        Column names, if X is a flat data frame.
+        Column names, if X is a flat data frame of columns named by strings; of a dict of such frames,
+        "modality__column".
 
     See Also
     --------
@@ -213,6 +211,7 @@ class DependencyEstimator(Savable, BaseEstimator):
     }
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
     _fitted: ClassVar = ("critics_", "pointwise_", "held_out_", "modalities_", "n_features_in_", "_reader", "_measure")
+    _why_absent: ClassVar = {"feature_names_in_": why_no_names}
     dependency_: float = field(init=False)
     dependency_std_: float = field(init=False)
     coefficient_: float = field(init=False)
@@ -287,198 +286,33 @@ class DependencyEstimator(Savable, BaseEstimator):
         splits = split_folds(
             len(used), cv, self.held_out_fraction, groups=groups, seed=self._seed, min_rows=min_rows, copies=copies
         )
-        found = cross_fit(
-            partial(standalone_critic, self, self._measure, self._seed),
-            self._measure,
-            arrays,
-            splits,
-            groups=copies.groups,
-            batch_size=self.batch_size,
-            seed=self._seed,
-        )
-        self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
-        self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
-        self.pointwise_ = np.full(len(complete), np.nan)
-        self.pointwise_[rows[used]] = found.pointwise
-        held_out = np.concatenate([held_out for _, held_out in splits])
-        self.held_out_ = rows[used[held_out]]
-        if len(used) < len(rows) and self._measure.pointwise:
-            rest = np.setdiff1d(np.arange(len(rows)), used, assume_unique=True)
-            self.pointwise_[rows[rest]] = self._mean_pointwise([a[rest] for a in every])
-        trained = np.unique(np.concatenate([train for train, _ in splits]))
-        self._reference = some_rows(arrays, held_out, self._seed)
-        self._seen = SeenRows(arrays, trained, copies=copies.found)
-        self._grouped = groups is not None
-        found.warnings.update(copies.warnings)
-        self.warnings_ = [category.__name__ for category in found.warnings]
+        with fit_task(self, X, y, n_subtasks=len(splits)):
+            found = cross_fit(
+                partial(standalone_critic, self, self._measure, self._seed),
+                self._measure,
+                arrays,
+                subtasks(self, "fold", splits),
+                groups=copies.groups,
+                batch_size=self.batch_size,
+                seed=self._seed,
+            )
+            self.critics_, self.dependency_, self.dependency_std_ = found.critics, found.value, found.std
+            self.coefficient_ = coefficient(found.value) if self._measure.total_correlation else math.nan
+            self.pointwise_ = np.full(len(complete), np.nan)
+            self.pointwise_[rows[used]] = found.pointwise
+            held_out = np.concatenate([held_out for _, held_out in splits])
+            self.held_out_ = rows[used[held_out]]
+            if len(used) < len(rows) and self._measure.pointwise:
+                rest = np.setdiff1d(np.arange(len(rows)), used, assume_unique=True)
+                self.pointwise_[rows[rest]] = self._mean_pointwise([a[rest] for a in every])
+            trained = np.unique(np.concatenate([train for train, _ in splits]))
+            self._reference = some_rows(arrays, held_out, self._seed)
+            self._seen = SeenRows(arrays, trained, copies=copies.found)
+            self._grouped = groups is not None
+            found.warnings.update(copies.warnings)
+            self.warnings_ = [category.__name__ for category in found.warnings]
         warn_all(found.warnings, stacklevel=2)
         return self
-
-    # -- reading -----------------------------------------------------------------------------------------------------
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Value of the measure on these samples, in nats for measures of total correlation.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            Samples that ``fit`` was not given, or the value is not a held-out one: see ``dependency_`` for that.
-        y : Ignored
-            Present for API consistency.
-
-        Returns
-        -------
-        score : float
-            With ``cv``, the mean over the critics of all folds.
-        """
-        arrays = self._new(X)
-        return float(np.mean([critic.score(arrays) for critic in self.critics_]))
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        r"""Estimated log density ratio :math:`\log r(x)` of each sample, in nats.
-
-        High values mark samples whose modalities agree, low ones samples where they disagree. A sample's value does
-        not depend on the others.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            Samples. Those passed to ``fit`` have out-of-fold values in ``pointwise_``.
-
-        Returns
-        -------
-        values : array of shape (n_samples,)
-            NaN where a modality is missing.
-
-        Raises
-        ------
-        ValueError
-            If the measure says nothing about single samples.
-
-        See Also
-        --------
-        MDMFusionRegressor.pointwise_dependency : The same quantity of representations that were learned for a task.
-        """
-        self._check_pointwise()
-        arrays, complete = self._read(X)
-        values = np.full(len(complete), np.nan)
-        if complete.any():
-            values[complete] = self._mean_pointwise(arrays)
-        return values
-
-    def _mean_pointwise(self, arrays: list[np.ndarray]) -> np.ndarray:
-        values: np.ndarray = np.mean([critic.pointwise(arrays) for critic in self.critics_], axis=0)
-        return values
-
-    def _check_pointwise(self) -> None:
-        check_is_fitted(self)
-        if not self._measure.pointwise:
-            raise ValueError(
-                f"measure={self.measure!r} says nothing about single samples. Use "
-                'measure="kl", "f", "jsd", "smile" or "knife".'
-            )
-
-    def decompose(self, X: Any) -> pd.DataFrame:
-        """Values of the parts whose sum is the total.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            Samples that ``fit`` was not given.
-
-        Returns
-        -------
-        parts : DataFrame
-            One row per part, such as "audio, visual; text", with columns "value" and "std" (its standard error).
-
-        Raises
-        ------
-        ValueError
-            If the estimator was fitted without ``decomposition``.
-        """
-        check_is_fitted(self)
-        if len(self.critics_[0].parts) == 1 and len(self.modalities_) > 2:
-            raise ValueError('decompose needs a critic for each part. Fit with decomposition="line" or "tree".')
-        arrays = self._new(X)
-        folds = [pd.DataFrame(c.scores_of_parts(arrays), index=["value", "std"]).T for c in self.critics_]
-        return sum(folds) / len(folds)
-
-    @validate_params(
-        {"n_permutations": [Interval(Integral, 1, None, closed="left")]}, prefer_skip_nested_validation=True
-    )
-    def permutation_test(self, X: Any, n_permutations: int = 199) -> PermutationTest:
-        r"""Test whether the modalities are independent of each other.
-
-        The mean log ratio of the samples is compared with those after permuting the modalities independently. The
-        critic stays the same, so the test is exact for samples that it has not seen, however good the critic, as long
-        as samples are independent of each other: grouped ones are not. Samples that ``fit`` trained on and copies of
-        others are left out. Of many samples, 2,000 are looked at (500 with a decomposition).
-
-        Critics of folds know all samples passed to ``fit`` between them. For these, one more is trained on half of the
-        samples and tested on the other; ``statistic`` is ``dependency_`` then, which all of them went into.
-
-        Parameters
-        ----------
-        X : dict, ModalityDict, data frame or array
-            New samples, or those passed to ``fit``; of these the held-out ones are used with ``cv=None``.
-        n_permutations : int, default=199
-            Number of permutations B, at least 1. The smallest p-value is :math:`1 / (B + 1)`.
-
-        Returns
-        -------
-        test : PermutationTest
-            With ``statistic``, ``pvalue`` and ``null_distribution``.
-
-        Raises
-        ------
-        ValueError
-            If too few samples are left.
-        """
-        arrays = self._complete(X)
-        if self._grouped:
-            message = (
-                "fit was given groups, so samples are not independent of each other, and the test rejects too often."
-            )
-            warn_caller(message, UserWarning)
-        seen = self._seen.among(arrays)
-        if len(self.critics_) > 1 and seen.all():
-            return self._test_half(arrays, n_permutations)
-        arrays = one_of_each(_enough([a[~seen] for a in arrays], " that fit did not train on"))
-        most = MAX_TEST_ROWS if len(self.critics_[0].parts) == 1 else MAX_TEST_ROWS_OF_PARTS
-        return independence_test(self.critics_, arrays, n_permutations, most, self._seed)
-
-    def _test_half(self, arrays: list[np.ndarray], n_permutations: int) -> PermutationTest:
-        """No critic of a fold is new to all rows, and those of different folds know of each other's: train one more."""
-        X = dict(zip(self.modalities_, arrays, strict=True))
-        halved = clone(self).set_params(cv=None, modalities=None, random_state=self._seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DependencyWarning)  # fit spoke of what is reported
-            test = halved.fit(X).permutation_test(X, n_permutations)
-        return test._replace(statistic=self.dependency_) if len(arrays[0]) == len(self.held_out_) else test
-
-    def _read(self, X: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        """Columns of the complete rows of X, and which these are."""
-        check_is_fitted(self)
-        return self._reader.read(self, X)
-
-    def _complete(self, X: Any) -> list[np.ndarray]:
-        """Complete rows of X; others are warned of."""
-        arrays, complete = self._read(X)
-        if left_out := int((~complete).sum()):
-            warn_caller(f"{left_out} of {len(complete)} samples are left out: a modality is missing.", UserWarning)
-        return arrays
-
-    def _new(self, X: Any) -> list[np.ndarray]:
-        """Complete rows of X; rows that fit trained on are warned of."""
-        arrays = self._complete(X)
-        seen = self._seen.among(arrays)
-        if seen.any():
-            warn_caller(
-                f"{int(seen.sum())} of {len(seen)} samples were trained on in fit, and look more dependent than new "
-                "ones. dependency_ and pointwise_ hold the values of those that were not.",
-                SeenSamplesWarning,
-            )
-        return _enough(arrays)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "critics_")
@@ -489,12 +323,3 @@ class DependencyEstimator(Savable, BaseEstimator):
         tags.input_tags.allow_nan = True  # where a modality was not observed
         tags.input_tags.three_d_array = True  # as a modality in a dict
         return tags
-
-
-def _enough(arrays: list[np.ndarray], which: str = "") -> list[np.ndarray]:
-    fewest = fewest_rows(len(arrays))
-    if len(arrays[0]) < fewest:
-        raise ValueError(
-            f"{len(arrays[0])} samples with every modality observed{which} are too few; pass at least {fewest}."
-        )
-    return arrays

@@ -47,6 +47,7 @@ from ..utils._fit_tasks import CallbackSupportMixin, fit_task
 from ..utils._isolation import isolated
 from ..utils._parameter_objects import check_nested
 from ..utils._splits import read_groups, validation_split
+from ._absent import PASSED, STREAMED, WHY_ABSENT, why_none_held_out
 from ._callbacks import callbacks_of
 from ._committee_mixin import OUT_OF_FOLD, CommitteeMixin
 from ._critic_imputer import weighted_means
@@ -116,6 +117,7 @@ class BaseMDMFusion(
         "_n_features_out",
         "_seed",
     )
+    _why_absent: ClassVar = WHY_ABSENT
     # GridSearchCV.fit(..., groups=g) reaches the validation split without a set_fit_request.
     __metadata_request__fit: ClassVar[dict] = {"groups": True}
 
@@ -279,6 +281,7 @@ class BaseMDMFusion(
             parts = [Part(samples, None)] * self._n_members
             with self._keeping_folds():
                 self.__dict__.pop("_folds", None)
+                self._not_held_out = STREAMED
                 _, finished = self._train(samples, parts, reset=reset, max_epochs=None)
         if not finished:
             raise KeyboardInterrupt("partial_fit was interrupted")  # which must end the loop over the data, too
@@ -395,7 +398,9 @@ class BaseMDMFusion(
         if self.cv is not None and not wants_split:
             given = "X_val" if X_val is not None else "early_stopping=False"
             raise ValueError(f"cv says what to hold out, and with {given} nothing is. Leave out one of the two.")
+        self.__dict__.pop("_not_held_out", None)
         if X_val is not None:
+            self._not_held_out = PASSED
             with named("X_val"):
                 observed = self._schema.read(self, X_val)
             check_beside(observed.index, "X_val", y_val=y_val)
@@ -407,6 +412,7 @@ class BaseMDMFusion(
             rows = np.arange(len(observed))
             return [Part(samples, Samples(observed, y_val, weight, None, rows, rows, len(rows)))] * self._n_members
         if not wants_split:
+            self._not_held_out = why_none_held_out(self.early_stopping, samples.y, self._fewest_to_split())
             return [Part(samples, None)] * self._n_members
         if self._n_members == 1 and self.cv is None:
             splits = [
@@ -424,9 +430,13 @@ class BaseMDMFusion(
 
     def _wants_split(self, samples: Samples) -> bool:
         if self.early_stopping == "auto":
-            fewest = MIN_SAMPLES_TO_SPLIT if self._n_members == 1 else MIN_SAMPLES_TO_FOLD
-            return self.cv is not None or (len(samples.y) >= fewest and not self._has_few_labels(samples))
+            enough = len(samples.y) >= self._fewest_to_split()
+            return self.cv is not None or (enough and not self._has_few_labels(samples))
         return bool(self.early_stopping)
+
+    def _fewest_to_split(self) -> int:
+        """Labelled samples from which on ``early_stopping="auto"`` holds some out."""
+        return MIN_SAMPLES_TO_SPLIT if self._n_members == 1 else MIN_SAMPLES_TO_FOLD
 
     def _has_few_labels(self, samples: Samples) -> bool:
         """Whether so few of the samples have a label that none is held out."""
@@ -848,6 +858,12 @@ class BaseMDMFusion(
         Returns
         -------
         fused : array of shape (n_samples, n_fused)
+            In the floating type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`.
         """
         fused, dtype = self._evaluated(X, "fused", weighted_means)
         fused = fused.astype(dtype, copy=False)

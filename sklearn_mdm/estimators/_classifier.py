@@ -36,6 +36,9 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     where :math:`L_{down}` is the cross-entropy and :math:`L_{MDM}` the dependency between the representations,
     estimated by a critic that is trained alongside (Algorithm 1 of [1]_).
 
+    By default predictions are those of a committee: eight such networks, averaged with a linear and a kernel model
+    where these pay; see ``n_estimators``, ``linear_member`` and ``kernel_member``.
+
     Parameters
     ----------
     <shared parameters, in _parameters.py>
@@ -54,6 +57,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
     See Also
     --------
     MDMFusionRegressor : The same for numbers.
+    DependencyEstimator : Dependency between the modalities themselves, without a task.
     ModalityTransformer : Scikit-learn transformers per modality.
     ModalityDict : Dict of modalities that scikit-learn can index, for grid searches and cross-validation.
 
@@ -138,6 +142,13 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Returns
         -------
         y : array of shape (n_samples,)
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If the estimator is not fitted, X is not of the modalities and features of ``fit``, or its values are so far
+            from those of ``fit`` that outputs are not finite. With ``missing="critic"`` also if a modality is missing
+            and there is no critic.
         """
         logits, _ = self._apply(X)
         return self.classes_[logits.argmax(axis=1)]
@@ -153,7 +164,12 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Returns
         -------
         proba : array of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``, in the floating type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`.
         """
         logits, dtype = self._apply(X)
         return softmax(logits, axis=1).astype(dtype, copy=False)
@@ -169,7 +185,12 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Returns
         -------
         log_proba : array of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``, in the floating type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As :meth:`predict`.
         """
         logits, dtype = self._apply(X)
         return log_softmax(logits, axis=1).astype(dtype, copy=False)
@@ -189,6 +210,7 @@ class MDMFusionClassifier(ClassifierMixin, BaseMDMFusion):
         Returns
         -------
         score : float
+            Between 0 and 1, best at 1.
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
         prediction = self.predict(X)

@@ -19,7 +19,7 @@ from ..inputs._observed import Observed
 from ..inputs._schema import ModalitySchema
 from ..net._data import Batch
 from ..net._inference import evaluate, fuse, represent
-from ..net._member_history import known_mean
+from ..net._member_history import known_mean, known_std
 from ..net._net import MDMNet
 from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
@@ -297,7 +297,7 @@ class CommitteeMixin:
         """
         n, found = len(candidates), None
         last = [member.history[-1].get("train_dependency", math.nan) for member in self._member_nets()]
-        dependency = [known_mean(last[c::n]) for c in range(n)]
+        dependency = [(known_mean(last[c::n]), known_std(last[c::n])) for c in range(n)]
         compared = self._compared(samples, parts)
         if compared is not None and all(part is not None for each in outputs for part in each):
             rows = [part.valid.rows for part in parts if part.valid is not None]

@@ -222,6 +222,11 @@ class DependencyMixin:
         values : array of shape (n_samples,)
             NaN where a modality is missing.
 
+        Raises
+        ------
+        ValueError
+            If there is a single modality, or no critic that reports: call :meth:`fit_dependency` then.
+
         See Also
         --------
         DependencyEstimator.score_samples : The same quantity of the modalities themselves, without a task.
@@ -322,13 +327,14 @@ class DependencyMixin:
         Raises
         ------
         ValueError
-            If there is a single modality, no complete sample, or no critic because ``lam=0``: call
+            If there is a single modality, no complete sample, or no critic, as after ``lam=0`` or ``partial_fit``: call
             :meth:`fit_dependency` then. If the training measure, which is not total correlation, has no coefficient.
 
         Notes
         -----
         A Pipeline does not have this method. Its last step does, for what the steps before make of X:
-        ``pipe[-1].dependency_score(pipe[:-1].transform(X))``. Of a search ``pipe`` is ``search.best_estimator_``.
+        ``pipe[-1].dependency_score(pipe[:-1].transform(X))``. Of a search ``pipe`` is ``search.best_estimator_``,
+        or, around an estimator alone, that estimator itself.
 
         References
         ----------

@@ -137,8 +137,11 @@ def compare(losses: np.ndarray, weight: np.ndarray | None = None, units: np.ndar
     return Comparison(means, errors, int(np.argmax(not_worse)))
 
 
-def path_frame(candidates: Sequence[Candidate], found: Comparison, dependency: Sequence[float]) -> pd.DataFrame:
-    """Return ``lam_path_``: a row for each candidate."""
+def path_frame(
+    candidates: Sequence[Candidate], found: Comparison, dependency: Sequence[tuple[float, float]]
+) -> pd.DataFrame:
+    """Return ``lam_path_``: a row for each candidate, whose dependency has a mean and a standard deviation."""
+    means, stds = np.transpose(np.asarray(dependency, dtype=float))
     return pd.DataFrame(
         {
             **{
@@ -148,7 +151,8 @@ def path_frame(candidates: Sequence[Candidate], found: Comparison, dependency: S
             },
             "loss": found.loss,
             "loss_se": found.error,
-            "dependency": np.asarray(dependency, dtype=float),
+            "dependency": means,
+            "dependency_std": stds,
             "chosen": np.arange(len(candidates)) == found.chosen,
         }
     )

@@ -59,7 +59,8 @@ def build_net(estimator: Any, X: Observed, candidates: Sequence[Candidate]) -> M
     options: dict[str, Any] = {}
     if "weight_decay" in accepted:
         options["optimizer__weight_decay"] = estimator.weight_decay
-    _check_optimizer(optimizer, device, {"lr": 1e-3, **{name.partition("__")[2]: 0.0 for name in options}})
+    if not isinstance(estimator.optimizer, str):
+        _check_optimizer(optimizer, device, {"lr": 1e-3, **{name.partition("__")[2]: 0.0 for name in options}})
     if hasattr(fusion, "param_groups"):
         options["optimizer__param_groups"] = fusion.param_groups()
     if has_critic:
@@ -181,7 +182,7 @@ def check_callbacks(callbacks: list | None) -> None:
 
 
 def _check_optimizer(optimizer: Any, device: str, options: dict[str, Any]) -> None:
-    """Let the optimizer make an update, of a layer."""
+    """Let an optimizer of a user make an update, of a layer: no signature says whether it can."""
     name = getattr(optimizer, "__name__", repr(optimizer))
     try:
         parameters = [torch.nn.Parameter(torch.zeros(shape, device=device)) for shape in ((2, 2), (2,))]

@@ -137,12 +137,11 @@ modalities : dict of name to column selector, default=None
 missing : {"auto", "mean", "token", "skip", "critic"}, default="auto"
     Replacement for a modality that was not observed. ``"auto"``: what ``"critic"`` does where there is a critic, else
     the mean. ``"mean"``: the centre of its features in training, which ``scaling`` takes to zero (zeros, with
-    ``scaling=None``). ``"token"``: a learned representation, which takes missing
-    modalities or ``modality_dropout`` in training. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
+    ``scaling=None``). ``"token"``: a representation that is learned, for which modalities have to be missing in
+    training, or be left out by ``modality_dropout``. ``"skip"``: nothing, the fusion does without it. ``"critic"``: in
     prediction, training samples that the critic behind ``dependency_score`` finds likely, over which predictions are
     averaged; in training, the mean. Without this critic, at ``lam=0`` or after too few samples for one, ``"critic"``
-    asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled by their row
-    always.
+    asks for ``fit_dependency``. See :doc:`/user_guide/missing`. Single cells are filled by their row always.
 modality_dropout : float, default=0.0
     Probability that a training prediction is made without a modality, per sample and modality; at least one is kept.
     Makes predictions with missing modalities better.
@@ -235,9 +234,9 @@ agreement_ : float
 lam_path_ : data frame
     What ``lam_`` was chosen by, a row for each candidate, ascending: ``lam``; ``agreement``, if a candidate has any;
     ``loss``, the task loss of its networks on samples held out, on standardised targets in regression; ``loss_se``, the
-    standard error of its difference to the best, paired by sample (or group); ``dependency``, the mean over its
-    networks of the last value of the term in training, in nats or the unit of its measure, NaN at 0; ``chosen``. Absent
-    without a choice.
+    standard error of its difference to the best, paired by sample (or group); ``dependency`` and ``dependency_std``,
+    the mean and standard deviation over its networks of the last value of the term in training, in nats or the unit of
+    its measure, NaN at 0 (the latter of a single network, too); ``chosen``. Absent without a choice.
 modalities_ : list
     Modality names, sorted.
 n_features_in_ : int
@@ -245,7 +244,7 @@ n_features_in_ : int
 n_features_per_modality_ : dict
     Number of features of each modality.
 feature_names_in_ : array of str
-    Column names, if X was a flat data frame of named columns.
+    Column names, if X was a flat data frame of columns named by strings; of a dict of such frames, "modality__column".
 scalers_ : dict of name to scaler, or list of them
     Scaling of each modality, a StandardScaler for ``"standard"``; empty with ``scaling=None``. Where members of a
     committee read different inputs, a list with those of each half.
@@ -263,7 +262,8 @@ validation_loss_curve_ : list of float
 dependency_curve_ : list of float
     Dependency term at each epoch, in nats or the unit of its measure; NaN at ``lam=0``.
 reporting_critic_ : object
-    The critic behind ``dependency_score``, or that of every member; absent at ``lam=0`` until ``fit_dependency``.
+    The critic behind ``dependency_score``, or that of every member. Until ``fit_dependency`` it is absent at ``lam_``
+    0, with too few samples that have every modality, and after ``partial_fit``.
 imputer_ : object
     What is kept of the training samples, 256 at most, that others are completed with: their representations, or the
     samples themselves where a fusion system predicts from more than these. Absent with other ``missing`` than "auto"

@@ -41,6 +41,9 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     where :math:`L_{MDM}` is the dependency between the representations, estimated by a critic that is trained
     alongside (Algorithm 1 of [1]_).
 
+    By default predictions are those of a committee: eight such networks, averaged with a linear and a kernel model
+    where these pay; see ``n_estimators``, ``linear_member`` and ``kernel_member``.
+
     Parameters
     ----------
     <shared parameters, in _parameters.py>
@@ -61,6 +64,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
     See Also
     --------
     MDMFusionClassifier : The same for classes.
+    DependencyEstimator : Dependency between the modalities themselves, without a task.
     ModalityTransformer : Scikit-learn transformers per modality.
     ModalityDict : Dict of modalities that scikit-learn can index, for grid searches and cross-validation.
 
@@ -131,6 +135,13 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         -------
         y : array of shape (n_samples,) or (n_samples, n_outputs)
             In the floating type of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            If the estimator is not fitted, X is not of the modalities and features of ``fit``, or its values are so far
+            from those of ``fit`` that predictions are not finite, or too large for the type of X. With
+            ``missing="critic"`` also if a modality is missing and there is no critic.
         """
         prediction, dtype = self._apply(X)
         with np.errstate(over="ignore"):
@@ -157,6 +168,7 @@ class MDMFusionRegressor(RegressorMixin, MultiOutputMixin, BaseMDMFusion):
         Returns
         -------
         score : float
+            R2, best at 1, of several outputs their mean; negative where the mean of y predicts better.
         """
         y, sample_weight, labelled = scored_target(self, X, y, sample_weight)
         prediction = self.predict(X)

@@ -22,7 +22,7 @@ class FusionOutput(NamedTuple):
         The fused representation.
     representations : dict of str to Tensor of shape (B, k_m)
         The representation z_m of each modality, which the dependency term reads.
-    penalty : Tensor of shape () or None
+    penalty : Tensor of shape () or None, default=None
         Losses of the system itself, added to the task loss.
 
     Examples
@@ -118,7 +118,9 @@ class FusionModule(nn.Module):
 
         Parameters
         ----------
-        X, mask : mapping of str to Tensor
+        X : mapping of str to Tensor
+            As in :meth:`represent`.
+        mask : mapping of str to Tensor, default=None
             As in :meth:`represent`.
 
         Returns

@@ -62,7 +62,7 @@ class ModalitySchema:
     ) -> Any:
         """Learn the layout of X, and read it as Observed.
 
-        Sets ``n_features_in_``, ``feature_names_in_`` (flat frames) and ``n_features_per_modality_`` on the
+        Sets ``n_features_in_``, ``feature_names_in_`` (of frames) and ``n_features_per_modality_`` on the
         estimator.
         """
         owner = type(estimator).__name__

@@ -14,7 +14,7 @@ from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils._set_output import _get_output_config, _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ..persistence._savable import Savable
+from ..persistence._savable import Savable, why_no_names
 from ..utils._arguments import check_rows, named
 from ..utils._fit_tasks import CallbackSupportMixin, fit_task
 from ._arrays import as_float_array, check_numbers
@@ -106,7 +106,8 @@ class ModalityTransformer(_UnwrappedTransform, Savable, CallbackSupportMixin, Tr
     n_features_per_modality_ : dict
         Number of input features of each modality.
     feature_names_in_ : ndarray of str
-        Column names, if X is a flat data frame with string columns.
+        Column names, if X is a flat data frame of columns named by strings; of a dict of such frames,
+        "modality__column".
 
     See Also
     --------
@@ -180,6 +181,12 @@ class ModalityTransformer(_UnwrappedTransform, Savable, CallbackSupportMixin, Tr
         -------
         ModalityTransformer
             The fitted transformer itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``transformers`` names a modality that X does not have, or holds what does not transform, or one of them
+            refuses its modality or leaves no feature; the message names the modality and the remedy.
         """
         self.fit_transform(X, y)  # only the output tells how many features there are
         return self
@@ -276,6 +283,7 @@ class ModalityTransformer(_UnwrappedTransform, Savable, CallbackSupportMixin, Tr
         ]
         return tags
 
+    _why_absent: ClassVar = {"feature_names_in_": why_no_names}
     _fitted: ClassVar[tuple[str, ...]] = (
         "transformers_",
         "modalities_",

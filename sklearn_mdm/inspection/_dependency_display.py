@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from ..dependency._estimator import DependencyEstimator
 from ..utils._typing import RandomState
+from ..utils._unwrap import final_estimator
 from ._display import DARK, GREY, MARKERS, Artist, Axes, Display, with_coefficient
 from ._pointwise_ratio import PointwiseRatio
 
@@ -17,7 +20,8 @@ from ._pointwise_ratio import PointwiseRatio
 class DependencyDisplay(Display):
     """Distribution of the pointwise dependency of samples, beside that of negatives.
 
-    The legend has the mean of the samples in nats, with its coefficient from 0 to 1 in brackets.
+    The legend has the mean of the samples in nats, where it is known with its standard error, and in brackets its
+    coefficient from 0 to 1.
 
     Parameters
     ----------
@@ -27,6 +31,9 @@ class DependencyDisplay(Display):
         Those of negatives, in any shape.
     samples : sequence of int or mapping of int to str, default=()
         Positions of samples to mark, with names if they have any.
+    mean_std : float, default=None
+        Standard error of the mean, for the legend; None leaves it out. ``from_estimator`` takes that of the estimator,
+        which knows what its critic adds to the spread of the values.
 
     Attributes
     ----------
@@ -60,11 +67,17 @@ class DependencyDisplay(Display):
     marks_: list[Artist]
 
     def __init__(
-        self, values: np.ndarray, null: np.ndarray, *, samples: Sequence[int] | Mapping[int, str] = ()
+        self,
+        values: np.ndarray,
+        null: np.ndarray,
+        *,
+        samples: Sequence[int] | Mapping[int, str] = (),
+        mean_std: float | None = None,
     ) -> None:
         self.values = values
         self.null = null
         self.samples = samples
+        self.mean_std = mean_std
 
     @classmethod
     def from_estimator(
@@ -86,8 +99,10 @@ class DependencyDisplay(Display):
             As in :func:`rank_samples`.
         samples : sequence of int or mapping of int to str, default=()
             Positions of samples to mark, with names if they have any.
-        n_negatives, random_state : object
-            As in :func:`rank_samples`.
+        n_negatives : int, default=32
+            Negatives of each sample, as in :func:`rank_samples`.
+        random_state : int, RandomState instance or None, default=None
+            Source of the negatives.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         **kwargs : dict
@@ -99,7 +114,8 @@ class DependencyDisplay(Display):
         """
         ratio = PointwiseRatio(estimator, X)
         null = ratio.null(n_negatives, check_random_state(random_state))
-        return cls(ratio.spread(ratio.joint()), null, samples=samples).plot(ax, **kwargs)
+        std = _std_of_mean(estimator, X)
+        return cls(ratio.spread(ratio.joint()), null, samples=samples, mean_std=std).plot(ax, **kwargs)
 
     def plot(self, ax: Axes | None = None, *, bins: int | Sequence[float] = 40, **kwargs: Any) -> DependencyDisplay:
         """Draw the histograms and the marks.
@@ -128,7 +144,7 @@ class DependencyDisplay(Display):
         _, _, self.null_ = ax.hist(
             null, edges, density=True, color=GREY, hatch="///", edgecolor="white", linewidth=0, label="negatives"
         )
-        label = f"samples, mean {with_coefficient(known.mean())}" if len(known) else "samples"
+        label = f"samples, mean {with_coefficient(known.mean(), self.mean_std)}" if len(known) else "samples"
         style = {"histtype": "step", "color": DARK, "linewidth": 2, "label": label}
         _, _, self.values_ = ax.hist(known, edges, density=True, **{**style, **kwargs})
         self.marks_ = []
@@ -140,3 +156,16 @@ class DependencyDisplay(Display):
         ax.set(xlabel="pointwise dependency (nats)", ylabel="density")
         ax.legend(frameon=False)
         return self
+
+
+def _std_of_mean(estimator: BaseEstimator, X: Any) -> float:
+    """Standard error of the mean over the complete samples, as the estimator reports it."""
+    final, X = final_estimator(estimator, X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they were given where the values were read
+        if not isinstance(final, DependencyEstimator):
+            return float(final.dependency_score(X, return_std=True)[1])
+        arrays = final._complete(X)
+    # Parts of a total share their rows, and critics of folds theirs: errors are added, or averaged, as going together.
+    of_critics = [critic.scores_of_parts(arrays).values() for critic in final.critics_]
+    return float(np.mean([sum(std for _, std in parts) for parts in of_critics]))

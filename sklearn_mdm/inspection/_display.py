@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -41,9 +42,15 @@ class Display:
         return ax
 
 
-def with_coefficient(nats: float, _: Any = None) -> str:
-    """Nats, and their coefficient in brackets: also the label of a tick."""
-    return f"{nats:.3g} ({coefficient(nats):.3g})"
+def with_coefficient(nats: float, std: float | None = None) -> str:
+    """Nats, with their standard error if there is one, and their coefficient in brackets."""
+    error = "" if std is None or not math.isfinite(std) else f" ± {std:.2g}"
+    return f"{nats:.3g}{error} ({coefficient(nats):.3g})"
+
+
+def tick_with_coefficient(nats: float, _: Any = None) -> str:
+    """Label of a tick, as matplotlib asks for it: with its position."""
+    return with_coefficient(nats)
 
 
 def named_measure(estimator: Any, what: str) -> str:

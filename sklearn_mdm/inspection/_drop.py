@@ -183,8 +183,18 @@ class ModalityDropDisplay(Display):
 
         Parameters
         ----------
-        estimator, X, y, scoring, n_repeats, max_subsets, modalities, random_state : object
-            As in :func:`modality_drop`.
+        estimator, X, y : object
+            As in :func:`modality_drop`, and so are the next five.
+        scoring : str, callable or None, default=None
+            One metric; None takes the estimator's own score.
+        n_repeats : int, default=50
+            Bootstrap samples for the standard errors.
+        max_subsets : int, default=20
+            Most subsets of each size that are looked at.
+        modalities : dict, default=None
+            Columns of each modality where X is a 2-D array or a flat frame.
+        random_state : int, RandomState instance or None, default=None
+            Source of the bootstrap samples, and of subsets where they are drawn.
         ax : matplotlib Axes, default=None
             Axes to draw on; new ones if None.
         kind : {"auto", "bars", "strata"}, default="auto"
@@ -214,7 +224,8 @@ class ModalityDropDisplay(Display):
             Axes to draw on; new ones if None.
         kind : {"auto", "bars", "strata"}, default="auto"
             ``"bars"``: one bar for each subset, named by the modalities that are kept, with a bootstrap standard error.
-            ``"strata"``: scores against the number of modalities left out. ``"auto"``: bars of up to 16 subsets.
+            ``"strata"``: scores against the number of modalities left out, with the same. ``"auto"``: bars of up to 16
+            subsets.
         **kwargs : dict
             Passed to ``ax.barh`` or, for the points, ``ax.plot``.
 
@@ -252,6 +263,7 @@ class ModalityDropDisplay(Display):
         n_dropped, score = self.table["dropped"].map(len), self.table["score"]
         means = score.groupby(n_dropped).mean()
         style = {"color": LIGHT, "marker": "o", "linestyle": "", "markeredgecolor": "black", "label": "one subset"}
+        ax.errorbar(n_dropped, score, self.table["score_std"], fmt="none", ecolor=LIGHT, elinewidth=1, alpha=0.4)
         (self.points_,) = ax.plot(n_dropped, score, **{**style, **kwargs})
         (self.line_,) = ax.plot(means.index, means, color=DARK, marker="s", label="mean")
         ax.set(xlabel="modalities left out", ylabel=self.score_name, xticks=means.index)

@@ -45,8 +45,8 @@ def modality_importance(
     X : dict, ModalityDict, data frame or array
         Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, with a
         warning.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
+        Their targets; None for a scoring that does without.
     scoring : str, callable or None, default=None
         One metric, as for :func:`~sklearn.model_selection.cross_val_score`. None takes the estimator's own score.
     n_repeats : int, default=10
@@ -62,6 +62,11 @@ def modality_importance(
     table : DataFrame
         Indexed by modality: ``importance``, the fall of the score, and ``std``, its standard deviation over the
         repeats.
+
+    Raises
+    ------
+    ValueError
+        If X holds fewer than two modalities or complete samples, or y is None and the scoring needs it.
 
     See Also
     --------
@@ -133,8 +138,8 @@ def modality_shapley(
     X : dict, ModalityDict, data frame or array
         Samples, best ones that the estimator was not fitted on. Those with a missing modality are left out, with a
         warning.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
+        Their targets; None for a scoring that does without.
     scoring : str, callable or None, default=None
         One metric, as for :func:`~sklearn.model_selection.cross_val_score`. None takes the estimator's own score.
     removal : {"redraw", "missing"}, default="redraw"
@@ -157,6 +162,12 @@ def modality_shapley(
         Indexed by modality: ``value``, and ``std``, its standard deviation over the repeats (the error of drawn orders
         is not in it). ``table.attrs["full"]`` is the score from all modalities, ``table.attrs["empty"]`` that from
         none: each sample then gets the prediction of another one.
+
+    Raises
+    ------
+    ValueError
+        As :func:`modality_importance`; with ``removal="missing"`` also if the estimator does not predict with missing
+        modalities.
 
     References
     ----------

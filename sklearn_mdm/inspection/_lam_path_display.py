@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..utils._unwrap import final_estimator
-from ._display import DARK, LIGHT, Artist, Axes, Display, legend_above, named_measure, panel_below, with_coefficient
+from ._display import (
+    DARK,
+    LIGHT,
+    Artist,
+    Axes,
+    Display,
+    legend_above,
+    named_measure,
+    panel_below,
+    tick_with_coefficient,
+)
 
 NATS = "dependency (nats)"
 
@@ -24,9 +34,11 @@ class LamPathDisplay(Display):
     lam : array of shape (n_lam,)
         Values of ``lam``, ascending.
     score, score_std : array of shape (n_lam,)
-        Mean and standard deviation of the score over the folds.
+        Mean and standard deviation of the score over the folds; of a single fit (``from_estimator``) the loss, and the
+        standard error of its difference to the best.
     dependency, dependency_std : array of shape (n_lam,), default=None
-        The same of the dependency in nats; NaN where there is none, as at ``lam=0``.
+        Mean and standard deviation of the dependency in nats, over the folds, or over the networks of a single fit. NaN
+        where there is none, as at ``lam=0``; None, or NaN, draws no error bars.
     score_name : str, default="score"
         Label of the score.
     dependency_name : str, default="dependency (nats)"
@@ -108,7 +120,8 @@ class LamPathDisplay(Display):
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> LamPathDisplay:
         """Draw what a fit chose ``lam`` by: held-out loss and its paired standard error, and dependency in training.
 
-        Where the weight of agreement was chosen, too, these are the candidates of the one that was.
+        The latter has its standard deviation over the networks of a candidate. Where the weight of agreement was
+        chosen, too, these are the candidates of the one that was.
 
         Parameters
         ----------
@@ -122,22 +135,26 @@ class LamPathDisplay(Display):
         Returns
         -------
         display : LamPathDisplay
+
+        Raises
+        ------
+        TypeError
+            If the fit made no choice; the message says why.
         """
         final, _ = final_estimator(estimator)
-        if not hasattr(final, "lam_path_"):
-            raise TypeError(
-                f"this {type(final).__name__} has no lam_path_: lam was not chosen. Pass several "
-                'values or "auto" as lam, and enough labelled samples.'
-            )
-        path = final.lam_path_
+        try:
+            path = final.lam_path_
+        except AttributeError as error:  # which says why
+            raise TypeError(f"there is no choice of lam to draw: {error}") from None
         if "agreement" in path:  # else there were two candidates of each lam
             path = path[path["agreement"] == path["agreement"][path["chosen"].idxmax()]]
-        dependency = path["dependency"].to_numpy()
+        dependency, std = path["dependency"].to_numpy(), path["dependency_std"].to_numpy()
         return cls(
             path["lam"].to_numpy(),
             path["loss"].replace(np.inf, np.nan).to_numpy(),
             path["loss_se"].to_numpy(),
             dependency if np.isfinite(dependency).any() else None,
+            std if np.isfinite(std).any() else None,
             score_name="held-out loss",
             dependency_name=named_measure(final, "dependency term in training"),
             chosen=final.lam_,
@@ -237,7 +254,7 @@ class LamPathDisplay(Display):
             self.dependency_ax_.set_ylabel(self.dependency_name)
             if self.dependency_name == NATS:
                 self.dependency_ax_.set_ylabel("dependency in nats (coefficient)")
-                self.dependency_ax_.yaxis.set_major_formatter(with_coefficient)
+                self.dependency_ax_.yaxis.set_major_formatter(tick_with_coefficient)
         panels = [panel for panel in (ax, self.dependency_ax_) if panel is not None]
         panels[-1].set_xlabel("lam")
         if self.chosen is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ..net._member_history import known_std
 from ..utils._unwrap import final_estimator
 from ._display import DARK, LIGHT, Artist, Axes, Display, legend_above, named_measure, panel_below, styled
 
@@ -158,8 +159,7 @@ class TrainingDisplay(Display):
 
 def _std_over_members(history: Any, key: str) -> np.ndarray:
     """Standard deviation at each epoch over the members that were still trained, NaN where that was one."""
-    trained = [[value for value in row.get(key, []) if np.isfinite(value)] for row in history]
-    return np.array([np.std(values) if len(values) > 1 else np.nan for values in trained])
+    return np.array([known_std(row.get(key, [])) for row in history])
 
 
 def _draw_band(ax: Axes, line: Any, std: np.ndarray | None) -> None:

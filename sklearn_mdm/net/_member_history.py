@@ -20,6 +20,12 @@ def known_mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
+def known_std(values: Sequence[float]) -> float:
+    """Standard deviation of what is finite; NaN of a single value, which says nothing of others."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.std(known)) if len(known) > 1 else math.nan
+
+
 def history_of(history: History, members: Sequence[Any], at: Sequence[int]) -> History:
     """Return what the history would be if there had only been these members, which were at these places in it."""
     kept = History()

@@ -85,7 +85,7 @@ class MDMNet(NeuralNet):
 
     .. math:: L = L_{down} - \lambda \, L_{MDM}(z_1, \dots, z_m)
 
-    (Algorithm 1 of the paper). One epoch is one pass of model updates; critic batches come from a stream of their own.
+    (Algorithm 1 of [1]_). One epoch is one pass of model updates; critic batches come from a stream of their own.
     Only rows with every modality observed enter the dependency term.
 
     Parameters
@@ -142,7 +142,7 @@ class MDMNet(NeuralNet):
     measure_ : Measure
         The dependency measure.
     optimizer_, optimizer_critic_ : torch.optim.Optimizer
-        Optimizers of the module and of the critic.
+        Optimizers of the module and of the critic, where there is one.
     history_ : skorch.history.History
         Per epoch: ``train_loss`` (the objective), ``train_task_loss`` and ``valid_task_loss`` (in the units of the
         targets), ``train_scaled_task_loss`` and ``valid_loss`` (as optimised), ``train_dependency`` (in the unit of

@@ -1,11 +1,11 @@
-"""What estimators have in common: save, and pickles that say which version wrote them."""
+"""What estimators have in common: save, pickles that say which version wrote them, and why an attribute is absent."""
 
 from __future__ import annotations
 
 import json
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,9 +37,12 @@ class Savable:
     ----------
     _fitted : tuple of str
         Attributes that every fitted one has.
+    _why_absent : mapping of str to function
+        Why a fitted one lacks an attribute that others have, and what to do about it: said by the AttributeError.
     """
 
     _fitted: ClassVar[tuple[str, ...]] = ()
+    _why_absent: ClassVar[Mapping[str, Callable[[Any], str]]] = {}
 
     def save(self, path: str | os.PathLike[str], *, trusted: Iterable[Any] = ()) -> None:
         """Save the fitted estimator in a file from which :func:`sklearn_mdm.load` executes nothing.
@@ -109,9 +112,24 @@ class Savable:
             try:
                 return object.__getattribute__(self, name)
             except AttributeError as error:
-                if "_written_by" not in vars(self):
+                why = type(self)._why_absent.get(name)
+                if why is None and "_written_by" not in vars(self):
                     raise
-                raise AttributeError(f"{error}. It {_advice(self._written_by)}") from error
+                told = f"{error}."
+                if why is not None:
+                    fitted = all(each in vars(self) for each in type(self)._fitted)
+                    told = f"{error}: {why(self) if fitted else 'it is not fitted. Call fit first.'}"
+                if "_written_by" in vars(self):
+                    told += f" It {_advice(self._written_by)}"
+                raise AttributeError(told, name=name, obj=self) from (error if why is None else None)
+
+
+def why_no_names(estimator: Any) -> str:
+    """Why a fitted estimator has no ``feature_names_in_``."""
+    return (
+        "it is there after a fit on a data frame, or on a dict of nothing but data frames, whose columns are all named "
+        "by strings."
+    )
 
 
 def load(path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), device: str | torch.device | None = None) -> Any:

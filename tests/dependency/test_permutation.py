@@ -28,7 +28,7 @@ def test_statistic__is_the_value_of_the_samples(fitted, monkeypatch):
     estimator, X = fitted
     new, _ = make_correlated_gaussians(300, rho=0.5, random_state=1)
     for most in (2000, 100):  # of which the statistic does not depend
-        monkeypatch.setattr("sklearn_mdm.dependency._estimator.MAX_TEST_ROWS", most)
+        monkeypatch.setattr("sklearn_mdm.dependency._readings.MAX_TEST_ROWS", most)
         tests = estimator.permutation_test(X, 99), estimator.permutation_test(new, 99)
         values = estimator.dependency_, estimator.score(new)
         for test, value in zip(tests, values, strict=True):

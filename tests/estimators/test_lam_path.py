@@ -186,13 +186,15 @@ def test_no_candidates_left__after_fit(path, X, y):
 def test_path__is_the_losses_of_predictions_held_out(regressor, X, y, n):
     fitted = regressor(lam=LAMS, n_estimators=n, early_stopping=True, validation_fraction=0.5, max_epochs=1)
     path = fitted.fit(X, y).lam_path_
-    assert path.columns.tolist() == ["lam", "loss", "loss_se", "dependency", "chosen"]
+    assert path.columns.tolist() == ["lam", "loss", "loss_se", "dependency", "dependency_std", "chosen"]
     assert path["lam"].tolist() == list(LAMS) and path["chosen"].sum() == 1
     assert fitted.lam_ == path["lam"][path["chosen"]].item()
     assert path["loss_se"][path["loss"].idxmin()] == 0
     assert np.isnan(path["dependency"][0]) and np.isfinite(path["dependency"][1:]).all()
     alone = [regressor(**{**fitted.get_params(deep=False), "lam": lam}).fit(X, y) for lam in LAMS]
     assert_allclose(path["dependency"], [one.dependency_curve_[-1] for one in alone], atol=1e-9)
+    last = [one.history_[-1].get("train_dependency_of_members", [np.nan]) for one in alone]
+    assert_allclose(path["dependency_std"], [np.std(each) if n > 1 else np.nan for each in last], atol=1e-9)
     if n > 1:
         expected = [np.mean((one.oof_prediction_ - y) ** 2) / one.target_scaler_.var_[0] for one in alone]
     else:

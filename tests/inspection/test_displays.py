@@ -202,6 +202,8 @@ def test_modality_drop_display__many_subsets__are_points_by_number_left_out(disp
     np.testing.assert_array_equal(display.points_.get_xdata(), display.table["dropped"].map(len))
     means = display.table.groupby(display.table["dropped"].map(len))["score"].mean()
     np.testing.assert_allclose(display.line_.get_ydata(), means)
+    (bars,) = display.ax_.collections
+    np.testing.assert_allclose([np.ptp(bar[:, 1]) for bar in bars.get_segments()], 2 * display.table["score_std"])
     assert ModalityDropDisplay(display.table).plot(kind="bars").bars_ is not None
     with pytest.raises(ValueError, match="kind must be"):
         ModalityDropDisplay(display.table).plot(kind="pie")
@@ -222,7 +224,12 @@ def test_dependency_display__histograms__are_densities_of_values_and_null(data, 
     assert [mark.get_xdata()[0] for mark in display.marks_] == [values[3], values[-1]]
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     mean = np.nanmean(values)
-    assert {f"sample 3: {values[3]:.1f}", f"samples, mean {mean:.3g} ({coefficient(mean):.3g})"} <= set(legend)
+    with pytest.warns(UserWarning, match="left out"):
+        _, std = model.dependency_score(test, return_std=True)
+    label = f"samples, mean {mean:.3g} ± {std:.2g} ({coefficient(mean):.3g})"
+    assert {f"sample 3: {values[3]:.1f}", label} <= set(legend)
+    plain = DependencyDisplay(values, display.null).plot().ax_.get_legend().get_texts()
+    assert plain[1].get_text() == f"samples, mean {mean:.3g} ({coefficient(mean):.3g})"
     ranked = rank_samples(model, test, n_negatives=4, random_state=0).set_index("sample")
     below = np.mean((display.null < values[3]) + (display.null == values[3]) / 2) * 100
     assert ranked.loc[3, "null_percentile"] == pytest.approx(below)
@@ -247,6 +254,9 @@ def test_dependency_display__dependency_estimator__is_drawn_too(data):
         estimator = DependencyEstimator(cv=None, max_updates=20, random_state=0).fit(X[:120])
     display = DependencyDisplay.from_estimator(estimator, X[120:], random_state=0)
     np.testing.assert_allclose(display.values, estimator.score_samples(X[120:]), atol=1e-9)
+    assert display.mean_std == pytest.approx(
+        estimator.critics_[0].critics["audio; text; visual"].score(list(X[120:].values()))[1]
+    )
 
 
 def test_lam_path_display__cv_results__best_of_each_lam_is_shown(data):
@@ -307,18 +317,23 @@ def test_lam_path_display__estimator__is_its_path_with_the_chosen_one_marked(dat
     np.testing.assert_array_equal(display.score_line_.lines[0].get_ydata(), path["loss"])
     np.testing.assert_array_equal(display.score_std, path["loss_se"])
     np.testing.assert_array_equal(display.dependency_line_.lines[0].get_ydata(), path["dependency"])
+    np.testing.assert_array_equal(display.dependency_std, path["dependency_std"])
+    assert np.isfinite(path["dependency_std"]).tolist() == [False, True, True] and display.dependency_line_.has_yerr
     assert display.chosen_line_.get_xdata()[0] == np.flatnonzero(path["chosen"])[0]
-    with pytest.raises(TypeError, match="no lam_path_"):
+    with pytest.raises(TypeError, match=r"no choice of lam to draw: .* lam was a number\. lam_path_ is there after"):
         LamPathDisplay.from_estimator(fitted_with_a_number)
 
 
 def test_lam_path_display__agreement_was_chosen_too__has_the_candidates_of_that():
     path = pd.DataFrame({"lam": [0.0, 0.0, 1.0, 1.0], "agreement": [0.0, 1.0, 0.0, 1.0], "loss": [0.4, 0.3, 0.2, 0.1]})
-    path = path.assign(loss_se=0.01, dependency=[np.nan, np.nan, 0.5, 0.6], chosen=[False, False, False, True])
+    path = path.assign(
+        loss_se=0.01, dependency=[np.nan, np.nan, 0.5, 0.6], dependency_std=np.nan, chosen=[False, False, False, True]
+    )
     fitted = MDMFusionRegressor(lam=[0, 1])
     fitted.net_, fitted.lam_path_, fitted.lam_ = None, path, 1.0
     display = LamPathDisplay.from_estimator(fitted)
     assert display.lam.tolist() == [0.0, 1.0] and display.score.tolist() == [0.3, 0.1]
+    assert display.dependency_std is None and not display.dependency_line_.has_yerr  # of single networks
     assert display.chosen_line_.get_xdata()[0] == 1
 
 
