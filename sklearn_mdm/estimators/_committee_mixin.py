@@ -21,7 +21,6 @@ from ..net._data import Batch
 from ..net._inference import evaluate, fuse, represent
 from ..net._member_history import known_mean
 from ..net._net import MDMNet
-from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
 from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Blend, Model, views_of, weighted, width_of
 from ._convex_weights import convex_weights
@@ -30,7 +29,7 @@ from ._few_labels import fixed_weights
 from ._kernel_member import KernelMember
 from ._lam_path import Candidate, compare, default_of, path_frame
 from ._linear_member import LinearMember
-from ._members import Folds, Part, never_trained_on
+from ._members import Folds, Part
 from ._partly_labelled import PartlyLabelledModel
 from ._samples import Samples
 from ._spreading_member import SpreadingMember
@@ -89,8 +88,8 @@ class CommitteeMixin:
         raise NotImplementedError
 
     def _stratify(self, y: np.ndarray) -> np.ndarray | None:
-        """Classes that folds have in equal parts."""
-        raise NotImplementedError
+        """Classes that folds have in equal parts, if there are any."""
+        return None
 
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
@@ -107,32 +106,6 @@ class CommitteeMixin:
         if self._n_members == 1 or len(samples.y) > MAX_ROWS_COMPARED or len(self._schema.unscaled):
             return samples
         return replace(samples, copies=copies_of(samples.X.arrays.values(), samples.rows, None).groups)
-
-    def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        splits = splits_of_members(
-            self._n_members,
-            samples.n_passed,
-            self._seed,
-            n_folds=-(-self._n_members // len(self._scalings)),
-            rows=samples.passed,
-            cv=self.cv,
-            groups=samples.groups,
-            copies=samples.copies,
-            classes=self._stratify(samples.y),
-        )
-        held_out = never_trained_on(splits, len(samples.y))
-        hashes = samples.X.hashes[: len(samples.y)]
-        if earlier is not None and self.cv is None:
-            # In a warm start, no member may be trained on what its stopping was decided by.
-            held_out = earlier.kept(hashes, held_out, samples.groups)
-            splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
-            if not all(len(part) for split in splits for part in split):
-                raise ValueError(
-                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
-                    "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
-                )
-        self._folds = Folds(hashes, held_out)
-        return splits
 
     def _group_of(self, member: int) -> int:
         """Members of one group read the same inputs; together they hold out every fold."""

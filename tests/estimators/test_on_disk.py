@@ -271,7 +271,7 @@ def test_fit__large_array__is_never_read_whole(kind, sequences, small_parts, mon
     monkeypatch.setattr("sklearn_mdm.net._inference.ROWS_PER_BATCH", 32)
     monkeypatch.setattr("sklearn_mdm.net._committee.VALIDATION_ROWS", 16)
     for name, value in {"MAX_REPORT_TRAINING": 40, "MAX_REPORT_CALIBRATION": 20}.items():
-        monkeypatch.setattr(f"sklearn_mdm.estimators._base.{name}", value)
+        monkeypatch.setattr(f"sklearn_mdm.estimators._reporting.{name}", value)
     X, y = data(sequences=sequences, missing=True)
     stored = {name: Refusing(x, 100) for name, x in X.items()}
     if kind is RefusingMap:
