@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from ..net._net import FEWEST_BATCHES
+from ..net._data import FEWEST_BATCHES
 from ._lam_path import candidates_of
 from ._samples import Samples
 
