@@ -119,6 +119,10 @@ class BaseMDMFusion(
         """Combine sample weights with what the target asks for, learnt from y on reset."""
         return sample_weight
 
+    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+        """Classes that what is held out has in equal parts, if there are any."""
+        return None
+
     # -- parameters --------------------------------------------------------------------------------------------------
 
     def set_params(self, **params: Any) -> Any:
