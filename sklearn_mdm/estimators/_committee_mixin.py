@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import is_classifier
 
 from ..callbacks._training import OutOfFold
 from ..dependency._copies import copies_of
@@ -21,28 +20,19 @@ from ..net._data import Batch
 from ..net._inference import evaluate, fuse, represent
 from ..net._member_history import known_mean, known_std
 from ..net._net import MDMNet
-from ..utils._folds import splits_of_members
 from ..utils._isolation import isolated
-from ._blend import MAX_INPUTS, MAX_KERNEL_ROWS, MAX_NUMBERS, MIN_COMPLETED, Blend, Model, views_of, weighted, width_of
-from ._convex_weights import convex_weights
+from ._blend import Blend, weighted
+from ._blend_fit import fit_blend, model_outputs
 from ._critic_imputer import SAMPLES_AT_ONCE, CriticImputer
-from ._few_labels import fixed_weights
-from ._kernel_member import KernelMember
 from ._lam_path import Candidate, compare, default_of, path_frame
-from ._linear_member import LinearMember
-from ._members import Folds, Part, never_trained_on
-from ._partly_labelled import PartlyLabelledModel
+from ._members import Folds, Part
 from ._samples import Samples
-from ._spreading_member import SpreadingMember
-from ._views import View
 
 # Samples among which copies are looked for.
 MAX_ROWS_COMPARED = 24_000
 # What is applied for each group of members, and what makes the batches that it reads.
 Groups = Sequence[tuple[Any, Callable[..., Batch]]]
 
-# Rows that the models beside the networks predict at a time.
-BATCH_ROWS = 4096
 # What was learned from folds that members held out.
 OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_", "oof_score_", "_blend", "blend_weights_")
 
@@ -61,14 +51,9 @@ class CommitteeMixin:
     missing: Literal["auto", "mean", "token", "skip", "critic"]
     lam: float | Sequence[float] | Literal["auto"]
     _agreement: Any
-    cv: Any
-    linear_member: bool | Literal["auto"]
-    kernel_member: bool | Literal["auto"]
-    spreading_member: bool | Literal["auto"]
     _seed: int
     _epochs_run: int
     _seen_by_all: bool
-    loss: str
     _schema: ModalitySchema
     _n_members: int
     _scalings: list[Any]
@@ -88,10 +73,6 @@ class CommitteeMixin:
     def _n_net_outputs(self) -> int:
         raise NotImplementedError
 
-    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
-        """Classes that folds have in equal parts."""
-        raise NotImplementedError
-
     def _average_outputs(self, outputs: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Average runs of the net's outputs, which begin at ``starts``; the weights (n, 1) of a run add up to one."""
         raise NotImplementedError
@@ -107,32 +88,6 @@ class CommitteeMixin:
         if self._n_members == 1 or len(samples.y) > MAX_ROWS_COMPARED or len(self._schema.unscaled):
             return samples
         return replace(samples, copies=copies_of(samples.X.arrays.values(), samples.rows, None).groups)
-
-    def _member_splits(self, samples: Samples, earlier: Folds | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        splits = splits_of_members(
-            self._n_members,
-            samples.n_passed,
-            self._seed,
-            n_folds=-(-self._n_members // len(self._scalings)),
-            rows=samples.passed,
-            cv=self.cv,
-            groups=samples.groups,
-            copies=samples.copies,
-            classes=self._stratify(samples.y),
-        )
-        held_out = never_trained_on(splits, len(samples.y))
-        hashes = samples.X.hashes[: len(samples.y)]
-        if earlier is not None and self.cv is None:
-            # In a warm start, no member may be trained on what its stopping was decided by.
-            held_out = earlier.kept(hashes, held_out, samples.groups)
-            splits = [(np.flatnonzero(~column), np.flatnonzero(column)) for column in held_out.T]
-            if not all(len(part) for split in splits for part in split):
-                raise ValueError(
-                    "these samples keep the folds that they had in the last fit, which leaves a member nothing to "
-                    "train on, or nothing to hold out. Pass X_val and y_val, more samples, or set warm_start=False."
-                )
-        self._folds = Folds(hashes, held_out)
-        return splits
 
     def _group_of(self, member: int) -> int:
         """Members of one group read the same inputs; together they hold out every fold."""
@@ -177,7 +132,7 @@ class CommitteeMixin:
             if used[group]
         ]
         if beside is None:
-            return [*outputs, *self._model_outputs(X, models)] if models else outputs
+            return [*outputs, *model_outputs(self, self._blend, X, models)] if models else outputs
         first, *rest = np.split(outputs[0], 1 + len(models), axis=1)
         return [first, *outputs[1:], *rest]
 
@@ -243,7 +198,7 @@ class CommitteeMixin:
                 return groups[0]
             return weighted(groups, np.full(len(groups), 1 / len(groups)), self._average_outputs)
         weights = self._blend.weights_of_completed if completed else self._blend.weights
-        return weighted([*groups, *self._model_outputs(X)], weights, self._average_outputs)
+        return weighted([*groups, *model_outputs(self, self._blend, X)], weights, self._average_outputs)
 
     def _averages_of_groups(self, outputs: list[Any], rows: list[np.ndarray], n_samples: int) -> list[np.ndarray]:
         """Averages (n_samples, n_outputs) over the members of each group, from the outputs of each for some rows.
@@ -261,12 +216,6 @@ class CommitteeMixin:
             average[found] = self._average_outputs(np.concatenate([outputs[k] for k in own])[order], share, starts)
             averages.append(average)
         return averages
-
-    def _model_outputs(self, X: Observed, wanted: Collection[str] | None = None) -> list[np.ndarray]:
-        """What the models beside the networks predict, or those of these names."""
-        wanted = self._blend.models if wanted is None else wanted
-        parts = [self._blend.outputs(self._to_batch(part, self.net_.dtype), wanted) for part in X.batches(BATCH_ROWS)]
-        return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
 
     def _keepers(self, parts: list[Part], n_candidates: int) -> list[OutOfFold]:
         """What keeps the predictions of samples held out, for each candidate: where it is asked for."""
@@ -324,124 +273,13 @@ class CommitteeMixin:
     def _fit_blend(
         self, samples: Samples, parts: list[Part], out_of_fold: list[np.ndarray] | None, completed: np.ndarray
     ) -> None:
-        """Fit models beside the networks, and weigh these and the groups of networks by predictions held out.
-
-        ``completed`` (n_samples,) says for which samples these are of what a critic completed.
-        """
         for name in ("_blend", "blend_weights_"):
             self.__dict__.pop(name, None)
-        if self._n_members == 1:
-            return
-        samples = replace(samples, X=parts[0].train.X)
-        loss = "log_loss" if is_classifier(self) else self.loss
-        y = self._encode_target(samples.y, np.float64)
-        splits = [(p.train.rows, p.valid.rows) for p in parts if p.valid is not None and p.valid.X is samples.X]
-        models: dict[str, Model] = {}
-        wanted = self._wanted_models(samples)
-        labelled = None
-        for name, kind in wanted.items():
-            build = functools.partial(kind, loss, self._n_net_outputs() if is_classifier(self) else 0)
-            model = PartlyLabelledModel(build) if np.isnan(y).any() else build()
-            most = self._most_on_disk(samples, kind)
-            if most is not None and len(y) > most:
-                models[name] = self._fitted_to_part(model, samples, y, splits, most)
-                continue
-            if labelled is None:
-                labelled = self._views(samples.X.take(samples.rows))
-            # Of all samples, labelled ones come first.
-            views = self._views(samples.X) if kind is SpreadingMember else labelled
-            models[name] = model.fit(views, y, samples.weight, splits, samples.units)
-        n_groups = len(self._scalings) + len(models)
-        if n_groups == 1:
-            return
-        even = np.full(n_groups, 1 / n_groups)
-        fixed = even if samples.unlabelled is None else fixed_weights(len(self._scalings), models)
-        self._blend = Blend(models, fixed)
-        valid = parts[0].valid
-        if out_of_fold is not None:
-            held_out = [model.oof for model in models.values()]
-            weights = self._weights_of(out_of_fold, held_out, y, samples.weight, loss)
-            of_completed = None
-            if completed.sum() >= MIN_COMPLETED:
-                networks, outputs = ([values[completed] for values in each] for each in (out_of_fold, held_out))
-                weight = None if samples.weight is None else samples.weight[completed]
-                of_completed = self._weights_of(networks, outputs, y[completed], weight, loss)
-            self._blend = Blend(models, weights, of_completed)
-        elif valid is not None and valid.X is not samples.X:  # X_val
-            networks = [evaluate(net, valid.X, to_batch, "prediction") for net, to_batch in self._groups()]
-            y, outputs = self._encode_target(valid.y, np.float64), self._model_outputs(valid.X)
-            weights = self._weights_of(networks, outputs, y, valid.weight, loss)
-            self._blend = Blend(models, weights)
-        names = [*map(str, self._scalings), *models]
-        self.blend_weights_ = dict(zip(names, self._blend.weights.tolist(), strict=True))
-
-    def _views(self, X: Observed) -> list[View]:
-        """What the models beside the networks read of X."""
-        return views_of(self._to_batch(X.loaded(), self.net_.dtype))
-
-    def _most_on_disk(self, samples: Samples, kind: type) -> int | None:
-        """Rows on disk that such a model is fitted to; None for all."""
-        if not samples.X.on_disk:
-            return None
-        width = width_of(self._to_batch(samples.X.take(slice(1)).loaded(), self.net_.dtype))
-        most = max(1, MAX_NUMBERS // width)
-        if kind is SpreadingMember and len(samples.X) > min(most, MAX_KERNEL_ROWS):
-            raise ValueError(
-                f"spreading_member=True compares all samples with all, and X holds {len(samples.X)} on disk, of which "
-                f"at most {min(most, MAX_KERNEL_ROWS)} are read for it. Leave it out, or pass arrays in memory."
-            )
-        return min(most, MAX_KERNEL_ROWS) if kind is KernelMember else most
-
-    def _fitted_to_part(
-        self, model: Any, samples: Samples, y: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]], most: int
-    ) -> Any:
-        """Fit a model beside the networks to a random part of the rows; others are held out by all of it."""
-        order = np.random.default_rng(self._seed).permutation(len(y))
-        known, others = np.sort(order[:most]), np.sort(order[most:])
-        part, place = samples.take(known), np.full(1 + samples.rows.max(), -1)
-        place[part.rows] = np.arange(most)
-        own = [tuple(place[rows][place[rows] >= 0] for rows in split) for split in splits]
-        own = [split for split in own if all(map(len, split))]
-        model.fit(self._views(samples.X.take(part.rows)), y[known], part.weight, own, part.units)
-        oof = np.full((len(y), model.oof.shape[1]), np.nan)
-        oof[known] = model.oof
-        rest = samples.X.batches(BATCH_ROWS, samples.rows[others])
-        oof[others] = np.concatenate([model.outputs(self._views(some)) for some in rest])
-        model.oof = oof
-        return model
-
-    def _weights_of(
-        self,
-        networks: list[np.ndarray],
-        models: list[np.ndarray],
-        y: np.ndarray,
-        weight: np.ndarray | None,
-        loss: str,
-    ) -> np.ndarray:
-        """Weights of groups of networks and of models beside them, (n_groups,), from outputs for samples held out."""
-        if np.isfinite(np.stack(networks)).all(axis=(0, 2)).any():
-            return convex_weights(np.stack([*networks, *models]), y, weight, loss)
-        # Groups that hold out different folds have no sample by which to compare them, except with the models.
-        even = np.full(len(networks), 1 / len(networks))
-        together = weighted(networks, even, self._average_outputs)
-        found = convex_weights(np.stack([together, *models]), y, weight, loss)
-        return np.concatenate([found[0] * even, found[1:]])
-
-    def _wanted_models(self, samples: Samples) -> dict[str, type[LinearMember | KernelMember | SpreadingMember]]:
-        """The models beside the networks, by name."""
-        width = width_of(self._to_batch(samples.X.take(slice(1)).loaded(), self.net_.dtype))
-        # Texts have no columns before the fusion has read them.
-        pays = not len(self._schema.unscaled) and not hasattr(self._member_nets()[0].fusion_module_, "prepare")
-        pays &= width <= MAX_INPUTS and width * len(samples.y) <= MAX_NUMBERS
-        wanted: dict[str, type[LinearMember | KernelMember | SpreadingMember]] = {}
-        if pays if self.linear_member == "auto" else self.linear_member:
-            wanted["linear"] = LinearMember
-        if pays and len(samples.y) <= MAX_KERNEL_ROWS if self.kernel_member == "auto" else self.kernel_member:
-            wanted["kernel"] = KernelMember
-        if samples.unlabelled is not None and is_classifier(self):
-            if pays and len(samples.X) <= MAX_KERNEL_ROWS if self.spreading_member == "auto" else self.spreading_member:
-                wanted["spreading"] = SpreadingMember
-        return wanted
+        blend = fit_blend(self, samples, parts, out_of_fold, completed)
+        if blend is not None:
+            self._blend = blend
+            names = [*map(str, self._scalings), *blend.models]
+            self.blend_weights_ = dict(zip(names, blend.weights.tolist(), strict=True))
 
     def _has_folds(self) -> bool:
         """Whether every member holds out a fold."""

@@ -16,6 +16,7 @@ Members draw by turns, so that together they see many samples, each of them few.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -40,6 +41,17 @@ SAMPLES_AT_ONCE = 1024
 # Patterns of missing modalities of which is kept what critics make of the candidates, and most numbers of each. For a
 # few rows, it takes half as long as all the rest of a prediction.
 MAX_KEPT, MAX_NUMBERS_KEPT = 8, 2**18
+
+
+def check_imputer(estimator: Any, complete: np.ndarray) -> None:
+    """Reject samples that lack a modality, where nothing was fitted to complete them with."""
+    if not hasattr(estimator, "imputer_") and not complete.all():
+        raise ValueError(
+            f"{int((~complete).sum())} of {len(complete)} samples lack a modality, and there is no critic, or no "
+            'training sample, for missing="critic" to complete them with. fit provides both with this setting, '
+            "lam > 0 and enough samples that have every modality; partial_fit never does. Call fit_dependency(X) "
+            'with training data first, or set_params(missing="auto"), which then takes the mean.'
+        )
 
 
 class CriticImputer:

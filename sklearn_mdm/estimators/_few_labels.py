@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 
-from ..net._net import FEWEST_BATCHES
+from ..net._data import FEWEST_BATCHES
+from ._lam_path import candidates_of
+from ._samples import Samples
 
 # Labels of the rarest class below which none is held out, as to learn from all is worth more than to choose by a few,
 # and updates of the networks then.
@@ -15,6 +19,14 @@ MAX_EPOCHS = UPDATES // FEWEST_BATCHES
 
 # Models beside the networks that read labelled samples alone: they count as one where nothing tells their worth.
 _LABELLED_ONLY = ("linear", "kernel")
+
+
+def has_few_labels(estimator: Any, samples: Samples) -> bool:
+    """Whether so few of the samples have a label that none is held out."""
+    few = samples.unlabelled is not None and is_classifier(estimator) and estimator.early_stopping == "auto"
+    # Otherwise the rest teaches no network, which would be trained by other rules for nothing.
+    teaches = len(estimator.modalities_) > 1 and any(map(any, candidates_of(estimator.lam, estimator._agreement)))
+    return few and teaches and estimator.cv is None and are_few(samples.y, estimator._n_net_outputs())
 
 
 def are_few(y: np.ndarray, n_classes: int) -> bool:

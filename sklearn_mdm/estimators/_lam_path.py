@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_classifier
+
+from ._members import Part
+from ._samples import Samples
 
 # What lam="auto" is where nothing tells the candidates apart: too few samples, or none held out.
 DEFAULT_LAM = 0.03
@@ -50,6 +54,27 @@ def candidates_of(lam: Any, agreement: Any = None) -> list[Candidate]:
     if bad:
         raise ValueError(f"lam must hold finite numbers >= 0 where it is a sequence, got {bad} among {values}.")
     return _with_agreement(sorted({float(value) for value in values}), agreement)
+
+
+def wanted_candidates(
+    estimator: Any, samples: Samples, parts: list[Part], *, reset: bool, streamed: bool
+) -> list[Candidate]:
+    """What an estimator trains side by side, to choose from; one where nothing is there to choose by."""
+    if not reset and not isinstance(estimator.lam, Real):
+        agreement = candidates_of(0.0, estimator._agreement)[0].agreement
+        if estimator._agreement == "auto":
+            agreement = getattr(estimator, "_last_agreement", agreement)
+        return [Candidate(estimator.lam_, agreement)]  # those that were chosen
+    candidates = candidates_of(estimator.lam, estimator._agreement)
+    if len(candidates) == 1:
+        return candidates
+    if len(estimator.modalities_) == 1:
+        return candidates[:1]
+    held_out = estimator._compared(samples, parts)
+    n_classes = estimator._n_net_outputs() if is_classifier(estimator) else None
+    if streamed or held_out is None or not can_choose(held_out.y, n_classes):
+        return [default_of(estimator.lam, estimator._agreement)]
+    return candidates
 
 
 def _with_agreement(lams: Sequence[float], agreement: Any) -> list[Candidate]:

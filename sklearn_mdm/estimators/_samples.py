@@ -149,6 +149,17 @@ def moderate_weight(weight: np.ndarray | None, unit: float) -> np.ndarray | None
     return weight if weight.min() > largest / MAX_WEIGHT else np.where(weight > largest / MAX_WEIGHT, weight, 0)
 
 
+def check_all_seen(train: Samples) -> None:
+    """Reject training samples all of which lack a modality."""
+    for name, seen in zip(train.X.names, train.X.rows[train.rows].any(axis=0), strict=True):
+        if not seen:
+            raise ValueError(
+                f"modality {name!r} is observed in none of the {len(train.y)} samples that are left to train on, "
+                "without those of zero weight and those that are held out for validation. Leave it out, or pass "
+                "X_val and y_val or early_stopping=False."
+            )
+
+
 # What searches do to fit parameters, and the way around it.
 SEARCH_REMEDY = (
     "GridSearchCV and cross_validate cut every fit parameter that has as many rows as X. Pass X_val and X_unlabeled as "

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from ..callbacks._resumable import ResumableCheckpoint
 from ..utils._rng import RandomStream
-from ._data import MIN_BATCH
-from ._net import OWN_DRAWS, MDMNet, _rows_of, _Totals
+from ._data import MIN_BATCH, rows_of
+from ._net import MDMNet
+from ._streams import OWN_DRAWS
+from ._totals import Totals
 
 # What a process draws for its own rows, beside dropout; the order of batches is the same in all processes.
 OWN_STREAMS = ("negatives", "modality_dropout", "agreement")
@@ -232,7 +234,7 @@ class AcceleratedMDMNet(AccelerateMixin, MDMNet):
         numbers = iter(values)
         for kind in ("train", "valid"):
             sums, counts = ({name: next(numbers) for name in TOTALED} for _ in range(2))
-            self.totals_[kind] = _Totals()
+            self.totals_[kind] = Totals()
             self.totals_[kind].sums = {name: value for name, value in sums.items() if counts[name]}
             self.totals_[kind].counts = {name: round(count) for name, count in counts.items() if count}
         for row in batches:
@@ -300,7 +302,7 @@ def _fingerprint(dataset: Any) -> tuple[float, ...]:
     """What two datasets share that are of the same rows in the same order, as far as a few numbers tell."""
     if dataset is None:
         return (0,)
-    data, rows = _rows_of(dataset)
+    data, rows = rows_of(dataset)
     place = torch.arange(1, len(rows) + 1, dtype=torch.float64)
     y = data.y.cpu().double().reshape(len(data.y), -1).sum(1) if len(data.y) else None
     weighed = 0.0 if y is None else float((torch.nan_to_num(y[rows]) * place).sum())

@@ -92,3 +92,31 @@ def corrupted(batch: Batch, axis: int = 0) -> Batch:
     for j, (name, x) in enumerate(batch.X.items(), start=1):
         X[name] = torch.where(bernoulli_like(x, CORRUPTED).bool(), x.roll(j, axis), x)
     return Batch(X, batch.mask, batch.complete, batch.weight)
+
+
+def agreed(net: Any, task: Tensor, batch: Batch, y: Tensor, pool: Batch, spoiled: Batch) -> Tensor:
+    """Task loss with all and with some modalities, and the agreement between them where no target is needed."""
+    with torch.no_grad():
+        net.module_.eval()
+        teacher = balanced(net, net.module_(pool.X, pool.mask).prediction)
+        net.module_.train()
+    with net._drawing("taught"):
+        masks = [net._without_some(part, 1 - KEPT, "agreement") for part in (batch, spoiled)]
+        X, mask = one_below_other((batch.X, spoiled.X)), one_below_other(masks)
+        some, taught = net.module_(X, mask).prediction.split([len(batch), len(spoiled)])
+        task = (task + net.get_loss(some, y, X=batch, training=True)) / 2
+    return task + net.agreement * agreement_losses(net.criterion_, taught, teacher, y).mean()
+
+
+def balanced(net: Any, teacher: Tensor) -> Tensor:
+    """Predictions on samples without a target, of classes as frequent as those with one."""
+    if not are_classes(net.y_, teacher):
+        return teacher
+    if net.shares_ is None:
+        net.shares_ = class_shares(net.y_, teacher.shape[1])
+    teacher, means = aligned(teacher, net.mean_probability_, net.shares_)
+    if net.mean_probability_ is None or net.mean_probability_.device != means.device:
+        net.mean_probability_ = means
+    else:
+        net.mean_probability_.copy_(means)  # a graph of the step reads it where it is
+    return teacher

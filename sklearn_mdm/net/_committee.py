@@ -19,15 +19,16 @@ from ..measures._contract import stacks
 from ..utils._placing import placed
 from ..utils._rng import MemberStreams, RandomStream, drawing_from
 from ..utils._stacking import can_stack
-from ._agreement import KEPT, agreement_losses, corrupted, one_below_other, without_some
+from ._agreement import KEPT, agreement_losses, balanced, corrupted, one_below_other, without_some
 from ._block import Block
-from ._data import Batch, RowBatches
+from ._data import Batch, RowBatches, fewest_batches
 from ._member import Member, label_of, record_each, record_validation_of_each
 from ._member_data import MemberBatch, MemberBatches, MemberDatasets, means_of
 from ._member_history import RECORDED, history_of, known_mean
 from ._member_optimizer import forget_others, is_elementwise, rows_of
-from ._net import OF_TRAINING, MDMNet, fewest_batches
+from ._net import OF_TRAINING, MDMNet
 from ._step_graphs import StepGraphs
+from ._task_loss import log_scale
 
 # Rows of a member that are validated at a time.
 VALIDATION_ROWS = 1024
@@ -392,13 +393,13 @@ class CommitteeNet(MDMNet):
         pool: Batch,
         spoiled: Batch,
     ) -> Tensor:
-        """What :meth:`MDMNet._agreed` does, for all members: (n_members,)."""
+        """What :func:`.agreed` does, for all members: (n_members,)."""
         twin = self.twins_["module"]
         with torch.no_grad():
             twin.eval()
             outputs = twin(pool.X, pool.mask).prediction
             parts = zip(members, outputs, strict=True)
-            teacher = torch.cat([member._aligned(part) if member.agreement else part for member, part in parts])
+            teacher = torch.cat([balanced(member, part) if member.agreement else part for member, part in parts])
             twin.train()
         with self._drawing_of("taught", members):
             even = [outputs.shape[1]] * len(members)
@@ -427,7 +428,7 @@ class CommitteeNet(MDMNet):
     ) -> tuple[Tensor, Tensor | None]:
         """Task loss of each member, (n_members,), and in the units of the original targets, where they have several."""
         losses = self.criterion_(prediction.flatten(0, 1), y.flatten(0, 1)).unflatten(0, prediction.shape[:2])
-        scale = getattr(self.criterion_, "log_scale", (1.0,))
+        scale = log_scale(self.criterion_)
         n_rows = None if len(set(sizes)) == 1 else self._constant(sizes, losses, torch.int64)
         in_units = None if len(scale) == 1 else losses.detach() * self._constant(scale, losses)
         return means_of(losses, weight, n_rows), None if in_units is None else means_of(in_units, weight, n_rows)

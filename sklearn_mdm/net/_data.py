@@ -20,6 +20,9 @@ from ._stored_data import StoredModality
 
 # A trailing batch smaller than this joins the one before it: one row has no batch statistics and no negatives.
 MIN_BATCH = 4
+# The fewest batches of an epoch where samples lack a target: few samples with one would be gone through before the
+# others have said anything.
+FEWEST_BATCHES = 16
 # Numbers that are scaled and copied at a time: the copy of X is then all the memory that it takes.
 MAX_NUMBERS_COPIED = 2**20
 
@@ -369,3 +372,18 @@ class BatchIterator:
     def take(self, rows: Tensor) -> tuple[Batch, Tensor]:
         """Return the batch of these rows."""
         return self.dataset.__getitems__(rows)  # type: ignore[attr-defined]
+
+
+def fewest_batches(dataset: Any) -> int:
+    """Fewest batches of an epoch."""
+    return 1 if rows_of(dataset)[0].unlabelled is None else FEWEST_BATCHES
+
+
+def rows_of(dataset: Any) -> tuple[MaskedDataset, Tensor]:
+    """Return the MaskedDataset behind a (nested) Subset, and the rows of it that are meant."""
+    rows: Tensor | None = None
+    while isinstance(dataset, torch.utils.data.Subset):
+        indices = torch.as_tensor(dataset.indices)
+        rows = indices if rows is None else indices[rows]
+        dataset = dataset.dataset
+    return dataset, torch.arange(len(dataset)) if rows is None else rows

@@ -16,6 +16,7 @@ from sklearn_mdm import MDMFusionRegressor
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
 from sklearn_mdm.estimators._blend import Blend, views_of, weighted
+from sklearn_mdm.estimators._blend_fit import model_outputs
 from sklearn_mdm.estimators._critic_imputer import weighted_means
 from sklearn_mdm.net._inference import evaluate
 
@@ -47,7 +48,7 @@ def test_prediction__is_the_weighted_mean_of_networks_and_models(blended, X, y):
         evaluate(net, observed, partial(fitted._to_batch, group=fitted._group_of(k)), "prediction")
         for k, net in enumerate(fitted._member_nets())
     ]
-    parts = np.stack([*members, *fitted._model_outputs(observed)])
+    parts = np.stack([*members, *model_outputs(fitted, fitted._blend, observed)])
     weights = np.repeat(fitted._blend.weights, [2, 2, 1, 1]) / np.array([2, 2, 2, 2, 1, 1])
     if hasattr(fitted, "classes_"):
         expected = np.tensordot(weights, np.exp(log_softmax(parts, axis=2)), 1)
@@ -130,9 +131,9 @@ def test_a_missing_modality__is_zero_and_known_not_to_be_there(blended, X, y):
 def test_auto__leaves_large_tables_to_the_networks(blended, X, y, monkeypatch):
     auto = {"linear_member": "auto", "kernel_member": "auto"}
     assert list(blended(**auto).fit(X, y)._blend.models) == ["linear", "kernel"]
-    monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.MAX_KERNEL_ROWS", 50)
+    monkeypatch.setattr("sklearn_mdm.estimators._blend_fit.MAX_KERNEL_ROWS", 50)
     assert list(blended(**auto).fit(X, y)._blend.models) == ["linear"]
-    monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.MAX_INPUTS", 3)
+    monkeypatch.setattr("sklearn_mdm.estimators._blend_fit.MAX_INPUTS", 3)
     assert list(blended(**auto).fit(X, y)._blend.models) == []
 
 

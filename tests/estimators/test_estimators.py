@@ -16,7 +16,7 @@ from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor, MDMNet
 from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.encoders._mlp import mean_and_std
-from sklearn_mdm.estimators import _base as base
+from sklearn_mdm.estimators import _splitting as splitting
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL
 
@@ -199,7 +199,7 @@ def test_class_weight_and_sample_weight__multiply(classifier, X, y):
 
 
 def test_a_given_validation_set__decides_when_to_stop(estimator, X, y, monkeypatch):
-    monkeypatch.setattr(base, "validation_split", None)
+    monkeypatch.setattr(splitting, "validation_split", None)
     train, valid = slice(0, 40), slice(40, 60)
     fitted = estimator(max_epochs=300, lr=0.05, n_iter_no_change=5, lam=0)
     fitted.fit(part(X, train), y[train], X_val=part(X, valid), y_val=y[valid])

@@ -32,7 +32,7 @@ from sklearn.utils import get_tags
 
 from sklearn_mdm import ModalityDict
 from sklearn_mdm.encoders import MLPEncoder
-from sklearn_mdm.estimators import _base as base
+from sklearn_mdm.estimators import _splitting as splitting
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.inputs._transformer import ModalityTransformer
 from sklearn_mdm.measures import KL, FDivergence
@@ -344,7 +344,7 @@ def splits(monkeypatch):
         seen.append(({"groups": groups, "stratify": stratify}, train, held_out))
         return train, held_out
 
-    monkeypatch.setattr(base, "validation_split", spy)
+    monkeypatch.setattr(splitting, "validation_split", spy)
     return seen
 
 

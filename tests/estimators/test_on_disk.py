@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_mdm import MDMFusionClassifier, MDMFusionRegressor
-from sklearn_mdm.estimators import _committee_mixin, _rows_on_disk, _scaling
+from sklearn_mdm.estimators import _blend_fit, _rows_on_disk, _scaling
 from sklearn_mdm.inputs import _cells, _observed, _on_disk
 from sklearn_mdm.utils import _hashes
 
@@ -256,9 +256,9 @@ def small_parts(monkeypatch):
         (_cells, "MAX_NUMBERS_AVERAGED", 200),
         (_cells, "MAX_NUMBERS_LEARNED_FROM", 150),
         (_cells, "MAX_NUMBERS_ASKED", 200),
-        (_committee_mixin, "BATCH_ROWS", 32),
-        (_committee_mixin, "MAX_NUMBERS", 600),
-        (_committee_mixin, "MAX_KERNEL_ROWS", 40),
+        (_blend_fit, "BATCH_ROWS", 32),
+        (_blend_fit, "MAX_NUMBERS", 600),
+        (_blend_fit, "MAX_KERNEL_ROWS", 40),
         (_rows_on_disk, "ROWS_REPRESENTED", 32),
         (_rows_on_disk, "MAX_ROWS_REPORTED", 60),
     ]:
@@ -271,7 +271,7 @@ def test_fit__large_array__is_never_read_whole(kind, sequences, small_parts, mon
     monkeypatch.setattr("sklearn_mdm.net._inference.ROWS_PER_BATCH", 32)
     monkeypatch.setattr("sklearn_mdm.net._committee.VALIDATION_ROWS", 16)
     for name, value in {"MAX_REPORT_TRAINING": 40, "MAX_REPORT_CALIBRATION": 20}.items():
-        monkeypatch.setattr(f"sklearn_mdm.estimators._base.{name}", value)
+        monkeypatch.setattr(f"sklearn_mdm.estimators._reporting.{name}", value)
     X, y = data(sequences=sequences, missing=True)
     stored = {name: Refusing(x, 100) for name, x in X.items()}
     if kind is RefusingMap:

@@ -1,6 +1,7 @@
 """Samples without labels, in y and as X_unlabeled."""
 
 import pickle
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mdm import ModalityDict, ModalityTransformer
+from sklearn_mdm.estimators import _base, _net_data
 from sklearn_mdm.exceptions import UnusedSamplesWarning
 
 pytestmark = pytest.mark.usefixtures("quick_reports")
@@ -84,12 +86,9 @@ def raise_for_classes(estimator, X):
 
 def datasets_of(fitted, X, y, **given):
     """Fit, and return the dataset of each member, and the estimator."""
-    seen, datasets = [], type(fitted)._datasets
-    type(fitted)._datasets = lambda self, *args: seen.append(datasets(self, *args)) or seen[-1]
-    try:
+    seen = []
+    with mock.patch.object(_base, "datasets_of", lambda *args: seen.append(_net_data.datasets_of(*args)) or seen[-1]):
         fitted.fit(X, y, **given)
-    finally:
-        type(fitted)._datasets = datasets
     train, valid = seen[0]
     return [getattr(part, "datasets", [part]) for part in (train, valid)]
 

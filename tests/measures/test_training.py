@@ -21,6 +21,7 @@ from sklearn_mdm.encoders import MLPEncoder
 from sklearn_mdm.fusion import ConcatFusion
 from sklearn_mdm.measures import KL, KNIFE, MEASURES, InfoNCE, TCMax, Wasserstein
 from sklearn_mdm.net._data import MaskedDataset
+from sklearn_mdm.net._dependency_term import dependency_of, logits_of_mixed
 
 MEASURE_OBJECTS = {name: cls() for name, cls in MEASURES.items() if name not in ("nwj", "cpc")}  # which are aliases
 
@@ -289,7 +290,7 @@ def test_tcmax__over_all_combinations_equals_a_loop(m, bound, monkeypatch):
     net.on_epoch_begin(net, dataset_train=MaskedDataset(X, y))
     tuples = torch.tensor(list(itertools.product(range(n), repeat=m))).T
     monkeypatch.setattr(MDMNet, "_negatives", lambda self, n: tuples)
-    result = net._dependency(batch, labels, net.module_(batch.X, batch.mask)).item()
+    result = dependency_of(net, batch, labels, net.module_(batch.X, batch.mask)).item()
 
     complete = [0, 2, 3, 5, 6]
 
@@ -379,25 +380,25 @@ def test_tcmax__negatives_keep_the_masks_of_their_modalities(sequences, monkeypa
     index = torch.stack([torch.arange(60).roll(7), torch.arange(60)])
     X = {"vector": batch.X["vector"].roll(7, 0), "steps": batch.X["steps"]}
     mask = {"vector": batch.mask["vector"].roll(7, 0), "steps": batch.mask["steps"]}
-    assert torch.equal(net._logits(batch, index), net.module_(X, mask).prediction)
+    assert torch.equal(logits_of_mixed(net.module_, batch, index), net.module_(X, mask).prediction)
 
 
 @pytest.mark.parametrize("modality_dropout", [0.0, 0.9])
 def test_tcmax__reads_complete_rows_before_modality_dropout(classifier, X, y, monkeypatch, modality_dropout):
     X["text"][::3] = np.nan
     shapes, inputs = [], []
-    logit_value, logits = TCMax.logit_value, MDMNet._logits
+    logit_value = TCMax.logit_value
 
     def spy(self, joint, labels, product):
         shapes.append((joint.shape, labels.shape, product.shape))
         return logit_value(self, joint, labels, product)
 
-    def watch(self, batch, index):
+    def watch(module, batch, index):
         inputs.append(bool(batch.mask["m1"][index[1]].all()) and bool(batch.mask["m0"][index[0]].all()))
-        return logits(self, batch, index)
+        return logits_of_mixed(module, batch, index)
 
     monkeypatch.setattr(TCMax, "logit_value", spy)
-    monkeypatch.setattr(MDMNet, "_logits", watch)
+    monkeypatch.setattr("sklearn_mdm.net._dependency_term.logits_of_mixed", watch)
     parameters = {"batch_size": 60, "max_epochs": 2, "n_negatives": 3, "modality_dropout": modality_dropout}
     classifier(measure="tcmax", lam=1.0, **parameters).fit({"m0": X["audio"], "m1": X["text"]}, y)
     assert shapes == [((40, 3), (40,), (120, 3))] * 2

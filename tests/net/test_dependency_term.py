@@ -104,7 +104,7 @@ def test_lam_0__makes_no_critic_step(estimator, X, y, monkeypatch, parameters_of
         raise AssertionError("a critic step at lam=0")
 
     monkeypatch.setattr(MDMNet, "_critic_step", forbidden)
-    monkeypatch.setattr(MDMNet, "_dependency", forbidden)
+    monkeypatch.setattr("sklearn_mdm.net._net.dependency_of", forbidden)
     start = parameters_of(estimator(lam=0, max_epochs=1, lr=1e-300, weight_decay=0).fit(X, y))
     end = parameters_of(estimator(lam=0, max_epochs=5).fit(X, y))
     critic = [name for name in start if name.startswith("critic")]

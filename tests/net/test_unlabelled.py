@@ -18,6 +18,7 @@ from sklearn_mdm.fusion import FUSIONS, ConcatFusion, FusionOutput, LateFusion
 from sklearn_mdm.fusion._committee import Committee, mean_prediction
 from sklearn_mdm.measures import TCMax
 from sklearn_mdm.net import BatchIterator, MaskedDataset, MDMNet
+from sklearn_mdm.net import _data as data_module
 from sklearn_mdm.net import _net as net_module
 from sklearn_mdm.net._agreement import CORRUPTED, SURE, agreement_losses, aligned, corrupted, without_some
 from sklearn_mdm.net._committee import CommitteeNet
@@ -33,7 +34,7 @@ QUICK = dict(max_epochs=2, agreement=0.7)
 @pytest.fixture(autouse=True)
 def fewest_batches(monkeypatch):
     """Few enough of them to be quick, and more than one pass."""
-    monkeypatch.setattr(net_module, "FEWEST_BATCHES", 5)
+    monkeypatch.setattr(data_module, "FEWEST_BATCHES", 5)
 
 
 def pool_of(missing=False, n=N_POOL, seed=5):
@@ -120,7 +121,7 @@ def test_a_measure_that_reads_labels__stays_with_those_that_have_one(measure, mo
     X, y = make_data()
     train, valid = datasets(X, classes_of(y), "off by one")
     settings = settings_of(dict(lam=0.1, measure=measure), 3)
-    monkeypatch.setattr(net_module, "FEWEST_BATCHES", 1)
+    monkeypatch.setattr(data_module, "FEWEST_BATCHES", 1)
     no_agreement = {**settings, "agreement": 0.0}
     without = fit_one_by_one(train, valid, **no_agreement)
     with_pool(train, pool_of())
@@ -251,7 +252,7 @@ def test_objective__is_that_of_numpy(classes, monkeypatch):
         module, criterion, criterion__reduction="none", lam=0.0, agreement=0.7, batch_size=-1, max_epochs=1,
         dtype=torch.float64, verbose=0, optimizer=torch.optim.SGD, lr=0.0,
     )  # fmt: skip
-    monkeypatch.setattr(net_module, "FEWEST_BATCHES", 1)
+    monkeypatch.setattr(data_module, "FEWEST_BATCHES", 1)
     orders = []
     batch_of = MaskedDataset.batch
     monkeypatch.setattr(MaskedDataset, "batch", lambda self, rows: orders.append(rows) or batch_of(self, rows))
@@ -471,7 +472,7 @@ def test_other_modalities__are_refused(change):
 
 
 def test_few_labelled_samples__are_gone_through_again(monkeypatch):
-    monkeypatch.setattr(net_module, "FEWEST_BATCHES", 16)
+    monkeypatch.setattr(data_module, "FEWEST_BATCHES", 16)
     X, y = make_data()
     for pool, n_batches in ((None, 2), (pool_of(), 16)):
         net, data = alone({name: x[:20] for name, x in X.items()}, y[:20], pool, lam=0.0, batch_size=12)
