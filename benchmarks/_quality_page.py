@@ -194,9 +194,10 @@ def write_page(path, content):
             "p over tasks",
         ]
         note = (
-            "Ratio: geometric mean of (error + 0.005) / (the other's + 0.005). Significant: sign-flip test over judged\n"
-            "samples (over groups, where samples come in groups), below 5 % after Holm's correction for the number of\n"
-            "tasks. The last column is Wilcoxon's signed-rank test over tasks, corrected for the number of models.\n"
+            "Ratio: geometric mean of (error + 0.005) / (the other's + 0.005). Significant: sign-flip test over\n"
+            "judged samples (over groups, where samples come in groups), below 5 % after Holm's correction for the\n"
+            "number of tasks. The last column is Wilcoxon's signed-rank test over tasks, corrected for the number of\n"
+            "models.\n"
         )
         parts.append(grid("Beside each model", header, _against(summary), note))
     best = "The least is bold. The best of five is known with hindsight only.\n"
