@@ -30,7 +30,7 @@ rows for folds, the first setting is taken.
    "model", "tuned"
    "linear", "logistic regression: 7 values of C, by accuracy, and by log loss for probabilities; ridge: 15 of alpha"
    "boosting", "HistGradientBoosting: 31 or 7 leaves; with more than 50 classes not tuned"
-   "forest", "300 trees: sqrt or .3 of the features"
+   "forest", "300 trees: sqrt or 0.3 of the features"
    "SVM", "RBF kernel: three values of C, two widths; probabilities calibrated on the folds"
    "MLP", "a hidden layer of 100: three values of alpha; targets standardised"
    "stacking", "one linear model a view, and one on their predictions; not among the five"
@@ -102,7 +102,7 @@ def _verdict(summary):
     return [
         ("At least as good as the best of the five", f"{summary['at_least_the_best']} of {n} tasks"),
         (
-            "Log loss over the least of the five, geometric mean (with .005 added to both)",
+            "Log loss over the least of the five, geometric mean (with 0.005 added to both)",
             f"{summary.get('log_loss_ratio_to_best', np.nan):.3f} "
             f"({summary.get('log_loss_ratio_to_best_plus_eps', np.nan):.3f})",
         ),
@@ -132,7 +132,7 @@ def _behind(summary):
     found = {task: summary["against"][best]["by_task"][task]["ratio"] for task, best in summary["best"].items()}
     worse = sorted((task for task in found if found[task] > 1), key=lambda task: -found[task])
     named = [f"{task} ({found[task]:.2f} x {summary['best'][task]})" for task in worse]
-    return f"More error than the best of the five, with .005 added to both: {', '.join(named) or 'nowhere'}.\n"
+    return f"More error than the best of the five, with 0.005 added to both: {', '.join(named) or 'nowhere'}.\n"
 
 
 def _against(summary):
@@ -176,7 +176,7 @@ def write_page(path, content):
     if summary:
         title = f"``{summary['model']}`` and the five on {len(summary['tasks'])} tasks"
         header = ["model", "mean rank of six", "error over the best of the five", "seconds of a fit (median / longest)"]
-        note = "Errors are compared with .005 added to both; the geometric mean over tasks.\n"
+        note = "Errors are compared with 0.005 added to both; the geometric mean over tasks.\n"
         parts.append(grid(title, header, _standing(content, summary), note))
         parts.append(grid(f"More of ``{summary['model']}``", ["figure", "value"], _verdict(summary), _behind(summary)))
     parts += [
@@ -194,9 +194,10 @@ def write_page(path, content):
             "p over tasks",
         ]
         note = (
-            "Ratio: geometric mean of (error + .005) / (the other's + .005). Significant: sign-flip test over judged\n"
-            "samples (over groups, where samples come in groups), below 5 % after Holm's correction for the number of\n"
-            "tasks. The last column is Wilcoxon's signed-rank test over tasks, corrected for the number of models.\n"
+            "Ratio: geometric mean of (error + 0.005) / (the other's + 0.005). Significant: sign-flip test over\n"
+            "judged samples (over groups, where samples come in groups), below 5 % after Holm's correction for the\n"
+            "number of tasks. The last column is Wilcoxon's signed-rank test over tasks, corrected for the number of\n"
+            "models.\n"
         )
         parts.append(grid("Beside each model", header, _against(summary), note))
     best = "The least is bold. The best of five is known with hindsight only.\n"

@@ -84,13 +84,13 @@ html_favicon = "_static/favicon.svg"
 html_sidebars = {"index": []}
 html_show_sourcelink = False
 
-# The addresses of the project are in one place.
-_urls = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
-    "urls", {}
-)
-html_theme_options["external_links"] = [
-    {"name": name, "url": url} for name, url in _urls.items() if name.lower() in ("repository", "source")
-]
+# The addresses of the project are in one place. A release adds its own there (tools/published_links.py) before building
+# this site; one that is built in a checkout has no links to a repository.
+_urls = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+_links = {"Repository": _urls["Source"], "versions": f"{_urls['Source']}/tags"} if "Source" in _urls else {}
+html_theme_options["external_links"] = [{"name": name, "url": url} for name, url in list(_links.items())[:1]]
+_of_landing_page = [*(f"`{name} <{url}>`__" for name, url in _links.items()), ":doc:`changelog </about/changelog>`"]
+rst_epilog = f".. |links| replace:: {', '.join(_of_landing_page)}"
 
 
 def skip_foreign_members(app, what, name, obj, skip, options):

@@ -78,9 +78,9 @@ for row, (title, chosen) in zip(
             ax.axhline(edge, color="black", linewidth=0.8)
         ax.set(xticks=[], yticks=[1.5, 4, 6.5])
         ax.set_yticklabels([f"{attribution[name].iloc[i]:.1f}" for name in views], fontsize=8)
-        ax.set_title("wrong band" if is_wrong[i] else f"a {y_test[i]}", fontsize=9)
+        ax.set_xlabel("wrong band" if is_wrong[i] else f"a {y_test[i]}", fontsize=9)
     row[0].set_ylabel(title)
-figure.suptitle("Attribution of each band (nats)")
+figure.suptitle("Attribution of each band (nats), in images with the lowest and the highest dependency")
 plt.show()
 
 # %%

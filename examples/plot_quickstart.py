@@ -109,7 +109,7 @@ plt.show()
 # ---------------------
 # Now 30 of 400 images have a label, three of each digit. The others have NaN in y (or come as ``X_unlabeled``), and
 # train what needs no label: what the bands of an image have in common. ``lam=1`` gives that more weight than the
-# default. To be quick, ours has two networks instead of eight, and 20 epochs.
+# default. To be quick, ours has two networks instead of eight, and 10 epochs.
 
 few = {}
 for seed in range(3):
@@ -118,7 +118,7 @@ for seed in range(3):
     y_few = y.astype(float)
     y_few[rest] = np.nan
     flat, flat_new = np.hstack(list(X.values())), np.hstack(list(X_new.values()))
-    ours = MDMFusionClassifier(lam=1, n_estimators=2, max_epochs=20, random_state=seed)
+    ours = MDMFusionClassifier(lam=1, n_estimators=2, max_epochs=10, random_state=seed)
     scores = {
         "30 rows: logistic regression": baselines["logistic regression"].fit(flat[labelled], y[labelled]),
         "400 rows: label spreading": LabelSpreading(kernel="knn").fit(flat, np.where(np.isnan(y_few), -1, y)),

@@ -67,13 +67,18 @@ def test_pre_commit__has_the_ruff_that_lint_has():
 def test_release__publishes_what_was_built_without_a_token():
     text = read(".github/workflows/release.yml")
     jobs = yaml.safe_load(text)["jobs"]
-    assert list(jobs) == ["build", "try", "publish"] and [job.get("needs") for job in jobs.values()] == [
-        None,
-        "build",
-        "try",
-    ]
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "build": None,
+        "site": None,
+        "try": "build",
+        "publish": "try",
+    }
     runs = " ".join(step.get("run", "") for step in jobs["build"]["steps"])
     assert "python -m build" in runs and "twine check --strict" in runs and "_version.py" in runs
+    links = 'tools/published_links.py "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY" "$GITHUB_REF_NAME"'
+    assert runs.index(links) < runs.index("python -m build")
+    runs = " ".join(step.get("run", "") for step in jobs["site"]["steps"])
+    assert runs.index(links) < runs.index("make docs")
     publish = jobs["publish"]
     assert publish["environment"] == "pypi" and publish["permissions"] == {"id-token": "write"}
     assert publish["steps"][-1] == {"uses": "pypa/gh-action-pypi-publish@release/v1"}  # and no password

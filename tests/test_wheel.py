@@ -1,10 +1,13 @@
-"""The wheel, away from the checkout: README.md runs with it."""
+"""The wheel as it is published, away from the checkout: it has the addresses of a repository, and README.md runs."""
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -22,8 +25,18 @@ def run(*command, **options):
 @pytest.mark.slow
 def test_wheel__in_an_empty_environment__runs_the_readme(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT)
+    checkout = tmp_path / "checkout"
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "_build", "auto_examples", "generated", "build", "results")
+    shutil.copytree(ROOT, checkout, ignore=left_out)
+    run(sys.executable, checkout / "tools" / "published_links.py", "https://forge.test/a/b", "v1", cwd=checkout)
+    run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, checkout)
     (wheel,) = tmp_path.glob("*.whl")
+    metadata = message_from_bytes(
+        zipfile.ZipFile(wheel).read(f"{'-'.join(wheel.name.split('-')[:2])}.dist-info/METADATA")
+    )
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL"))
+    assert urls["Source"] == "https://forge.test/a/b" and {"Changelog", "Documentation", "Issues"} < set(urls)
+    assert not re.findall(r"\]\((?!https://)", metadata.get_payload())
     venv.create(tmp_path / "venv", with_pip=False)
     places = {"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")}
     scheme = "venv" if "venv" in sysconfig.get_scheme_names() else sysconfig.get_default_scheme()

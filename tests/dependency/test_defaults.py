@@ -49,7 +49,15 @@ def plain():
     return quick(with_correlation(0.8)).dependency_
 
 
-@pytest.mark.parametrize("warp", [np.exp, np.cbrt, lambda x: np.sinh(3 * x)], ids=["exp", "cbrt", "sinh"])
+@pytest.mark.parametrize(
+    "warp",
+    [
+        np.exp,
+        pytest.param(np.cbrt, marks=pytest.mark.slow),
+        pytest.param(lambda x: np.sinh(3 * x), marks=pytest.mark.slow),
+    ],
+    ids=["exp", "cbrt", "sinh"],
+)
 def test_increasing_maps_of_columns__change_little(warp, plain):
     warped = {name: warp(value) for name, value in with_correlation(0.8).items()}
     assert quick(warped).dependency_ == pytest.approx(plain, abs=0.05)
@@ -92,7 +100,7 @@ def test_warnings__are_of_the_value__not_of_a_single_fold():
 @pytest.mark.parametrize(
     ("X", "least"),
     [
-        (views(CELSIUS, 32 + 1.8 * CELSIUS), 2.5),
+        pytest.param(views(CELSIUS, 32 + 1.8 * CELSIUS), 2.5, marks=pytest.mark.slow),
         (views(A, A**2), 1.0),
         (views(A, np.hstack([E, -3 * A])), 2.5),
         (views(A, A, A), 3.5),
@@ -110,7 +118,7 @@ def test_functions_of_each_other__have_much_dependency_with_a_small_error(X, lea
 # --- nothing to find -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["normal", "wide", "heavy", "classes", "three"])
 def test_independent_modalities__have_none(kind, seed):
     rng = np.random.default_rng(seed)

@@ -137,8 +137,14 @@ KINDS = {
 
 
 @pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.SeenSamplesWarning")
-@pytest.mark.parametrize("k", range(len(LAMS)))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "k"),
+    [  # each kind and each candidate in the usual run, all pairs of them apart
+        pytest.param(kind, k, marks=() if (i + k) % len(LAMS) == 0 else pytest.mark.slow)
+        for i, kind in enumerate(KINDS)
+        for k in range(len(LAMS))
+    ],
+)
 def test_candidate__is_what_it_is_alone(path, monkeypatch, X, y, kind, k):
     monkeypatch.setattr("sklearn_mdm.estimators._committee_mixin.compare", always(k))
     several = path(**KINDS[kind]).fit(X, y)

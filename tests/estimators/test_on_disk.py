@@ -1,6 +1,7 @@
 """Data on disk: results are those of the same arrays in memory, and nothing is ever read whole."""
 
 import functools
+import itertools
 import threading
 import warnings
 
@@ -150,19 +151,41 @@ SYSTEMS = {
 }
 
 
-@pytest.mark.parametrize("kind", SYSTEMS)
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_fit__data_on_disk__results_are_those_of_arrays(container, kind, tmp_path):
-    X, y = data(**SYSTEMS[kind])
+def fitted_to(X, y, make):
+    """What is read off an estimator that is fitted with weights."""
     weight = np.random.default_rng(1).random(N)
+    return quiet(lambda: read_off(make(**SETTINGS).fit(X, y, weight), X, y))
+
+
+@functools.cache
+def of_arrays(kind, make):
+    """Data of a kind, and what an estimator reads off them in memory."""
+    X, y = data(**SYSTEMS[kind])
+    y = y if make is MDMFusionRegressor else np.digitize(y, [-0.5, 0.5])
+    return X, y, fitted_to(X, y, make)
+
+
+# Of the formats of files, each kind once in the fast tests: steps that are missing are sequences and missing.
+FAST = {
+    *itertools.product(["memmap", "view"], SYSTEMS),
+    *itertools.product(CONTAINERS, ["missing steps", "whole numbers"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("container", "kind"),
+    [
+        pytest.param(*pair, marks=[] if pair in FAST else pytest.mark.slow)
+        for pair in itertools.product(CONTAINERS, SYSTEMS)
+    ],
+)
+def test_fit__data_on_disk__results_are_those_of_arrays(container, kind, tmp_path):
     make = MDMFusionRegressor if container != "view" else MDMFusionClassifier
-    y = y if container != "view" else np.digitize(y, [-0.5, 0.5])
-    expected = quiet(lambda: read_off(make(**SETTINGS).fit(X, y, weight), X, y))
+    X, y, expected = of_arrays(kind, make)
     stored = CONTAINERS[container](X, tmp_path)
     assert all(map(_on_disk.is_on_disk, stored.values()))
-    found = quiet(lambda: read_off(make(**SETTINGS).fit(stored, y, weight), stored, y))
     # Cells are filled by matrix products, whose last digits may depend on how many rows are filled at a time.
-    compare(found, expected, 1e-5 if "missing" in kind else 0)
+    compare(fitted_to(stored, y, make), expected, 1e-5 if "missing" in kind else 0)
 
 
 @pytest.mark.parametrize(

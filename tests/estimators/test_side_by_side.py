@@ -15,7 +15,7 @@ from sklearn_mdm.fusion import ConcatFusion
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn_mdm.exceptions.DependencyWarning")
 
 
-@pytest.fixture(params=["float64", "no_grad", "inference_mode"])
+@pytest.fixture(params=["float64", pytest.param("no_grad", marks=pytest.mark.slow), "inference_mode"])
 def odd_settings(request):
     """Settings of torch that a caller may have made."""
     if request.param == "float64":
