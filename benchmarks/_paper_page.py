@@ -17,8 +17,7 @@ FIGURES = {
     "pearson": ("Corr ↑", 1, 3, True),
 }
 ALPHA = 0.05
-BESIDE = ("linear", "ridge on TF-IDF", "text alone")
-SHOWN = {"linear": "ridge, pooled", "ridge on TF-IDF": "ridge, TF-IDF", "text alone": "MiniLM, text alone"}
+LINEAR = "linear"  # the baseline beside them
 
 
 def values_of(runs, figure):
@@ -49,14 +48,14 @@ def shown(runs, figure, test=None):
 
 def ours_of(by_label, *, committee=False):
     """{(system, term): runs} of single networks, or of committees."""
-    words = {label: label.split(", ") for label in by_label if label not in BESIDE}
+    words = {label: label.split(", ") for label in by_label if label != LINEAR}
     return {tuple(found[:2]): by_label[label] for label, found in words.items() if (len(found) > 2) == committee}
 
 
 def systems_of(keys):
-    """In the order of the page; those of other benchmarks come last."""
+    """In the order of the page."""
     found = {key[0] for key in keys}
-    return [*(system for system in SYSTEMS if system in found), *sorted(found - {*SYSTEMS})]
+    return [system for system in SYSTEMS if system in found]
 
 
 def table_of(title, by_label, *, committee):
@@ -77,9 +76,8 @@ def table_of(title, by_label, *, committee):
                     tests += [] if test is None else [test]
                 row.append(shown(ours[system, term], figure, test))
             rows.append(row)
-    for label in BESIDE:
-        if label in by_label:
-            rows.append([SHOWN[label], "", *(shown(by_label[label], figure) for figure in figures)])
+    if LINEAR in by_label:
+        rows.append(["ridge, pooled", "", *(shown(by_label[LINEAR], figure) for figure in figures)])
     header = ["system", "term", *(FIGURES[figure][0] for figure in figures)]
     return grid(title, header, rows, counted(tests))
 
@@ -140,15 +138,8 @@ def write_page(path, content):
         parts.append(chosen_table("``mosi_text_audio``, MAE with a chosen ``lam``", content["chosen"], by_label))
     for name, by_label in results.items():
         parts.append(absent_table(f"``{name}``, MAE where the text is absent", by_label, "text"))
-    command = f"python benchmarks/paper.py --data DIR --seeds {content['seeds']} --mag results/mag.json --page {path}"
-    of_cells = {
-        "results": {
-            name: {label: runs for label, runs in by_label.items() if "environment" in runs[0]}
-            for name, by_label in results.items()
-        },
-        "seeds": content["seeds"],
-    }
-    parts.append(f"{measured(of_cells)} To reproduce::\n\n    python benchmarks/mag.py --data DIR\n    {command}\n")
+    options = f"--only {' '.join(results)} --seeds {content['seeds']} --page {path}"
+    parts.append(f"{measured(content)} To reproduce::\n\n    python benchmarks/paper.py --data DIR {options}\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(part for part in parts if part))
     print(f"written to {path}")

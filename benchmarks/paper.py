@@ -6,9 +6,9 @@ and log of looks at test parts these are; what is done is kept (``--cache``), ``
 read vectors are on ``mosi_bclstm`` beside committees, what the estimators are by default around a system. On
 ``mosi_text_audio`` (words beside a vector per utterance, which is repeated for every word where a system reads all
 modalities step by step) are all systems, and ``lam`` is also chosen: of four values that with the least error on a
-quarter of the development rows, mean over three seeds. ``--mag`` adds what ``mag.py`` found with a transformer.
+quarter of the development rows, mean over three seeds. A system with a pretrained transformer is for ``mag.py``.
 
-    python benchmarks/paper.py --data DIR --jobs 16 --mag results/mag.json --page docs/benchmarks/paper_figures.inc
+    python benchmarks/paper.py --data DIR --jobs 16 --page docs/benchmarks/paper_figures.inc
     python benchmarks/paper.py --data DIR --only mmmo --systems concat misa --terms lam=0 kl --seeds 3
 
 Figures: acc7: agreement after clipping to [-3, 3] and rounding; acc2: agreement in sign, samples with y = 0 left out;
@@ -23,24 +23,22 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 from _common import environment, processor, table, write_json
 from _paper_models import MEASURES, STEP_BY_STEP, SYSTEMS, TERMS, VECTORS, WITHOUT, System, label_of
-from _paper_page import write_page
+from _paper_page import LINEAR, write_page
 from _quality_baselines import BASELINES
 from _quality_cells import plan, results_of
 
 TASKS = {"mosi_bclstm": VECTORS, **dict.fromkeys(("mosi_text_audio", "mmmo", "mmmo_trimodal"), SYSTEMS)}
-# A committee of "misa" takes more than ten minutes of a core to fit.
-COMMITTEES = {"mosi_bclstm": ("concat", "late", "low_rank", "tensor")}
+# A committee of "tensor" or "misa" takes about ten minutes of a core to fit.
+COMMITTEES = {"mosi_bclstm": ("concat", "late", "low_rank")}
 CHOSEN_ON = "mosi_text_audio"
 SLOW = ("misa", "tensor", *STEP_BY_STEP)
 LAMS = (0.03, 0.1, 0.3, 1.0)
-LINEAR = "linear"  # the baseline beside them
 
 
 def models_of(name, args):
@@ -96,14 +94,6 @@ def mean_of(runs, figure):
     return float(np.mean([run["figures"][figure] for run in runs]))
 
 
-def of_transformer(paths):
-    """{label: runs} of what ``mag.py`` wrote, named as the systems here."""
-    found = {name: rows for path in paths for name, rows in json.loads(path.read_text())["results"].items()}
-    names = {"text+audio": "mag, lam=0", **{f"text+audio, {term}": f"mag, {term}" for term in MEASURES}}
-    names |= {"text": "text alone", "TF-IDF, ridge": "ridge on TF-IDF"}
-    return {names[name]: [{"figures": figures} for figures in rows] for name, rows in found.items() if name in names}
-
-
 def print_results(results):
     for name, by_label in results.items():
         shown = list(dict.fromkeys(figure for runs in by_label.values() for figure in runs[0]["figures"]))
@@ -128,7 +118,6 @@ def parse_args():
     parser.add_argument("--terms", nargs="+", choices=TERMS, default=TERMS, metavar="TERM")
     parser.add_argument("--seeds", type=int, default=10, help="seeds of each model (%(default)s)")
     parser.add_argument("--choose", action=argparse.BooleanOptionalAction, default=True, help="choose lam, too")
-    parser.add_argument("--mag", type=Path, nargs="+", default=[], help="JSON files of mag.py")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each (%(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no fit of a part after so many")
     parser.add_argument("--cache", type=Path, help="folder for what is done (quality_cells, beside --out)")
@@ -143,8 +132,6 @@ def main():
     args = parse_args()
     results = {name: computed(name, models_of(name, args), args, seeds=args.seeds) for name in args.only}
     chosen = with_chosen_lam(args) if args.choose and CHOSEN_ON in args.only else {}
-    if args.mag and CHOSEN_ON in results:
-        results[CHOSEN_ON] |= of_transformer(args.mag)
     print_results(results)
     if chosen:
         print_results(

@@ -35,6 +35,7 @@ PAGES = [
     "user_guide/refused.html",
     "benchmarks/few_labels.html",
     "benchmarks/dependency.html",
+    "benchmarks/paper.html",
     "examples.html",
     "api.html",
     "generated/sklearn_mdm.MDMFusionClassifier.html",
