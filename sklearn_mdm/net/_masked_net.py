@@ -205,7 +205,13 @@ class MaskedNet(NeuralNet):
     @property
     def fusion_module_(self) -> Any:
         """The fusion module itself, where something wraps it, such as torch's DistributedDataParallel."""
-        return self.module_ if hasattr(self.module_, "code_dims") else self.module_.module
+        module = self.module_ if hasattr(self.module_, "code_dims") else getattr(self.module_, "module", None)
+        if not hasattr(module, "code_dims"):
+            raise TypeError(
+                "MDMNet trains a fusion module, with forward(X, mask), represent(X, mask) and code_dims, got "
+                f"{type(self.module_).__name__}. Derive it from sklearn_mdm.fusion.FusionModule."
+            )
+        return module
 
     def infer(self, x: Batch, **fit_params: Any) -> Any:
         """Apply the module to a batch."""

@@ -562,6 +562,13 @@ def test_datasets_that_are_not_masked__error(X, y):
         make().fit(Dataset(X["audio"], y), None)
 
 
+@pytest.mark.parametrize("kind", ["initialize", "fit"])
+def test_module__that_is_none_of_fusion__is_refused_before_training(X, y, kind):
+    net = MDMNet(torch.nn.Linear, module__in_features=3, module__out_features=1, max_epochs=1)
+    with pytest.raises(TypeError, match=r"forward\(X, mask\), represent.* got Linear\. Derive it from"):
+        net.initialize() if kind == "initialize" else net.fit(X, y)
+
+
 def test_a_subset_of_rows__trains_through_a_data_loader(X, y):
     data = torch.utils.data.Subset(MaskedDataset(X, y), list(range(40)))
     for iterator in (BatchIterator, DataLoader):
