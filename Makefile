@@ -73,11 +73,11 @@ ifdef DATA
 endif
 
 # With URL, links lead to the repository of that address, as in a release; a copy is changed, not the checkout.
-package: $(VENV)/.done-package  ## build the source distribution and the wheel into dist/, and check them (URL=https://... links to there)
+package: $(VENV)/.done-package  ## build the source distribution and the wheel into dist/, and check them (with URL=https://... HEAD, with links to there)
 	@rm -rf dist build/published
 ifdef URL
-	@mkdir -p build/published && git archive HEAD | tar -x -C build/published
-	$(PY) tools/published_links.py $(URL) v$$($(PY) -c "import sklearn_mdm; print(sklearn_mdm.__version__)") build/published
+	@mkdir -p build/published && git archive HEAD -o build/head.tar && tar -xf build/head.tar -C build/published
+	$(PY) tools/published_links.py "$(URL)" v$$($(PY) -c "import sklearn_mdm; print(sklearn_mdm.__version__)") build/published
 endif
 	$(PY) -m build --outdir dist $(if $(URL),build/published)
 	$(PY) -m twine check --strict dist/*

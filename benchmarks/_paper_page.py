@@ -6,7 +6,7 @@ import numpy as np
 from _paper_models import MEASURES, SYSTEMS, TERMS, WITHOUT
 from _quality_page import grid, measured
 from _quality_summary import holm
-from scipy.stats import mannwhitneyu
+from scipy.stats import ttest_1samp
 
 # Figure -> (heading, factor, digits, whether more is better).
 FIGURES = {
@@ -25,12 +25,15 @@ def values_of(runs, figure):
 
 
 def compared(runs, base, figure, more_is_better):
-    """(p of the rank-sum test over seeds, whether the mean is better); None where there is nothing to compare."""
-    found, before = values_of(runs, figure), values_of(base, figure)
-    if min(len(found), len(before)) < 2:
+    """(p of a paired t test over seeds, whether the mean is better); None with less than two seeds.
+
+    Runs of a seed share initial weights and splits, so that they are pairs.
+    """
+    if min(len(runs), len(base)) < 2:
         return None
-    p = 1.0 if np.ptp([*found, *before]) == 0 else float(mannwhitneyu(found, before).pvalue)
-    return p, bool((found.mean() > before.mean()) == more_is_better)
+    difference = values_of(runs, figure) - values_of(base, figure)
+    p = float(ttest_1samp(difference, 0).pvalue) if np.ptp(difference) else 1.0
+    return p, bool((difference.mean() > 0) == more_is_better)
 
 
 def mark(test):

@@ -13,7 +13,7 @@ quarter of the development rows, mean over three seeds. A system with a pretrain
 
 Figures: acc7: agreement after clipping to [-3, 3] and rounding; acc2: agreement in sign, samples with y = 0 left out;
 binary: agreement on y > 3.5; mae; pearson; without_NAME: mae where that modality is absent from what is judged.
-Stars are of the Wilcoxon-Mann-Whitney test of seeds against those of ``lam=0``, at 5 %, not corrected.
+Marks are of paired t tests over seeds against ``lam=0``, at 5 %, not corrected.
 """
 
 from __future__ import annotations

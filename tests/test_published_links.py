@@ -52,6 +52,11 @@ def test_links__to_what_is_not_there__are_an_error():
         published["absolute_links"]("[a](docs/gone.rst)", ADDRESS, TAG, ROOT)
 
 
+def test_links__within_the_label_of_another__are_an_error_and_not_left_relative():
+    with pytest.raises(ValueError, match="not understood: LICENSE"):
+        published["absolute_links"]("[![a](https://a.test/b.svg)](LICENSE)", ADDRESS, TAG, ROOT)
+
+
 def test_readme__has_links_of_that_form_only():
     assert not re.search(r"^\[[^]]+\]: |<(a|img)\b|\b(href|src)=", README, re.MULTILINE)
     assert len(relative_links(README)) > 10
@@ -74,5 +79,7 @@ def test_urls__of_pyproject__are_those_of_who_publishes(tmp_path):
         f'{name} = "{url}"' for name, url in URLS.items()
     ]
     assert not relative_links((tmp_path / "README.md").read_text(encoding="utf-8"))
+    with pytest.raises(ValueError, match="has the addresses already"):
+        published["with_urls"](changed, ADDRESS, TAG)
     with pytest.raises(ValueError, match="no table"):
         published["with_urls"]("[project]\n", ADDRESS, TAG)

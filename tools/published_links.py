@@ -11,6 +11,7 @@ from pathlib import Path
 
 # Code, which stays as it is, or a link.
 LINK = re.compile(r"^```.*?^```$|`[^`\n]+`|(!?)(\[[^][]*\])\(([^)\s]+)\)", re.MULTILINE | re.DOTALL)
+LEFT = re.compile(r"(^```.*?^```$|`[^`\n]+`)|\]\(([^)\s]+)\)", re.MULTILINE | re.DOTALL)
 ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:|//|#", re.IGNORECASE)
 TABLE = "[project.urls]\n"
 
@@ -28,13 +29,19 @@ def absolute_links(text, address, tag, folder):
         form = "raw" if image else "tree" if path.is_dir() else "blob"
         return f"{image}{label}({address}/{form}/{tag}/{target})"
 
-    return LINK.sub(absolute, text)
+    text = LINK.sub(absolute, text)
+    left = [target for code, target in LEFT.findall(text) if not code and not ABSOLUTE.match(target)]
+    if left:
+        raise ValueError(f"README.md has links that are not understood: {', '.join(left)}")
+    return text
 
 
 def with_urls(text, address, tag):
     """Return pyproject.toml with what the package index shows beside a release."""
     if text.count(TABLE) != 1:
         raise ValueError("pyproject.toml has no table [project.urls], or more than one")
+    if "\nSource = " in text:
+        raise ValueError("pyproject.toml has the addresses already; take a fresh checkout")
     urls = {
         "Source": address,
         "Changelog": f"{address}/blob/{tag}/CHANGELOG.md",

@@ -15,14 +15,14 @@ from ._lam_path import MIN_SAMPLES, MIN_SAMPLES_PER_CLASS
 # Reasons why no fold was held out, which a fit leaves in ``_not_held_out``.
 STREAMED = "partial_fit trains every network on every row. Call fit, on rows that are there at once"
 PASSED = "X_val and y_val took the place of held-out rows. Leave them out"
-SWITCHED_OFF = 'early_stopping=False holds none out. Leave early_stopping="auto", or give cv=...'
+SWITCHED_OFF = 'early_stopping=False holds none out. Leave early_stopping="auto", or give a cv'
 
 
 def why_none_held_out(early_stopping: Any, y: np.ndarray, fewest: int) -> str:
     """Reason why a fit on rows of these labels held none out, as ``early_stopping`` says; at least ``fewest`` ask."""
     if early_stopping != "auto":
         return SWITCHED_OFF
-    cure = "Give cv=... or early_stopping=True, or more rows with a label"
+    cure = "Give a cv, early_stopping=True, or more rows with a label"
     if len(y) < fewest:
         return f"{len(y)} rows with a label are fewer than the {fewest} needed. {cure}"
     return (
@@ -34,7 +34,7 @@ def why_none_held_out(early_stopping: Any, y: np.ndarray, fewest: int) -> str:
 def _no_folds(estimator: Any) -> str:
     kept = vars(estimator)
     if kept["_n_members"] == 1:
-        return "a single network holds out no folds. Set n_estimators to 2 or more"
+        return "a single network predicts no row out of fold. Set n_estimators to 2 or more"
     if reason := _not_held_out(estimator):
         return reason
     if kept.get("_seen_by_all"):
@@ -48,7 +48,13 @@ def _not_held_out(estimator: Any) -> str:
 
 
 def _no_out_of_fold(name: str) -> Callable[[Any], str]:
-    return lambda estimator: f"{name} is there when folds held rows out: {_no_folds(estimator)}."
+    def why(estimator: Any) -> str:
+        usual = "oof_decision_function_" if "classes_" in vars(estimator) else "oof_prediction_"
+        if name not in ("oof_score_", usual):
+            return f"what {type(estimator).__name__} predicts out of fold is {usual}."
+        return f"{name} is there when folds held rows out: {_no_folds(estimator)}."
+
+    return why
 
 
 def _no_lam_path(estimator: Any) -> str:

@@ -253,14 +253,14 @@ class BaseMDMFusion(
 
     @contextlib.contextmanager
     def _keeping_folds(self) -> Iterator[Folds | None]:
-        """Take the folds of the last fit; put them back where training fails, and the net with it."""
-        earlier = self.__dict__.pop("_folds", None)
+        """Take what the last fit held out; put it back where training fails, and the net with it."""
+        earlier = {name: self.__dict__.pop(name, None) for name in ("_folds", "_not_held_out")}
         try:
-            yield earlier
+            yield earlier["_folds"]
         except BaseException:
-            self.__dict__.pop("_folds", None)
-            if earlier is not None:
-                self._folds = earlier
+            for name, value in earlier.items():
+                self.__dict__.pop(name, None)
+                self.__dict__.update({} if value is None else {name: value})
             raise
 
     def _wanted_members(self) -> int:

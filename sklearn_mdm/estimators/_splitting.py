@@ -25,7 +25,8 @@ def split(
 ) -> tuple[list[Part], Folds | None]:
     """Return the part of each member, and the folds of a committee, if its members hold out any.
 
-    ``earlier`` are the folds of the last fit, which samples keep in a warm start.
+    ``earlier`` are the folds of the last fit, which samples keep in a warm start. Where no fold is held out, the
+    estimator is left the reason, ``_not_held_out``.
     """
     if (X_val is None) != (y_val is None):
         given, other = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
@@ -34,7 +35,6 @@ def split(
     if estimator.cv is not None and not wants_split:
         given = "X_val" if X_val is not None else "early_stopping=False"
         raise ValueError(f"cv says what to hold out, and with {given} nothing is. Leave out one of the two.")
-    estimator.__dict__.pop("_not_held_out", None)
     if not wants_split:
         valid = None if X_val is None else _read_validation(estimator, X_val, y_val)
         estimator._not_held_out = PASSED

@@ -117,7 +117,7 @@ def _remedy_of_lengths(values: Mapping[Hashable, Any]) -> str:
             " Bring all tables to the same rows with table.reindex(ids): rows of NaN, where a table lacks a sample, "
             "mean that it was not observed."
         )
-    if any(
+    if all(
         isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiub" for value in values.values()
     ):
         return " A sample on its own is a row of each, array[i : i + 1]."

@@ -162,7 +162,7 @@ def _std_of_mean(estimator: BaseEstimator, X: Any) -> float:
     """Standard error of the mean over the complete samples, as the estimator reports it."""
     final, X = final_estimator(estimator, X)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they were given where the values were read
+        warnings.simplefilter("ignore", UserWarning)  # they were given where the values were read
         if not isinstance(final, DependencyEstimator):
             return float(final.dependency_score(X, return_std=True)[1])
         arrays = final._complete(X)

@@ -148,7 +148,7 @@ class LamPathDisplay(Display):
             raise TypeError(f"there is no choice of lam to draw: {error}") from None
         if "agreement" in path:  # else there were two candidates of each lam
             path = path[path["agreement"] == path["agreement"][path["chosen"].idxmax()]]
-        dependency, std = path["dependency"].to_numpy(), path["dependency_std"].to_numpy()
+        dependency, std = (path.reindex(columns=[c])[c].to_numpy() for c in ("dependency", "dependency_std"))
         return cls(
             path["lam"].to_numpy(),
             path["loss"].replace(np.inf, np.nan).to_numpy(),

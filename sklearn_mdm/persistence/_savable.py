@@ -112,7 +112,9 @@ class Savable:
             try:
                 return object.__getattribute__(self, name)
             except AttributeError as error:
-                why = type(self)._why_absent.get(name)
+                # A property of a subclass may miss something else.
+                missed = error.name == name and error.obj is self
+                why = type(self)._why_absent.get(name) if missed else None
                 if why is None and "_written_by" not in vars(self):
                     raise
                 told = f"{error}."

@@ -46,8 +46,10 @@ def message(model, name):
 
 # What is fitted how, with what, the attribute, and what the error says.
 CASES = [
-    ("regressor", "fit", {}, "oof_prediction_", "a single network holds out no folds. Set n_estimators to 2 or more"),
-    ("classifier", "fit", {}, "oof_decision_function_", "a single network holds out no folds"),
+    ("regressor", "fit", {}, "oof_prediction_", "a single network predicts no row out of fold. Set n_estimators to 2"),
+    ("classifier", "fit", {}, "oof_decision_function_", "a single network predicts no row out of fold"),
+    ("classifier", "fit", {"n_estimators": 2}, "oof_prediction_", "out of fold is oof_decision_function_"),
+    ("regressor", "fit", {"n_estimators": 2}, "oof_decision_function_", "out of fold is oof_prediction_"),
     ("regressor", "fit", {"n_estimators": 2, "early_stopping": False}, "oof_score_", FOLDS + "early_stopping=False"),
     ("regressor", "X_val", {"n_estimators": 2}, "oof_score_", FOLDS + "X_val and y_val took the place"),
     ("regressor", "partial_fit", {"n_estimators": 2}, "oof_score_", FOLDS + "partial_fit trains every network"),
@@ -57,7 +59,7 @@ CASES = [
         "few labels",
         {"n_estimators": 2},
         "oof_score_",
-        r"a class here has \d+ rows with a label, of at least 30 needed .* Give cv=",
+        r"a class here has \d+ rows with a label, of at least 30 needed .* Give a cv",
     ),
     ("regressor", "goes on", {"n_estimators": 2, "early_stopping": False}, "oof_score_", "Set warm_start=False"),
     ("regressor", "fit", {}, "lam_path_", 'lam_path_ is there after lam="auto"'),
@@ -108,6 +110,25 @@ def test_attributes_that_were_absent__are_there_after_what_the_error_says(regres
     assert np.isfinite(regressor(n_estimators=3, cv=3).fit(few, y[:15]).oof_score_)
     model = regressor(n_estimators=2, lam=0, linear_member=True).fit(X, y)
     assert set(model.blend_weights_) == {"standard", "linear"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_reasons__after_a_training_that_failed__are_those_of_the_fit_before(regressor, X, y):
+    model = regressor(n_estimators=2, lam=0).fit(X, y)
+    before = {name: message(model, name) for name in ("lam_path_", "blend_weights_")}
+    with pytest.raises(FloatingPointError):
+        model.set_params(lr=1e30).partial_fit(X, y)
+    assert {name: message(model, name) for name in before} == before and np.isfinite(model.oof_score_)
+
+
+def test_properties_of_subclasses__that_miss_something_else__say_what(regressor, X, y):
+    class Own(type(regressor())):
+        @property
+        def imputer_(self):
+            return self.no_such_thing
+
+    model = Own(**regressor(lam=0).get_params(deep=False)).fit(X, y)
+    assert message(model, "imputer_") == "'Own' object has no attribute 'no_such_thing'"
 
 
 def test_other_absent_attributes__are_those_of_python(regressor):

@@ -335,6 +335,8 @@ def test_lam_path_display__agreement_was_chosen_too__has_the_candidates_of_that(
     assert display.lam.tolist() == [0.0, 1.0] and display.score.tolist() == [0.3, 0.1]
     assert display.dependency_std is None and not display.dependency_line_.has_yerr  # of single networks
     assert display.chosen_line_.get_xdata()[0] == 1
+    fitted.lam_path_ = path.drop(columns="dependency_std")  # as an older version pickled it
+    assert LamPathDisplay.from_estimator(fitted).dependency_std is None
 
 
 def test_training_display__lines__are_the_curves(data, model):
