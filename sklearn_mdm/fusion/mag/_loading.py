@@ -193,7 +193,9 @@ def _load_tokenizer(source: Any, label: str) -> Any:
         check_tokenizer(folder)
         there = (folder / CONFIG).exists()
         config = read_config(folder, os.fspath(source)) if there else transformers.PreTrainedConfig()
-        options = {"local_files_only": True, "trust_remote_code": False}
+        # transformers 5.10 would follow another tokenizer_file of tokenizer_config.json, wherever that is.
+        own = {"tokenizer_file": str(folder / TOKENIZER_FILES[0])}
+        options = {"local_files_only": True, "trust_remote_code": False, **own}
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), config=config, **options)
         if getattr(tokenizer, "is_fast", False):
             tokenizer(["a", ""], truncation=True, max_length=8, return_offsets_mapping=True, verbose=False)
